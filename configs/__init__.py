@@ -1,0 +1,1 @@
+"""Configurations that are shipped with the package: `<domain>/<data set>.yaml`."""

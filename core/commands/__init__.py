@@ -1,0 +1,1 @@
+"""What each command of ``nichenas`` does, without the parsing of its arguments."""

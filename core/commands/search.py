@@ -1,0 +1,296 @@
+"""Running a search end to end: prepare, search, retrain, write the result and the report."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.config import Resolved
+from core.config import differences
+from core.data.root import cache_folder
+from core.data.root import data_root
+from core.domain import Domain
+from core.domain import Environment
+from core.domain import Limits
+from core.domain import Trial
+from core.domain_lookup import DomainRecipe
+from core.errors import ConfigError
+from core.errors import NichenasError
+from core.errors import RunFolderError
+from core.errors import unknown
+from core.report.run_page import write_run_page
+from core.search.curves import Curves
+from core.search.driver import Budget
+from core.search.driver import SearchState
+from core.search.driver import TrialDriver
+from core.search.environment import choose_device
+from core.search.environment import device_name
+from core.search.environment import environment
+from core.search.executors import Executor
+from core.search.executors import ProcessExecutor
+from core.search.executors import SerialExecutor
+from core.search.journal import Journal
+from core.search.progress import Progress
+from core.search.retraining import Summary
+from core.search.retraining import choose
+from core.search.retraining import retrain_all
+from core.search.run_folder import RunFolder
+from core.search.run_folder import read_yaml
+from core.search.run_folder import write_json
+from core.search.run_folder import write_yaml
+from core.sharing.homogeneous import HomogeneousStore
+from core.space import Architecture
+from core.strategies import STRATEGIES
+from core.strategies import Strategy
+
+KEPT = 10  # best architectures in the result, the report and the drawings
+
+
+class SearchFailed(NichenasError):
+    """Not a single candidate could be measured."""
+
+
+@dataclass
+class Workplace:
+    """A prepared domain and what it runs on.
+
+    Attributes:
+        recipe: makes the same domain in a worker.
+    """
+
+    domain: Domain
+    recipe: DomainRecipe
+    device: torch.device
+
+
+def prepare(resolved: Resolved, data: str | None = None) -> Workplace:
+    """Loads the data and checks what can only be checked then; writes nothing but derived files in the cache.
+
+    Args:
+        data: the data root, if named.
+
+    Raises:
+        UserError: for missing data, an absent device, or objectives that the domain does not have.
+    """
+    config = resolved.config
+    device = choose_device(config.run.device)
+    where = Environment(data_root(data), cache_folder(), device, config.seed)
+    recipe = DomainRecipe(resolved.target, resolved.settings, where)
+    domain = recipe()
+    names = [objective.name for objective in domain.objectives]
+    for name in config.search.weights or {}:
+        if name not in names:
+            raise ConfigError(f"{resolved.source}: search.weights.{name}: {unknown('objective', name, names)}")
+    return Workplace(domain, recipe, device)
+
+
+def run_search(
+    resolved: Resolved, out: Path | None = None, resume: bool = False, data: str | None = None, quiet: bool = False
+) -> dict[str, Any]:
+    """Runs or resumes a search and returns what ``result.json`` holds.
+
+    Args:
+        out: the run folder; ``runs/<name>`` by default.
+        data: the data root, if named.
+        quiet: show no progress.
+
+    Raises:
+        UserError: for anything the user can mend; nothing is written then.
+        Interrupted: on Ctrl-C; the run can be resumed.
+        SearchFailed: when no candidate could be measured.
+    """
+    config = resolved.config
+    folder = out or Path("runs") / config.name
+    if resume:
+        _check_resume(folder, resolved)
+    workplace = prepare(resolved, data)
+    domain = workplace.domain
+    strategy = _strategy(resolved, domain)
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(RunFolder(folder, resume))
+        journal = stack.enter_context(Journal(run.journal))
+        if not resume:
+            journal.set_meta("objectives", [dataclasses.asdict(o) for o in domain.objectives])
+            journal.flush()
+        write_yaml(folder / "config.yaml", resolved.to_dict())
+        write_json(folder / "environment.json", environment(config.seed, workplace.device))
+        executor = stack.enter_context(make_executor(resolved, workplace))
+        state = _search(resolved, workplace, strategy, executor, journal, run, quiet)
+        if state.best is None:
+            reason = state.failures.most_common(1)[0][0] if state.failures else "no trial was made"
+            raise SearchFailed(f"none of {state.told} candidates could be measured; the most frequent reason: {reason}")
+        top = [trial.proposal.architecture for trial in state.top(KEPT)]
+        write_json(folder / "drawings.json", _drawings(domain, top))
+        summaries = _retrain(resolved, workplace, state, executor, journal, run, quiet)
+        result = _result(resolved, workplace, state, summaries)
+        _write_best(run, domain, result)
+        write_json(folder / "result.json", result)
+    write_run_page(folder)
+    return result
+
+
+def _check_resume(folder: Path, resolved: Resolved) -> None:
+    """Raises :class:`RunFolderError` if the run in the folder was made with another configuration."""
+    file = folder / "config.yaml"
+    if not file.exists():
+        return  # the run folder itself says that there is nothing to resume
+    changed = differences(read_yaml(file), resolved.to_dict())
+    if changed:
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise RunFolderError(
+            f"cannot resume '{folder}': {changed[0]}{more}; resume with the same configuration, "
+            "or start a new run with --out"
+        )
+
+
+def _strategy(resolved: Resolved, domain: Domain) -> Strategy:
+    config = resolved.config
+    cls = STRATEGIES[config.search.strategy]
+    return cls(domain.space, domain.objectives, config.seed, resolved.strategy_options, config.search.weights)
+
+
+def make_executor(resolved: Resolved, workplace: Workplace) -> Executor:
+    """Returns the executor that a configuration asks for."""
+    run = resolved.config.run
+    if run.executor == "processes":
+        return ProcessExecutor(run.workers, workplace.recipe, workplace.device)
+    if run.executor == "ray":
+        from core.search.ray_executor import RayExecutor
+
+        return RayExecutor(run.workers, workplace.recipe, workplace.device)
+    return SerialExecutor(workplace.domain, workplace.device)
+
+
+def _search(
+    resolved: Resolved,
+    workplace: Workplace,
+    strategy: Strategy,
+    executor: Executor,
+    journal: Journal,
+    run: RunFolder,
+    quiet: bool,
+) -> SearchState:
+    config = resolved.config
+    search = config.search
+    budget = Budget(search.trials, search.seconds)
+    store = None
+    if search.sharing != "none":
+        rule = workplace.domain.sharing_rules[search.sharing]
+        store = HomogeneousStore(rule, run.checkpoints, lag=executor.capacity * search.batch)
+    with contextlib.ExitStack() as stack:
+        listeners: list[Any] = []
+        if config.run.tensorboard:
+            curves = Curves(run.path / "tensorboard", strategy)
+            stack.callback(curves.close)
+            listeners.append(curves)
+        if not quiet:
+            listeners.append(stack.enter_context(Progress(workplace.domain.objectives[0], budget)))
+        driver = TrialDriver(
+            workplace.domain,
+            strategy,
+            executor,
+            journal,
+            budget,
+            config.seed,
+            search.batch,
+            config.run.order,
+            Limits(config.run.limits.seconds, config.run.limits.memory_mb),
+            store,
+            listeners,
+            keep=max(KEPT, config.retrain.top),
+        )
+        return driver.run()
+
+
+def _retrain(
+    resolved: Resolved,
+    workplace: Workplace,
+    state: SearchState,
+    executor: Executor,
+    journal: Journal,
+    run: RunFolder,
+    quiet: bool,
+) -> dict[str, Summary]:
+    config = resolved.config.retrain
+    domain = workplace.domain
+    if config.seeds == 0:
+        return {}
+    subjects: list[Architecture | str] = [trial.proposal.architecture for trial in state.top(config.top)]
+    if config.baselines:
+        subjects += domain.baselines
+    with _maybe(Progress(domain.objectives[0], Budget()), not quiet) as progress:
+        return retrain_all(
+            subjects,
+            config.seeds,
+            resolved.config.seed,
+            domain.objectives[0],
+            executor,
+            journal,
+            run.checkpoints,
+            Limits(config.seconds),
+            progress,
+        )
+
+
+@contextlib.contextmanager
+def _maybe(progress: Progress, shown: bool) -> Iterator[Progress | None]:
+    if shown:
+        with progress:
+            yield progress
+    else:
+        yield None
+
+
+def _result(
+    resolved: Resolved, workplace: Workplace, state: SearchState, summaries: dict[str, Summary]
+) -> dict[str, Any]:
+    config, domain = resolved.config, workplace.domain
+    by_key: dict[str, Trial] = {trial.proposal.architecture.key: trial for trial in state.top(config.retrain.top)}
+    candidates = [trial.proposal.architecture for trial in by_key.values()]
+    chosen = choose(candidates, summaries, domain.objectives[0])
+    measured = by_key[chosen.key].measurement
+    assert measured is not None
+    summary = summaries.get(chosen.key)
+    return {
+        "name": config.name,
+        "architecture": dict(chosen),
+        "key": chosen.key,
+        "trial": by_key[chosen.key].number,
+        "validation": dict(measured.values),
+        "test": summary.statistics("test") if summary else {},
+        "retrained": [
+            {"architecture": dict(a), "trial": by_key[a.key].number, **summaries[a.key].to_dict()}
+            for a in candidates
+            if a.key in summaries
+        ],
+        "baselines": [summaries[name].to_dict() for name in domain.baselines if name in summaries],
+        "trials": state.told,
+        "failed": state.failed,
+        "failures": dict(state.failures),
+        "seconds": round(state.seconds, 3),
+        "order": config.run.order,
+        "device": device_name(workplace.device),
+        "config_hash": resolved.hash,
+    }
+
+
+def _drawings(domain: Domain, architectures: list[Architecture]) -> dict[str, Any]:
+    return {architecture.key: dataclasses.asdict(domain.draw(architecture)) for architecture in architectures}
+
+
+def _write_best(run: RunFolder, domain: Domain, result: dict[str, Any]) -> None:
+    """Writes the chosen architecture, and the weights of its best seed where it was retrained."""
+    architecture = domain.space.architecture(result["architecture"])
+    write_json(run.best / "architecture.json", {"architecture": dict(architecture), "key": architecture.key})
+    weights = run.checkpoints / f"retrained-{architecture.key}.pt"
+    if weights.exists():
+        temporary = run.best / ".weights.pt"
+        shutil.copyfile(weights, temporary)
+        temporary.replace(run.best / "weights.pt")

@@ -1,0 +1,344 @@
+"""The configuration of a run: one YAML file, validated whole before anything is loaded or written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel
+from pydantic import Field
+from pydantic import ValidationError
+
+from core.domain import Domain
+from core.domain import Settings
+from core.domain_lookup import find_domain
+from core.errors import ConfigError
+from core.errors import did_you_mean
+from core.errors import unknown
+from core.strategies import STRATEGIES
+
+SHIPPED = "configs"
+# What may change between the sessions of a run: how long it goes on, and what is done after the search.
+FREE_ON_RESUME = ("name", "search.trials", "search.seconds", "retrain", "run.tensorboard")
+
+
+class SearchSection(Settings):
+    """The ``search`` section.
+
+    Attributes:
+        strategy: a name of ``nichenas list``.
+        trials: budget; none for no limit.
+        seconds: budget; none for no limit. No trial is begun after it.
+        schedule: of fidelities; ``full`` measures every proposal at the full setting.
+        sharing: ``none``, or one of the domain's rules for inheriting trained weights.
+        batch: proposals asked and evaluated together.
+        options: of strategies, by name; those of other strategies than this run's are checked but not used.
+        weights: of the objectives in the score; by default the primary objective alone counts.
+    """
+
+    strategy: str = "conservative"
+    trials: int | None = Field(100, ge=1)
+    seconds: float | None = Field(None, gt=0)
+    schedule: Literal["full"] = "full"
+    sharing: str = "none"
+    batch: int = Field(1, ge=1)
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    weights: dict[str, float] | None = None
+
+
+class RetrainSection(Settings):
+    """The ``retrain`` section.
+
+    Attributes:
+        top: how many of the best architectures are trained in full.
+        seeds: with how many seeds each; 0 for no retraining, and then no test figures.
+        baselines: whether the domain's baselines are trained with the same seeds.
+        seconds: limit of one full training; none for no limit.
+    """
+
+    top: int = Field(3, ge=1)
+    seeds: int = Field(10, ge=0)
+    baselines: bool = True
+    seconds: float | None = Field(None, gt=0)
+
+
+class LimitsSection(Settings):
+    """Limits of one candidate; those cut off are counted.
+
+    Attributes:
+        seconds: of training.
+        memory_mb: that it is estimated to need.
+    """
+
+    seconds: float | None = Field(None, gt=0)
+    memory_mb: float | None = Field(None, gt=0)
+
+
+class RunSection(Settings):
+    """The ``run`` section.
+
+    Attributes:
+        executor: ``serial`` in this process, ``processes`` in others, ``ray`` in actors of a Ray cluster.
+        workers: number of processes or actors.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        order: of telling; ``asap`` uses workers better, but the answer depends on timing.
+        tensorboard: whether event files are written.
+    """
+
+    executor: Literal["serial", "processes", "ray"] = "serial"
+    workers: int = Field(1, ge=1, le=1024)
+    device: str = "auto"
+    order: Literal["strict", "asap"] = "strict"
+    limits: LimitsSection = LimitsSection()
+    tensorboard: bool = True
+
+
+class RunConfig(Settings):
+    """A whole configuration."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(0, ge=0, lt=2**63)
+    domain: dict[str, Any]
+    search: SearchSection = SearchSection()
+    retrain: RetrainSection = RetrainSection()
+    run: RunSection = RunSection()
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A validated configuration with what its names stand for.
+
+    Attributes:
+        source: the file, as it reads in messages.
+        target: of the domain's class, ``module:attribute``.
+        settings: the domain's own section, validated.
+        strategy_options: the strategy's own section, validated.
+    """
+
+    config: RunConfig
+    source: str
+    target: str
+    domain: type[Domain]
+    settings: Settings
+    strategy_options: Settings
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the configuration with every default filled in, as JSON."""
+        whole = self.config.model_dump(mode="json")
+        whole["domain"] = {"kind": self.config.domain["kind"], **self.settings.model_dump(mode="json")}
+        return whole
+
+    @property
+    def hash(self) -> str:
+        """16 hexadecimal digits that change with any resolved value."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_config(name: str, overrides: Sequence[str] = (), **sections: Mapping[str, Any]) -> Resolved:
+    """Reads and validates a configuration.
+
+    Args:
+        name: path of a YAML file, or a shipped configuration such as ``gnn/cora``.
+        overrides: ``KEY=VALUE`` pairs, the key dotted, the value YAML.
+        sections: further overrides by section, such as ``run={"device": "cpu"}``.
+
+    Raises:
+        ConfigError: one line: the file or override, the key, what is wrong and what is allowed.
+    """
+    source, raw = _read(name)
+    overridden = []
+    for text in overrides:
+        key, value = parse_override(text)
+        _set(raw, key, value)
+        overridden.append(".".join(key))
+    for section, values in sections.items():
+        for key_in_section, value in values.items():
+            _set(raw, [section, key_in_section], value)
+            overridden.append(f"{section}.{key_in_section}")
+    return resolve(raw, source, overridden)
+
+
+def resolve(raw: Mapping[str, Any], source: str, overridden: Sequence[str] = ()) -> Resolved:
+    """Validates a configuration given as a mapping; see :func:`load_config`."""
+
+    def fail(key: str, message: str) -> ConfigError:
+        where = "KEY=VALUE" if any(key == k or key.startswith(f"{k}.") for k in overridden) else source
+        return ConfigError(f"{where}: {key}: {message}")
+
+    config = _validate(RunConfig, raw, (), fail)
+    kind = config.domain.get("kind")
+    if not isinstance(kind, str):
+        raise fail("domain.kind", "missing; it names the domain, such as 'gnn'")
+    target, domain = _relabelled(fail, find_domain, kind)
+    own = {key: value for key, value in config.domain.items() if key != "kind"}
+    settings = _validate(domain.Settings, own, ("domain",), fail)
+    search, run = config.search, config.run
+    if search.strategy not in STRATEGIES:
+        raise fail("search.strategy", unknown("strategy", search.strategy, STRATEGIES))
+    for strategy, options in search.options.items():
+        if strategy not in STRATEGIES:
+            raise fail(f"search.options.{strategy}", unknown("strategy", strategy, STRATEGIES))
+        _validate(STRATEGIES[strategy].Options, options, ("search", "options", strategy), fail)
+    options = search.options.get(search.strategy, {})
+    strategy_options = _validate(
+        STRATEGIES[search.strategy].Options, options, ("search", "options", search.strategy), fail
+    )
+    if search.trials is None and search.seconds is None:
+        raise fail("search", "a budget is missing; give search.trials, search.seconds or both")
+    if search.sharing not in ("none", *domain.sharing_rules):
+        allowed = ["none", *domain.sharing_rules]
+        raise fail("search.sharing", f"{unknown('rule', search.sharing, allowed)} (for the domain '{kind}')")
+    if run.executor == "serial" and run.workers != 1:
+        raise fail("run.workers", f"{run.workers} workers need run.executor=processes; serial has 1")
+    return Resolved(config, source, target, domain, settings, strategy_options)
+
+
+def parse_override(text: str) -> tuple[list[str], Any]:
+    """Returns the key and value of ``KEY=VALUE``.
+
+    Raises:
+        ConfigError: when it is not of that form.
+    """
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"'{text}': overrides have the form KEY=VALUE, such as search.trials=20")
+    try:
+        return parts, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"'{text}': the value is no YAML") from None
+
+
+def shipped_configs() -> list[str]:
+    """Returns the names of the configurations in the package, such as ``gnn/cora``."""
+    root = resources.files(SHIPPED)
+    return sorted(
+        f"{folder.name}/{file.name.removesuffix('.yaml')}"
+        for folder in root.iterdir()
+        if folder.is_dir()
+        for file in folder.iterdir()
+        if file.name.endswith(".yaml")
+    )
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Returns what differs between two resolved configurations and must not on resume, one phrase a key."""
+    one, other = dict(_flat(old)), dict(_flat(new))
+    result = []
+    for key in sorted({*one, *other}):
+        free = any(key == name or key.startswith(f"{name}.") for name in FREE_ON_RESUME)
+        if not free and one.get(key) != other.get(key):
+            result.append(f"{key} was {_show(one.get(key))} and is {_show(other.get(key))} now")
+    return result
+
+
+def _read(name: str) -> tuple[str, dict[str, Any]]:
+    path = Path(name)
+    if path.is_file():
+        source = str(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{source}: cannot be read ({error})") from None
+    elif name in shipped_configs():
+        source = f"{name} (shipped)"
+        text = resources.files(SHIPPED).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    else:
+        hint = did_you_mean(name, shipped_configs())
+        raise ConfigError(f"no configuration '{name}'{hint}; name a YAML file or one of: {', '.join(shipped_configs())}")
+    try:
+        raw = yaml.load(text, _UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{source}{line}: not YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{source}: holds no mapping; a configuration has the keys {', '.join(RunConfig.model_fields)}")
+    return source, raw
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Safe YAML in which a key that stands twice is an error rather than the last one winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key '{key_node.value}' stands twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+def _set(raw: dict[str, Any], key: Sequence[str], value: Any) -> None:
+    for part in key[:-1]:
+        inner = raw.get(part)
+        if not isinstance(inner, dict):
+            inner = raw[part] = {}
+        raw = inner
+    raw[key[-1]] = value
+
+
+def _relabelled(fail: Any, call: Any, argument: str) -> Any:
+    try:
+        return call(argument)
+    except ConfigError as error:
+        key, _, message = str(error).partition(": ")
+        raise fail(key, message) from None
+
+
+def _validate(model: type[Any], values: Any, prefix: tuple[str, ...], fail: Any) -> Any:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        location = tuple(str(part) for part in first["loc"])
+        key = ".".join((*prefix, *location)) or "the configuration"
+        raise fail(key, _message(first, model, location)) from None
+
+
+def _message(error: Any, model: type[BaseModel], location: tuple[str, ...]) -> str:
+    kind, given = error["type"], error.get("input")
+    if kind == "extra_forbidden":
+        allowed = _fields(model, location[:-1])
+        return f"unknown key{did_you_mean(location[-1], allowed)}; allowed: {', '.join(sorted(allowed))}"
+    if kind == "missing":
+        return "missing"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if kind == "literal_error" and isinstance(given, str):
+        expected = [word for word in str(error["ctx"]["expected"]).replace(" or ", ", ").split("'") if word.strip(", ")]
+        message = f"{message}{did_you_mean(given, expected)}"
+    return f"{message} (got {given!r})"
+
+
+def _fields(model: type[BaseModel], location: tuple[str, ...]) -> list[str]:
+    for part in location:
+        annotation = model.model_fields[part].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _show(value: Any) -> str:
+    return "absent" if value is None else str(value)

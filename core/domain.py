@@ -1,0 +1,398 @@
+"""All that the core asks of a domain, and the words that both use.
+
+A domain declares a space and objectives and measures architectures on *validation* data; it alone knows what
+the networks are. Test data is wrapped in :class:`TestData`, which opens only inside a retraining.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import dataclasses
+import time
+from abc import ABC
+from abc import abstractmethod
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+from typing import ClassVar
+from typing import Generic
+from typing import TypeVar
+
+import numpy as np
+import torch
+from pydantic import BaseModel
+from pydantic import ConfigDict
+from torch import Tensor
+
+from core.errors import CandidateFailure
+from core.errors import TestDataError
+from core.objectives import Objective
+from core.seeds import numpy_generator
+from core.seeds import torch_generator
+from core.space import Architecture
+from core.space import SearchSpace
+
+T = TypeVar("T")
+
+
+class Settings(BaseModel):
+    """Base of every part's own section of a configuration: unknown keys are errors, values are checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How much of the full setting a measurement used; 1 is full (EcoNAS's e, s, c, r)."""
+
+    epochs: float = 1.0
+    samples: float = 1.0
+    channels: float = 1.0
+    resolution: float = 1.0
+
+    def reduced(self) -> frozenset[str]:
+        """Returns the names of the factors below 1."""
+        return frozenset(name for name, value in dataclasses.asdict(self).items() if value < 1)
+
+
+FULL = Fidelity()
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a strategy wants measured.
+
+    Attributes:
+        continues: number of the trial whose weights go on training.
+        tag: the strategy's own remark, as JSON; kept in the journal.
+    """
+
+    architecture: Architecture
+    fidelity: Fidelity = FULL
+    continues: int | None = None
+    tag: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What came out of training one architecture, on validation data.
+
+    Attributes:
+        values: one an objective, by name; further names are kept and reported.
+        curve: the primary objective over training, as (epoch, value).
+        peak_memory: bytes the candidate was estimated or measured to need; 0 where not known.
+        diagnostics: anything else worth keeping, as JSON.
+        weights: trained tensors by name, only where they are shared; never written to the journal.
+    """
+
+    values: Mapping[str, float]
+    curve: tuple[tuple[int, float], ...] = ()
+    seconds: float = 0.0
+    peak_memory: int = 0
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A proposal with its measurement, or with the reason why there is none."""
+
+    number: int
+    proposal: Proposal
+    measurement: Measurement | None = None
+    failure: str | None = None
+    detail: str = ""
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no measurement."""
+        return self.measurement is None
+
+    def value(self, objective: Objective) -> float:
+        """Returns the value of an objective; the trial must not have failed."""
+        assert self.measurement is not None
+        return self.measurement.values[objective.name]
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """One full training of an architecture or a baseline with one seed.
+
+    Attributes:
+        validation: metrics on validation data at the chosen epoch.
+        test: the same metrics on test data, at the same epoch.
+        weights: the trained tensors at that epoch.
+    """
+
+    validation: Mapping[str, float]
+    test: Mapping[str, float]
+    seconds: float = 0.0
+    weights: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """An architecture as a graph, for the report.
+
+    Attributes:
+        nodes: identifier to label; a label may have several lines.
+        edges: (from, to, label) by identifier; the graph must have no circle.
+    """
+
+    nodes: Mapping[str, str]
+    edges: Sequence[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class ShareKey:
+    """What decides whether a trained tensor may be inherited.
+
+    Attributes:
+        layer: index of the layer.
+        role: what the tensor is within it; a rule may exclude roles.
+        shape: of the tensor.
+        attributes: of its layer, by name; a rule says which of them must agree.
+    """
+
+    layer: int
+    role: str
+    shape: tuple[int, ...]
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one candidate may use before it is cut off and counted as failed.
+
+    Attributes:
+        seconds: of training; none means no limit.
+        memory_mb: as the domain estimates or measures it; none means no limit.
+    """
+
+    seconds: float | None = None
+    memory_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a domain runs.
+
+    Attributes:
+        data_root: folder of the data sets; read, and written only by downloads.
+        cache: folder for files derived from them.
+        device: where networks are trained.
+        seed: of the run; splits that are drawn come from it.
+    """
+
+    data_root: Path
+    cache: Path
+    device: torch.device = torch.device("cpu")
+    seed: int = 0
+
+
+class Context:
+    """What one evaluation may use: its randomness, its limits and the weights that it inherits.
+
+    Args:
+        seed: of the run, or of the retraining.
+        trial: number of the trial.
+        inherited: tensors to start from, by name.
+        keep_weights: whether the measurement should carry the trained tensors.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        trial: int = 0,
+        device: torch.device | str = "cpu",
+        limits: Limits | None = None,
+        inherited: Mapping[str, Tensor] | None = None,
+        keep_weights: bool = False,
+    ) -> None:
+        self.seed = seed
+        self.trial = trial
+        self.device = torch.device(device)
+        self.limits = limits or Limits()
+        self.inherited = inherited or {}
+        self.keep_weights = keep_weights
+        self.started = time.perf_counter()
+
+    def numpy(self, purpose: str, trial: int | None = None) -> np.random.Generator:
+        """Returns the numpy generator of a purpose, of this trial unless another is named."""
+        return numpy_generator(self.seed, purpose, self.trial if trial is None else trial)
+
+    def torch(self, purpose: str, trial: int | None = None, device: torch.device | str = "cpu") -> torch.Generator:
+        """Returns the torch generator of a purpose, of this trial unless another is named."""
+        return torch_generator(self.seed, purpose, self.trial if trial is None else trial, device)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the evaluation began."""
+        return time.perf_counter() - self.started
+
+    def check_seconds(self) -> None:
+        """Ends the evaluation if it has used up its time; call it once an epoch.
+
+        Raises:
+            CandidateFailure: with reason ``limit:seconds``.
+        """
+        if self.limits.seconds is not None and self.seconds > self.limits.seconds:
+            raise CandidateFailure("limit:seconds", f"more than {self.limits.seconds:g} s")
+
+    def check_memory(self, needed: int) -> None:
+        """Ends the evaluation if it needs too much memory; call it before training.
+
+        Args:
+            needed: bytes.
+
+        Raises:
+            CandidateFailure: with reason ``limit:memory``.
+        """
+        limit = self.limits.memory_mb
+        if limit is not None and needed > limit * 2**20:
+            raise CandidateFailure("limit:memory", f"needs {needed / 2**20:.0f} MB, more than {limit:g} MB")
+
+
+_test_data_open: contextvars.ContextVar[bool] = contextvars.ContextVar("test_data_open", default=False)
+
+
+class TestData(Generic[T]):
+    """Test data behind a door that only a retraining opens."""
+
+    __test__ = False  # not a test class
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+
+    def read(self) -> T:
+        """Returns the data.
+
+        Raises:
+            TestDataError: outside :func:`open_test_data`.
+        """
+        if not _test_data_open.get():
+            raise TestDataError("test data was read outside a retraining")
+        return self._value
+
+
+@contextlib.contextmanager
+def open_test_data() -> Iterator[None]:
+    """Lets test data be read inside the ``with`` block; only the retraining driver uses it."""
+    token = _test_data_open.set(True)
+    try:
+        yield
+    finally:
+        _test_data_open.reset(token)
+
+
+class Domain(ABC):
+    """One kind of network, its data and its training.
+
+    A domain is made from its own settings and an :class:`Environment`; :meth:`prepare` then loads the data.
+    Instances are used by one thread at a time. Whatever is drawn comes from the context's generators, so
+    the same context gives the same measurement.
+
+    Attributes:
+        Settings: schema of the ``domain`` section of a configuration, without ``kind``.
+        reductions: the factors of :class:`Fidelity` that :meth:`evaluate` honours.
+        sharing_rules: rule name to the attributes of :class:`ShareKey` that must agree; empty where the domain
+            shares no weights.
+        baselines: names that :meth:`train_baseline` takes.
+    """
+
+    Settings: ClassVar[type[Settings]] = Settings
+    reductions: ClassVar[frozenset[str]] = frozenset()
+    sharing_rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    baselines: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, settings: Any, environment: Environment) -> None:
+        self.settings = settings
+        self.environment = environment
+
+    @classmethod
+    def datasets(cls) -> Mapping[str, str]:
+        """Returns the data sets that are known by name, each with a line about it."""
+        return {}
+
+    def prepare(self) -> None:  # noqa: B027  (a domain without data need not do anything)
+        """Loads the data; called once, before anything is written.
+
+        Raises:
+            DataError: when it is missing or damaged.
+        """
+
+    @property
+    @abstractmethod
+    def space(self) -> SearchSpace:
+        """The space that is searched."""
+
+    @property
+    @abstractmethod
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is measured; the first is the primary objective."""
+
+    @abstractmethod
+    def evaluate(self, proposal: Proposal, context: Context) -> Measurement:
+        """Trains an architecture and measures it on validation data.
+
+        Raises:
+            CandidateFailure: when this candidate cannot be measured.
+        """
+
+    def evaluate_many(
+        self, proposals: Sequence[Proposal], contexts: Sequence[Context]
+    ) -> list[Measurement | CandidateFailure]:
+        """Measures several architectures; a domain overrides it where it can train them together faster.
+
+        The measurements must equal those of :meth:`evaluate` up to rounding. Failures are returned in the
+        candidate's place, so that one failure costs no other candidate its measurement.
+        """
+        results: list[Measurement | CandidateFailure] = []
+        for proposal, context in zip(proposals, contexts, strict=True):
+            context.started = time.perf_counter()
+            try:
+                results.append(self.evaluate(proposal, context))
+            except Exception as error:
+                results.append(as_failure(error))
+        return results
+
+    @abstractmethod
+    def retrain(self, architecture: Architecture, context: Context) -> Retrained:
+        """Trains an architecture at the full setting and measures it on validation and test data."""
+
+    @abstractmethod
+    def draw(self, architecture: Architecture) -> Drawing:
+        """Returns a picture of an architecture."""
+
+    def train_baseline(self, name: str, context: Context) -> Retrained:
+        """Trains one of :attr:`baselines` as :meth:`retrain` trains an architecture."""
+        raise KeyError(name)
+
+    def share_keys(self, architecture: Architecture) -> Mapping[str, ShareKey]:
+        """Returns the key of every tensor of an architecture's network, by its name."""
+        return {}
+
+
+def as_failure(error: Exception) -> CandidateFailure:
+    """Returns the failure that an exception of an evaluation stands for.
+
+    Raises:
+        TestDataError: that one ends the run, since no figure of it could be trusted.
+    """
+    if isinstance(error, TestDataError):
+        raise error
+    if isinstance(error, CandidateFailure):
+        return error
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return CandidateFailure("out of memory", str(error).splitlines()[0] if str(error) else "")
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):  # torch's CPU allocator
+        return CandidateFailure("out of memory", str(error).splitlines()[0])
+    if isinstance(error, FloatingPointError):
+        return CandidateFailure("diverged", str(error))
+    return CandidateFailure("error", f"{type(error).__name__}: {error}")

@@ -1,0 +1,90 @@
+"""Finding a domain by name: in the package ``domains``, by entry point ``nichenas.domains``, by dotted path."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+from dataclasses import dataclass
+from typing import Any
+
+from core.domain import Domain
+from core.domain import Environment
+from core.errors import ConfigError
+from core.errors import unknown
+
+ENTRY_POINTS = "nichenas.domains"
+PACKAGE = "domains"  # each of its packages names its class in DOMAIN
+
+
+def domain_targets() -> dict[str, str]:
+    """Returns the known domains: name to ``module:attribute``."""
+    targets = {}
+    package = importlib.util.find_spec(PACKAGE)
+    for module in pkgutil.iter_modules(package.submodule_search_locations if package else None):
+        if module.ispkg:
+            targets[module.name] = f"{PACKAGE}.{module.name}:DOMAIN"
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        targets.setdefault(point.name, point.value)
+    return targets
+
+
+def find_domain(kind: str) -> tuple[str, type[Domain]]:
+    """Returns the target (``module:attribute``) and class of a domain.
+
+    Args:
+        kind: a name of :func:`domain_targets`, or ``module:Class``, or a dotted path.
+
+    Raises:
+        ConfigError: when there is none, it cannot be imported, or is no domain.
+    """
+    targets = domain_targets()
+    target = targets.get(kind, kind)
+    if target == kind and ":" not in kind:
+        if "." not in kind:
+            message = unknown("domain", kind, targets)
+            raise ConfigError(f"domain.kind: {message}, or the dotted path of a class")
+        target = ":".join(kind.rsplit(".", 1))
+    return target, load_target(target)
+
+
+def load_target(target: str) -> type[Domain]:
+    """Returns the class at ``module:attribute``.
+
+    Raises:
+        ConfigError: when it cannot be imported or is no domain.
+    """
+    module, _, attribute = target.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"domain.kind: '{target}' cannot be imported ({error})") from None
+    if not (isinstance(found, type) and issubclass(found, Domain)):
+        raise ConfigError(f"domain.kind: '{target}' is not a subclass of core.domain.Domain")
+    return found
+
+
+@dataclass(frozen=True)
+class DomainRecipe:
+    """How to make a domain, in this process or in a worker.
+
+    Attributes:
+        target: ``module:attribute`` of its class.
+        settings: validated.
+    """
+
+    target: str
+    settings: Any
+    environment: Environment
+
+    @property
+    def module(self) -> str:
+        """The module of the class; workers are forked from a process that has imported it."""
+        return self.target.partition(":")[0]
+
+    def __call__(self) -> Domain:
+        """Returns the domain, its data loaded."""
+        domain = load_target(self.target)(self.settings, self.environment)
+        domain.prepare()
+        return domain

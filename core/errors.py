@@ -1,0 +1,65 @@
+"""Errors as part of the interface: each message is one line that says what, where and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class NichenasError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class UserError(NichenasError):
+    """Something the user can mend; the command line prints it as one line and exits with code 2."""
+
+
+class ConfigError(UserError):
+    """A configuration that cannot be run; the message names the file and the key."""
+
+
+class DataError(UserError):
+    """Data that is missing or damaged; the message names the file and what belongs there."""
+
+
+class RunFolderError(UserError):
+    """A run folder that cannot be used as asked: in use, of another version, or with another configuration."""
+
+
+class TestDataError(NichenasError):
+    """Test data was read where it may not be: anywhere but in a retraining."""
+
+    __test__ = False  # the name must not make pytest collect it
+
+
+class CandidateFailure(NichenasError):
+    """One candidate failed (divergence, a limit, out of memory); it becomes a failed trial, the search goes on.
+
+    Attributes:
+        reason: a short, stable word for counting, such as ``diverged`` or ``limit:seconds``.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[CandidateFailure], tuple[str, str]]:
+        return CandidateFailure, (self.reason, self.detail)
+
+
+class Interrupted(NichenasError):
+    """The run was stopped by the user; everything finished so far is kept."""
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """Returns ``" (did you mean 'x'?)"`` for the closest allowed word, or an empty string."""
+    by_lower = {option.lower(): option for option in allowed}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f" (did you mean '{by_lower[close[0]]}'?)" if close else ""
+
+
+def unknown(kind: str, word: str, allowed: Iterable[str]) -> str:
+    """Returns the message for a name that is not among those allowed, for instance of a strategy."""
+    options = sorted(allowed)
+    return f"unknown {kind} '{word}'{did_you_mean(word, options)}; allowed: {', '.join(options) or 'none'}"

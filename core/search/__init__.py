@@ -1,0 +1,1 @@
+"""Drivers of a search: trials, journal, executors, resume and retraining."""

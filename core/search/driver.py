@@ -1,0 +1,273 @@
+"""The trial driver: ask, execute, journal, tell, until the budget is spent.
+
+One loop serves a new run, a resumed one and every executor. At most ``executor.capacity`` batches are out; a
+batch is told as soon as it is the next in the order of asking (or, in ``asap`` order, as soon as it is finished),
+and only then is another asked. What a strategy has been told when it is asked is therefore decided by the order of
+telling alone, and a resumed run that tells the journal's trials first goes through exactly the same states.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import time
+from collections import Counter
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Literal
+from typing import Protocol
+
+from torch import Tensor
+
+from core.domain import Domain
+from core.domain import Limits
+from core.domain import Measurement
+from core.domain import Proposal
+from core.domain import Trial
+from core.errors import CandidateFailure
+from core.errors import Interrupted
+from core.errors import RunFolderError
+from core.search.executors import Executor
+from core.search.journal import Journal
+from core.search.work import Evaluation
+from core.search.work import Result
+from core.sharing.homogeneous import HomogeneousStore
+from core.strategies.base import Strategy
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When a search ends: after so many trials, or no new ones after so many seconds, whichever comes first."""
+
+    trials: int | None = None
+    seconds: float | None = None
+
+
+@dataclass
+class SearchState:
+    """What a search has come to; memory does not grow with the number of trials.
+
+    Attributes:
+        keep: how many of the best architectures are kept.
+        seconds: spent, over all sessions of the run.
+    """
+
+    keep: int = 10
+    told: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    best: Trial | None = None
+    best_score: float = float("-inf")
+    _heap: list[tuple[float, int, str, Trial]] = field(default_factory=list)
+
+    @property
+    def failed(self) -> int:
+        """Number of failed trials."""
+        return sum(self.failures.values())
+
+    def take(self, trial: Trial, score: float, identity: str) -> None:
+        """Takes in a told trial; ``identity`` is the key of its canonical form."""
+        self.told += 1
+        if trial.failed:
+            self.failures[trial.failure or "error"] += 1
+            return
+        if score > self.best_score:
+            self.best, self.best_score = trial, score
+        entry = (score, -trial.number, identity, trial)
+        same = next((i for i, kept in enumerate(self._heap) if kept[2] == identity), None)
+        if same is not None:
+            self._heap[same] = max(self._heap[same], entry, key=lambda e: e[:2])
+            heapq.heapify(self._heap)
+        elif len(self._heap) < self.keep:
+            heapq.heappush(self._heap, entry)
+        elif entry[:2] > self._heap[0][:2]:
+            heapq.heapreplace(self._heap, entry)
+
+    def top(self, n: int) -> list[Trial]:
+        """Returns the best trials of different architectures, best first; the earlier of equals comes first."""
+        return [entry[3] for entry in sorted(self._heap, key=lambda e: e[:2], reverse=True)[:n]]
+
+
+class Listener(Protocol):
+    """Is told what a search does; for progress, curves and tests."""
+
+    def on_trial(self, trial: Trial, state: SearchState, replayed: bool) -> None:
+        """Called after every told trial; ``replayed`` for those that came from the journal."""
+        ...
+
+
+class TrialDriver:
+    """Runs one search.
+
+    Args:
+        domain: prepared.
+        strategy: fresh; trials of the journal are told to it first.
+        executor: where proposals are evaluated.
+        journal: open; may hold trials of an earlier session.
+        budget: when to stop.
+        seed: of the run.
+        batch: how many proposals are asked and evaluated together.
+        order: ``strict`` tells in the order of asking; ``asap`` as trials finish, which depends on timing.
+        limits: of every candidate.
+        store: shared weights; none where every candidate is trained from scratch.
+        listeners: told of every trial.
+        keep: how many of the best architectures the outcome holds.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        strategy: Strategy,
+        executor: Executor,
+        journal: Journal,
+        budget: Budget,
+        seed: int,
+        batch: int = 1,
+        order: Literal["strict", "asap"] = "strict",
+        limits: Limits | None = None,
+        store: HomogeneousStore | None = None,
+        listeners: Sequence[Listener] = (),
+        keep: int = 10,
+    ) -> None:
+        self.domain = domain
+        self.strategy = strategy
+        self.executor = executor
+        self.journal = journal
+        self.budget = budget
+        self.seed = seed
+        self.batch = batch
+        self.order = order
+        self.limits = limits or Limits()
+        self.store = store
+        self.listeners = listeners
+        self.state = SearchState(keep)
+        self._recorded = {trial.number: trial for trial in journal.trials()}
+        self._to_replay = deque(self._recorded)  # numbers in the order of telling
+        self._last_recorded = max(self._recorded, default=-1)
+        self._spent_before = float(journal.meta("seconds", 0.0))
+        self._started = time.perf_counter()
+        self._asked = 0
+        self._exhausted = False
+        self._out: dict[int, list[Proposal]] = {}  # by number of the batch's first trial, in the order of asking
+        self._finished: dict[int, list[Trial]] = {}
+
+    def run(self) -> SearchState:
+        """Searches until the budget is spent or the space is exhausted.
+
+        Raises:
+            RunFolderError: when the journal's trials are not those that the strategy proposes.
+            Interrupted: on Ctrl-C; everything told is on the disk.
+        """
+        try:
+            while True:
+                while len(self._out) < self.executor.capacity and self._may_ask():
+                    self._ask()
+                if not self._out:
+                    break
+                self._tell(self._next())
+            self.state.seconds = self._seconds()
+            self.journal.set_meta("seconds", self.state.seconds)
+            self.journal.flush()
+        except KeyboardInterrupt:
+            self.journal.flush()
+            raise Interrupted(f"interrupted after {self.state.told} trials") from None
+        return self.state
+
+    def _seconds(self) -> float:
+        return self._spent_before + time.perf_counter() - self._started
+
+    def _may_ask(self) -> bool:
+        if self._exhausted or (self.budget.trials is not None and self._asked >= self.budget.trials):
+            return False
+        if self._asked <= self._last_recorded:
+            return True
+        return self.budget.seconds is None or self._seconds() < self.budget.seconds
+
+    def _ask(self) -> None:
+        first = self._asked
+        wanted = self.batch if self.budget.trials is None else min(self.batch, self.budget.trials - first)
+        proposals = self.strategy.ask(wanted)
+        if len(proposals) < wanted:
+            self._exhausted = True
+        if not proposals:
+            return
+        self._asked += len(proposals)
+        self._out[first] = proposals
+        recorded = [self._recorded.pop(first + i, None) for i in range(len(proposals))]
+        for proposal, trial in zip(proposals, recorded, strict=True):
+            if trial is not None and trial.proposal.architecture != proposal.architecture:
+                raise RunFolderError(
+                    f"trial {trial.number} of the journal is not what the strategy proposes; "
+                    "the run was made by another version and cannot be resumed"
+                )
+        if None not in recorded:
+            self._finished[first] = [trial for trial in recorded if trial is not None]
+            return
+        sharing = self.store is not None
+        inherited = tuple(self._inherit(proposal) for proposal in proposals) if sharing else ()
+        job = Evaluation(self.seed, first, tuple(proposals), self.limits, inherited, keep_weights=sharing)
+        self.executor.submit(first, job)
+
+    def _inherit(self, proposal: Proposal) -> dict[str, Tensor]:
+        assert self.store is not None
+        return self.store.inherit(self.domain.share_keys(proposal.architecture))
+
+    def _next(self) -> int:
+        """Returns the first trial number of the batch to be told next, once it is finished."""
+        while True:
+            if self._to_replay:
+                following: int | None = self._to_replay[0]
+            elif self.order == "strict":
+                following = next(iter(self._out))
+            else:
+                following = next(iter(self._finished), None)
+            if following is not None and following in self._finished:
+                return following
+            ticket, results = self.executor.wait()
+            self._finished[ticket] = [
+                _trial(ticket + offset, proposal, result)
+                for offset, (proposal, result) in enumerate(zip(self._out[ticket], results, strict=True))
+            ]
+
+    def _tell(self, first: int) -> None:
+        trials = self._finished.pop(first)
+        del self._out[first]
+        replayed = bool(self._to_replay)
+        if replayed:
+            for _ in trials:
+                self._to_replay.popleft()
+        for trial in trials:
+            if self.store is not None and trial.measurement is not None:
+                keys = self.domain.share_keys(trial.proposal.architecture)
+                score = self.strategy.score(trial)
+                if replayed:
+                    self.store.restore(trial.number, score, keys)
+                else:
+                    self.store.update(trial.number, score, keys, trial.measurement.weights)
+        if not replayed:
+            self.journal.append(trials, seconds=self._seconds())
+            if self.store is not None:
+                self.journal.flush()
+                self.store.clean()
+        for trial in trials:
+            self.strategy.tell(trial)
+            identity = self.domain.space.canonical(trial.proposal.architecture).key
+            self.state.seconds = self._seconds()
+            self.state.take(_without_weights(trial), self.strategy.score(trial), identity)
+            for listener in self.listeners:
+                listener.on_trial(trial, self.state, replayed)
+
+
+def _trial(number: int, proposal: Proposal, result: Result) -> Trial:
+    if isinstance(result, Measurement):
+        return Trial(number, proposal, result, seconds=result.seconds)
+    assert isinstance(result, CandidateFailure)
+    return Trial(number, proposal, None, result.reason, result.detail)
+
+
+def _without_weights(trial: Trial) -> Trial:
+    if trial.measurement is None or not trial.measurement.weights:
+        return trial
+    return dataclasses.replace(trial, measurement=dataclasses.replace(trial.measurement, weights={}))

@@ -1,0 +1,119 @@
+"""Progress on the terminal: a live line with rich, plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn
+from rich.progress import Progress as RichProgress
+from rich.progress import TaskID
+from rich.progress import TextColumn
+
+from core.domain import Trial
+from core.objectives import Objective
+from core.search.driver import Budget
+from core.search.driver import SearchState
+
+PLAIN_EVERY = 10.0  # seconds between plain lines
+
+
+class Progress:
+    """Shows best so far, trials a second, failures and time left; on stderr.
+
+    Args:
+        objective: the primary one.
+        budget: of the search.
+        console: where to; by default stderr.
+    """
+
+    def __init__(self, objective: Objective, budget: Budget, console: Console | None = None) -> None:
+        self.objective = objective
+        self.budget = budget
+        self.console = console or Console(file=sys.stderr)
+        self._started = time.monotonic()
+        self._fresh = 0
+        self._last_line = 0.0
+        self._live: RichProgress | None = None
+        self._task = TaskID(0)
+
+    def __enter__(self) -> Progress:
+        if self.console.is_terminal:
+            self._live = RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[line]}"),
+                console=self.console,
+                transient=False,
+            )
+            self._live.start()
+            self._task = self._live.add_task("search", total=1.0, line="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def on_trial(self, trial: Trial, state: SearchState, replayed: bool) -> None:
+        """Takes in a told trial."""
+        self._fresh += not replayed
+        line = self._line(state)
+        if self._live is not None:
+            self._live.update(self._task, description="search", completed=self._share(state), line=line)
+        elif not replayed and self._due(state.told == self.budget.trials):
+            self.console.print(f"search: {line}", highlight=False, soft_wrap=True)
+
+    def on_retraining(self, label: str, done: int, total: int) -> None:
+        """Takes in a finished full training."""
+        line = f"{done}/{total} full trainings, last: {label}"
+        if self._live is not None:
+            self._live.update(self._task, description="retrain", completed=done / total, line=line)
+        elif self._due(done == total):
+            self.console.print(f"retrain: {line}", highlight=False, soft_wrap=True)
+
+    def _due(self, last: bool) -> bool:
+        now = time.monotonic()
+        if last or now - self._last_line >= PLAIN_EVERY:
+            self._last_line = now
+            return True
+        return False
+
+    def _share(self, state: SearchState) -> float:
+        shares = []
+        if self.budget.trials:
+            shares.append(state.told / self.budget.trials)
+        if self.budget.seconds:
+            shares.append(state.seconds / self.budget.seconds)
+        return min(1.0, max(shares, default=0.0))
+
+    def _line(self, state: SearchState) -> str:
+        elapsed = max(1e-9, time.monotonic() - self._started)
+        rate = self._fresh / elapsed
+        total = f"/{self.budget.trials}" if self.budget.trials else ""
+        best = "none yet"
+        if state.best is not None:
+            best = f"{state.best.value(self.objective):.4f} (trial {state.best.number})"
+        parts = [f"{state.told}{total} trials", f"best {self.objective.name} {best}", f"{rate:.2f} trials/s"]
+        parts.append(f"{state.failed} failed")
+        left = self._seconds_left(state, rate)
+        if left is not None:
+            parts.append(f"{_duration(left)} left")
+        return ", ".join(parts)
+
+    def _seconds_left(self, state: SearchState, rate: float) -> float | None:
+        left = []
+        if self.budget.trials and rate > 0:
+            left.append((self.budget.trials - state.told) / rate)
+        if self.budget.seconds:
+            left.append(max(0.0, self.budget.seconds - state.seconds))
+        return min(left) if left else None
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

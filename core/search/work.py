@@ -1,0 +1,84 @@
+"""The work that executors do: evaluating a batch of proposals, or one full training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+
+import torch
+from torch import Tensor
+
+from core.domain import Context
+from core.domain import Domain
+from core.domain import Limits
+from core.domain import Measurement
+from core.domain import Proposal
+from core.domain import Retrained
+from core.domain import as_failure
+from core.domain import open_test_data
+from core.errors import CandidateFailure
+from core.errors import TestDataError
+from core.space import Architecture
+
+Result = Measurement | Retrained | CandidateFailure
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Evaluate a batch of proposals.
+
+    Attributes:
+        seed: of the run.
+        first: number of the first trial; the others follow.
+        inherited: one mapping of tensors a proposal, or nothing at all.
+    """
+
+    seed: int
+    first: int
+    proposals: tuple[Proposal, ...]
+    limits: Limits = Limits()
+    inherited: tuple[Mapping[str, Tensor], ...] = ()
+    keep_weights: bool = False
+
+
+@dataclass(frozen=True)
+class FullTraining:
+    """Train one architecture, or a baseline by name, at the full setting and read test data."""
+
+    seed: int
+    subject: Architecture | str
+    limits: Limits = field(default_factory=Limits)
+    keep_weights: bool = False
+
+
+Job = Evaluation | FullTraining
+
+
+def run_job(domain: Domain, job: Job, device: torch.device) -> list[Result]:
+    """Does a job and returns one result a proposal; exceptions of a candidate become failures.
+
+    Raises:
+        TestDataError: when an evaluation read test data.
+    """
+    if isinstance(job, FullTraining):
+        context = Context(job.seed, 0, device, job.limits)
+        try:
+            with open_test_data():
+                if isinstance(job.subject, str):
+                    return [domain.train_baseline(job.subject, context)]
+                return [domain.retrain(job.subject, context)]
+        except Exception as error:
+            return [as_failure(error)]
+    inherited = job.inherited or ({},) * len(job.proposals)
+    contexts = [
+        Context(job.seed, job.first + offset, device, job.limits, tensors, job.keep_weights)
+        for offset, tensors in enumerate(inherited)
+    ]
+    try:
+        results: list[Result] = [*domain.evaluate_many(job.proposals, contexts)]
+    except TestDataError:
+        raise
+    except Exception as error:  # the domain's own evaluate_many broke: every candidate of the batch failed
+        return [as_failure(error) for _ in job.proposals]
+    return results

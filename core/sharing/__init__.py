@@ -1,0 +1,1 @@
+"""Weight sharing between candidates."""

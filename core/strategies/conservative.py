@@ -1,0 +1,170 @@
+"""Reinforced conservative search (RCNAS of AGNN; Zhou et al. 2019): small changes of the best architecture.
+
+Every group of choices (action class) has a recurrent encoder. It reads the incumbent without the choices of its
+group and emits new values for these; the entropies of the encoders guide which groups are changed. The reward is
+the change against the incumbent, its baseline a moving average a group; only encoders that acted are trained.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from core.domain import Proposal
+from core.domain import Settings
+from core.domain import Trial
+from core.seeds import torch_generator
+from core.space import Architecture
+from core.space import Option
+from core.strategies.base import STRATEGIES
+from core.strategies.base import Strategy
+from core.strategies.controller import LSTMController
+from core.strategies.controller import without
+
+TRIES = 20  # samples of one group that may be known before another group is tried
+
+
+class ConservativeOptions(Settings):
+    """Options of conservative search; the defaults are AGNN's as far as they are known.
+
+    Attributes:
+        classes: how many groups are changed at once (s in the paper).
+        guide: how groups are picked by entropy: drawn from the softmax of the entropies, or the largest.
+        normalize: divide every entropy by its largest possible value before picking; ours. Without it, ``argmax``
+            stays with the group of most options until that one is trained down.
+        learning_rate: of Adam.
+        baseline_decay: of the moving average of rewards, which starts at 0.
+        entropy_weight: of the entropy added to the reward; 1e-4 in AutoGL's version.
+        deduplicate: never propose a known architecture again: sample the group anew, then move on to the next
+            one. Ours; without it the search re-evaluates its incumbent once it is stuck.
+    """
+
+    classes: int = Field(1, ge=1)
+    guide: Literal["softmax", "argmax"] = "softmax"
+    normalize: bool = False
+    learning_rate: float = Field(3.5e-4, gt=0)
+    baseline_decay: float = Field(0.95, ge=0, lt=1)
+    entropy_weight: float = Field(0.0, ge=0)
+    deduplicate: bool = True
+
+
+@STRATEGIES.register("conservative")
+class Conservative(Strategy):
+    """Changes one group of the incumbent at a time, guided by the entropy of the groups' encoders."""
+
+    Options = ConservativeOptions
+    summary = "reinforced conservative search, one group changed at a time (AGNN, Zhou et al. 2019)"
+    options: ConservativeOptions
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self._draws = torch_generator(self.seed, "strategy conservative draws")
+        weights = torch_generator(self.seed, "strategy conservative weights")
+        self.encoders = {
+            group: LSTMController(self.space, choices, weights) for group, choices in self.space.groups.items()
+        }
+        self._optimisers = {
+            group: torch.optim.Adam(encoder.parameters(), lr=self.options.learning_rate)
+            for group, encoder in self.encoders.items()
+        }
+        self._baselines = dict.fromkeys(self.encoders, 0.0)
+        self.incumbent: Architecture | None = None
+        self.incumbent_score = -math.inf
+        self._worst = math.inf
+        self._entropies: dict[str, float] = {}
+        self._seen: set[str] = set()
+
+    def ask(self, n: int = 1) -> list[Proposal]:
+        """Returns offspring of the incumbent; random architectures while there is none."""
+        return [self._offspring() for _ in range(n)]
+
+    def _offspring(self) -> Proposal:
+        if self.incumbent is None:
+            return self._remember(Proposal(self.space.sample(self.rng)))
+        order = self._guide(self.incumbent)
+        chosen = order[: self.options.classes]
+        child = self._change(self.incumbent, chosen)
+        if self.options.deduplicate:
+            for start in range(len(order)):
+                chosen = [order[(start + step) % len(order)] for step in range(min(self.options.classes, len(order)))]
+                tries = 0
+                while self._known(child) and tries < TRIES:
+                    child = self._change(self.incumbent, chosen)
+                    tries += 1
+                if not self._known(child):
+                    break
+        return self._remember(Proposal(child, tag={"classes": chosen, "incumbent": dict(self.incumbent)}))
+
+    def _known(self, architecture: Architecture) -> bool:
+        return self.space.canonical(architecture).key in self._seen
+
+    def _remember(self, proposal: Proposal) -> Proposal:
+        self._seen.add(self.space.canonical(proposal.architecture).key)
+        return proposal
+
+    def _guide(self, incumbent: Architecture) -> list[str]:
+        """Returns all groups, those to be changed first."""
+        groups = list(self.encoders)
+        with torch.no_grad():
+            entropies = [self._decide(group, incumbent, None)[1] for group in groups]
+        self._entropies = {group: float(entropy) for group, entropy in zip(groups, entropies, strict=True)}
+        guide = np.array([self._entropies[group] for group in groups])
+        if self.options.normalize:
+            largest = [sum(math.log(len(c.options)) for c in self.space.groups[group]) for group in groups]
+            guide = guide / np.maximum(largest, 1e-12)
+        if self.options.guide == "argmax":
+            order = np.argsort(-guide, kind="stable")
+        else:
+            # Adding Gumbel noise and sorting draws from the softmax without replacement.
+            order = np.argsort(-(guide + self.rng.gumbel(size=len(guide))), kind="stable")
+        return [groups[int(i)] for i in order]
+
+    def _change(self, incumbent: Architecture, groups: list[str]) -> Architecture:
+        """Returns the incumbent with the choices of these groups decided anew."""
+        wanted = dict(incumbent)
+        with torch.no_grad():
+            for group in groups:
+                wanted.update(self._decide(group, incumbent, None)[2])
+        return self.space.complete(wanted, lambda choice: choice.options[int(self.rng.integers(len(choice.options)))])
+
+    def _decide(
+        self, group: str, incumbent: Architecture, taken: Mapping[str, Option] | None
+    ) -> tuple[Tensor, Tensor, dict[str, Option]]:
+        """Returns (log-probability, entropy, values) of one group's decisions."""
+        choices = [choice for choice in self.space.groups[group] if choice.name in incumbent]
+        read = without(incumbent, choices)
+        decisions = self.encoders[group].decide(read, choices, self._draws, taken)
+        return decisions.log_probability, decisions.entropy, decisions.values
+
+    def tell(self, trial: Trial) -> None:
+        """Trains the encoders that acted, and takes the trial as incumbent if it is better."""
+        score = self.score(trial)
+        if math.isfinite(score):
+            self._worst = min(self._worst, score)
+        if self.incumbent is not None and "classes" in trial.proposal.tag:
+            self._learn(trial, (score if math.isfinite(score) else self._worst) - self.incumbent_score)
+        if score > self.incumbent_score:
+            self.incumbent, self.incumbent_score = trial.proposal.architecture, score
+
+    def _learn(self, trial: Trial, change: float) -> None:
+        parent = Architecture(trial.proposal.tag["incumbent"])
+        taken = {**parent, **trial.proposal.architecture}
+        for group in trial.proposal.tag["classes"]:
+            log_probability, entropy, _ = self._decide(group, parent, taken)
+            reward = change + self.options.entropy_weight * float(entropy.detach())
+            advantage = reward - self._baselines[group]
+            decay = self.options.baseline_decay
+            self._baselines[group] = decay * self._baselines[group] + (1 - decay) * reward
+            self._optimisers[group].zero_grad()
+            (-advantage * log_probability).backward()
+            self._optimisers[group].step()
+
+    def diagnostics(self) -> dict[str, float]:
+        """Returns the entropy of every group's encoder when it was last looked at."""
+        return {f"entropy/{group}": value for group, value in self._entropies.items()}

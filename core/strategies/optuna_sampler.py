@@ -1,0 +1,89 @@
+"""Any Optuna sampler as a strategy (the ``optuna`` extra)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from core.domain import Proposal
+from core.domain import Settings
+from core.domain import Trial
+from core.errors import ConfigError
+from core.errors import unknown
+from core.seeds import derive_seed
+from core.space import Option
+from core.strategies.base import STRATEGIES
+from core.strategies.base import Strategy
+
+
+class OptunaOptions(Settings):
+    """Options of the Optuna strategy.
+
+    Attributes:
+        sampler: name of a class of ``optuna.samplers``, with or without its ending ``Sampler``.
+        arguments: further arguments of that class; its seed comes from the run.
+    """
+
+    sampler: str = "TPE"
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+@STRATEGIES.register("optuna")
+class OptunaSampler(Strategy):
+    """Asks and tells an Optuna study that lives in memory."""
+
+    Options = OptunaOptions
+    summary = "any sampler of Optuna: TPE, NSGAII, GP ... (extra 'optuna')"
+    options: OptunaOptions
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        try:
+            import optuna
+        except ImportError:
+            raise ConfigError(
+                "search.strategy: 'optuna' needs the package optuna; install it with: pip install 'nichenas[optuna]'"
+            ) from None
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        names = {n.removesuffix("Sampler"): n for n in optuna.samplers.__all__ if n.endswith("Sampler")}
+        wanted = self.options.sampler.removesuffix("Sampler")
+        if wanted not in names or wanted == "Base":
+            allowed = set(names) - {"Base"}
+            raise ConfigError(f"search.options.optuna.sampler: {unknown('sampler', wanted, allowed)}")
+        cls = getattr(optuna.samplers, names[wanted])
+        seed = derive_seed(self.seed, "strategy optuna") % 2**32
+        try:
+            sampler = cls(**{"seed": seed, **self.options.arguments})
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"search.options.optuna.arguments: {names[wanted]}: {error}") from None
+        # A weighted score is one objective; without weights Optuna sees every objective by itself.
+        directions = ["maximize"] if self.weights else [objective.direction for objective in self.objectives]
+        self._study = optuna.create_study(directions=directions, sampler=sampler)
+        self._failed = optuna.trial.TrialState.FAIL
+        self._trials: list[optuna.trial.Trial] = []
+
+    def ask(self, n: int = 1) -> list[Proposal]:
+        """Returns what the sampler suggests."""
+        proposals = []
+        for _ in range(n):
+            trial = self._study.ask()
+            values: dict[str, Option] = {}
+            for choice in self.space.choices:
+                if self.space.is_active(choice, values):
+                    # Positions rather than options, so that options of any type are kept apart.
+                    position = trial.suggest_categorical(choice.name, list(range(len(choice.options))))
+                    values[choice.name] = choice.options[position]
+            self._trials.append(trial)
+            proposals.append(Proposal(self.space.architecture(values)))
+        return proposals
+
+    def tell(self, trial: Trial) -> None:
+        """Tells the study; trials are numbered as they were asked."""
+        ours = self._trials[trial.number]
+        if trial.measurement is None:
+            self._study.tell(ours, state=self._failed)
+        elif self.weights:
+            self._study.tell(ours, self.score(trial))
+        else:
+            self._study.tell(ours, [trial.value(objective) for objective in self.objectives])

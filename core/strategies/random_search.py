@@ -1,0 +1,52 @@
+"""Random search: the baseline that every other strategy must beat at equal budget."""
+
+from __future__ import annotations
+
+from core.domain import Proposal
+from core.domain import Settings
+from core.domain import Trial
+from core.strategies.base import STRATEGIES
+from core.strategies.base import Strategy
+
+TRIES = 1000  # draws in a row that may be known before the space counts as used up
+
+
+class RandomOptions(Settings):
+    """Options of random search.
+
+    Attributes:
+        deduplicate: never propose an architecture again (canonical forms are compared).
+    """
+
+    deduplicate: bool = True
+
+
+@STRATEGIES.register("random")
+class RandomSearch(Strategy):
+    """Draws every choice uniformly."""
+
+    Options = RandomOptions
+    summary = "uniform draws without repetition; the baseline"
+    options: RandomOptions
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self._seen: set[str] = set()
+
+    def ask(self, n: int = 1) -> list[Proposal]:
+        """Returns ``n`` draws; fewer once the space is used up."""
+        proposals: list[Proposal] = []
+        for _ in range(n):
+            for _ in range(TRIES):
+                architecture = self.space.sample(self.rng)
+                key = self.space.canonical(architecture).key
+                if not self.options.deduplicate or key not in self._seen:
+                    self._seen.add(key)
+                    proposals.append(Proposal(architecture))
+                    break
+            else:
+                break
+        return proposals
+
+    def tell(self, trial: Trial) -> None:
+        """Random search learns nothing."""

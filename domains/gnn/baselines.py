@@ -1,0 +1,107 @@
+"""Hand-made networks from PyG's own layers, trained by the same rules, for the table beside a search's result.
+
+Sizes and training follow each paper's setting for citation graphs: GCN (Kipf and Welling 2017), GAT (Velickovic
+et al. 2018); GraphSAGE (Hamilton et al. 2017) has none for these graphs and takes GCN's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch import nn
+from torch.nn import functional
+from torch_geometric.nn import GATConv
+from torch_geometric.nn import GCNConv
+from torch_geometric.nn import SAGEConv
+
+from domains.gnn.data import LabelledNodes
+from domains.gnn.training import Outcome
+from domains.gnn.training import TrainSettings
+from domains.gnn.training import counts
+from domains.gnn.training import node_loss
+
+CITATION = {"learning_rate": 0.01, "dropout": 0.5}
+
+
+class Baseline(nn.Module):
+    """Convolutions with dropout before each and an activation between them."""
+
+    def __init__(self, layers: Sequence[nn.Module], activation: Callable[[Tensor], Tensor], dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.activation = activation
+        self.p = dropout
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Returns the outputs of all nodes; ``edge_index`` holds the self loops."""
+        for position, layer in enumerate(self.layers):
+            x = functional.dropout(x, self.p, self.training)
+            x = layer(x, edge_index)
+            if position + 1 < len(self.layers):
+                x = self.activation(x)
+        return x
+
+
+def make_baseline(
+    name: str, features: int, outputs: int, settings: TrainSettings
+) -> tuple[Baseline, TrainSettings]:
+    """Returns the network of a baseline and its training settings.
+
+    Args:
+        name: ``GCN``, ``GAT`` or ``GraphSAGE``.
+        settings: those of the search; epochs, patience and weight decay are kept.
+    """
+    changed = settings if name == "GAT" else settings.model_copy(update=CITATION)
+    p = changed.dropout
+    if name == "GCN":
+        plain = [GCNConv(features, 16, add_self_loops=False), GCNConv(16, outputs, add_self_loops=False)]
+        return Baseline(plain, torch.relu, p), changed
+    if name == "GraphSAGE":
+        return Baseline([SAGEConv(features, 16), SAGEConv(16, outputs)], torch.relu, p), changed
+    first = GATConv(features, 8, heads=8, dropout=p, add_self_loops=False)
+    last = GATConv(64, outputs, heads=1, concat=False, dropout=p, add_self_loops=False)
+    return Baseline([first, last], functional.elu, p), changed
+
+
+def train_plain(
+    network: nn.Module,
+    train: Sequence[LabelledNodes],
+    validation: Sequence[LabelledNodes],
+    settings: TrainSettings,
+    check: Callable[[], None],
+    keep_best: bool = True,
+) -> Outcome:
+    """Trains a network by a plain loop over whole graphs, with the rules of ``train_group``.
+
+    Args:
+        network: called with all node features and the edge index with self loops of a graph.
+    """
+    outcome = Outcome()
+    optimiser = torch.optim.Adam(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    for epoch in range(1, settings.epochs + 1):
+        check()
+        network.train()
+        for part in train:
+            optimiser.zero_grad()
+            node_loss(network(part.x, part.graph.edge_index)[part.nodes], part.labels).backward()
+            optimiser.step()
+        if epoch % settings.validate_every == 0 or epoch == settings.epochs:
+            score, loss = evaluate_plain(network, validation)
+            if not outcome.look(epoch, score, loss, network, keep_best, settings.patience):
+                break
+    return outcome
+
+
+@torch.no_grad()
+def evaluate_plain(network: nn.Module, parts: Sequence[LabelledNodes]) -> tuple[float, float]:
+    """Returns (score, mean loss) of a network in evaluation mode."""
+    network.eval()
+    total, loss = torch.zeros(2, dtype=torch.float64), 0.0
+    for part in parts:
+        outputs = network(part.x, part.graph.edge_index)[part.nodes]
+        total += counts(outputs, part.labels).cpu()
+        loss += float(node_loss(outputs, part.labels)) * len(part.nodes)
+    return float(total[0] / total[1]), loss / sum(len(part.nodes) for part in parts)

@@ -1,0 +1,303 @@
+"""Node classification with graph neural networks from AGNN's space, as a domain of the core."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from collections.abc import Sequence
+from functools import cached_property
+from typing import ClassVar
+from typing import Literal
+
+import torch
+from pydantic import Field
+from pydantic import field_validator
+
+from core.domain import Context
+from core.domain import Domain
+from core.domain import Drawing
+from core.domain import Measurement
+from core.domain import Proposal
+from core.domain import Retrained
+from core.domain import ShareKey
+from core.errors import CandidateFailure
+from core.objectives import Objective
+from core.space import Architecture
+from core.space import SearchSpace
+from domains.gnn.baselines import evaluate_plain
+from domains.gnn.baselines import make_baseline
+from domains.gnn.baselines import train_plain
+from domains.gnn.data import KNOWN
+from domains.gnn.data import LabelledNodes
+from domains.gnn.data import NodeTask
+from domains.gnn.data import load_task
+from domains.gnn.features import features_of
+from domains.gnn.model import AGNN
+from domains.gnn.model import MLP_HIDDEN
+from domains.gnn.model import Noise
+from domains.gnn.space import LayerSpec
+from domains.gnn.space import agnn_space
+from domains.gnn.space import layer_specs
+from domains.gnn.training import Outcome
+from domains.gnn.training import Piece
+from domains.gnn.training import TrainSettings
+from domains.gnn.training import evaluate
+from domains.gnn.training import train_group
+
+
+class GNNSettings(TrainSettings):
+    """The ``domain`` section of a configuration, beside the training settings.
+
+    Attributes:
+        dataset: a name of :data:`~domains.gnn.data.KNOWN` or the dotted name of a PyG ``InMemoryDataset``.
+        dataset_options: further arguments of that class.
+        layers: depth of the networks; 2 for citation graphs, 3 for PPI in AGNN.
+        objectives: ``score`` is accuracy, or micro-F1 where nodes have several labels.
+        normalize: scale the features of every node to sum 1; by default for citation graphs only.
+        batch_norm: normalise after hidden layers.
+        skip: linear skip connections around hidden layers.
+    """
+
+    dataset: str
+    dataset_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    layers: int = Field(2, ge=1, le=8)
+    objectives: tuple[Literal["score", "parameters"], ...] = ("score",)
+    normalize: bool | None = None
+    batch_norm: bool = False
+    skip: bool = False
+
+    @field_validator("objectives")
+    @classmethod
+    def _score_comes_first(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or value[0] != "score" or len(set(value)) != len(value):
+            raise ValueError("must begin with 'score' and name nothing twice")
+        return value
+
+
+class GNNDomain(Domain):
+    """Searches node classifiers; see :mod:`domains.gnn.model` for what a layer computes."""
+
+    Settings = GNNSettings
+    reductions = frozenset({"epochs"})
+    # AGNN, section on parameter sharing; GraphNAS's keys leave the activation out (and its aggregator in).
+    sharing_rules: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "homogeneous": ("attention", "activation", "heads"),
+        "graphnas": ("attention", "aggregate", "heads"),
+    }
+    baselines = ("GCN", "GAT", "GraphSAGE")
+    settings: GNNSettings
+
+    @classmethod
+    def datasets(cls) -> Mapping[str, str]:
+        """Returns the data sets that are known by name."""
+        return KNOWN
+
+    def prepare(self) -> None:
+        """Loads the data and builds what all candidates share."""
+        _ = self.task, self._train, self._validation
+
+    @cached_property
+    def task(self) -> NodeTask:
+        """The data set."""
+        s = self.settings
+        return load_task(s.dataset, s.dataset_options, s.normalize, self.environment)
+
+    @cached_property
+    def _train(self) -> list[Piece]:
+        return self.pieces(self.task.train)
+
+    @cached_property
+    def _validation(self) -> list[Piece]:
+        return self.pieces(self.task.validation)
+
+    def pieces(self, parts: Sequence[LabelledNodes]) -> list[Piece]:
+        """Returns labelled nodes ready for networks of this domain's depth."""
+        result = []
+        for part in parts:
+            field = part.graph.receptive_field(part.nodes, self.settings.layers, prune=not self.settings.batch_norm)
+            result.append(Piece(field, features_of(part.x, field.inputs), part.labels))
+        return result
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """AGNN's space of this depth."""
+        return agnn_space(self.settings.layers)
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """Accuracy or micro-F1 on validation nodes, and the number of parameters if wanted."""
+        known = {
+            "score": Objective("micro_f1" if self.task.multilabel else "accuracy"),
+            "parameters": Objective("parameters", "minimize"),
+        }
+        return tuple(known[name] for name in self.settings.objectives)
+
+    def specs(self, architecture: Architecture) -> list[LayerSpec]:
+        """Returns the layers of an architecture on this data set."""
+        return layer_specs(architecture, self.task.features, self.task.outputs)
+
+    def network(self, architecture: Architecture, context: Context) -> AGNN:
+        """Returns a freshly initialised network on the context's device; inherited tensors replace their own."""
+        s = self.settings
+        network = AGNN(self.specs(architecture), context.torch("weights"), s.batch_norm, s.skip)
+        network.load_state_dict({**network.state_dict(), **context.inherited})
+        return network.to(context.device)
+
+    def evaluate(self, proposal: Proposal, context: Context) -> Measurement:
+        """Trains one network and returns its best validation score."""
+        (result,) = self.evaluate_many([proposal], [context])
+        if isinstance(result, CandidateFailure):
+            raise result
+        return result
+
+    def evaluate_many(
+        self, proposals: Sequence[Proposal], contexts: Sequence[Context]
+    ) -> list[Measurement | CandidateFailure]:
+        """Trains networks side by side; see :func:`domains.gnn.training.train_group`."""
+        results: dict[int, Measurement | CandidateFailure] = {}
+        needed: dict[int, int] = {}
+        for index, (proposal, context) in enumerate(zip(proposals, contexts, strict=True)):
+            needed[index] = self.memory(proposal.architecture)
+            context.started = time.perf_counter()
+            try:
+                context.check_memory(needed[index])
+            except CandidateFailure as failure:
+                results[index] = failure
+        by_epochs: dict[int, list[int]] = {}
+        for index in needed:
+            if index not in results:
+                epochs = max(1, round(self.settings.epochs * proposals[index].fidelity.epochs))
+                by_epochs.setdefault(epochs, []).append(index)
+        for epochs, group in by_epochs.items():
+            began = time.perf_counter()
+            networks = [self.network(proposals[i].architecture, contexts[i]) for i in group]
+            keep = any(contexts[i].keep_weights for i in group)
+            outcomes = self._train_networks(networks, [contexts[i] for i in group], epochs, keep)
+            seconds = (time.perf_counter() - began) / len(group)
+            for i, network, outcome in zip(group, networks, outcomes, strict=True):
+                results[i] = outcome.failure or self._measured(network, outcome, seconds, needed[i])
+        return [results[index] for index in range(len(proposals))]
+
+    def _measured(self, network: AGNN, outcome: Outcome, seconds: float, needed: int) -> Measurement:
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        return Measurement(
+            values={self.objectives[0].name: outcome.score, "loss": outcome.loss, "parameters": float(parameters)},
+            curve=tuple(outcome.curve),
+            seconds=seconds,
+            peak_memory=needed,
+            diagnostics={"best_epoch": outcome.epoch, "epochs": outcome.curve[-1][0]},
+            weights=outcome.state,
+        )
+
+    def _train_networks(
+        self, networks: Sequence[AGNN], contexts: Sequence[Context], epochs: int, keep: bool
+    ) -> list[Outcome]:
+        device = contexts[0].device
+        # Feature masks come from the run alone, not from the trial: candidates that are trained together can
+        # then share one sparse product, and come out as they would alone.
+        noises = [
+            Noise(
+                p=self.settings.dropout,
+                features=context.torch("feature dropout", trial=0, device=device),
+                inner=context.torch("inner dropout", device=device),
+            )
+            for context in contexts
+        ]
+
+        def check() -> None:
+            for context in contexts:
+                context.check_seconds()
+
+        settings = self.settings.model_copy(update={"epochs": epochs})
+        return train_group(networks, noises, self._train, self._validation, settings, check, keep)
+
+    def memory(self, architecture: Architecture) -> int:
+        """Returns an estimate of the bytes that training a network takes at its peak.
+
+        Four copies of the weights (themselves, gradient, two Adam moments), six node-wise tensors a layer
+        in the larger receptive field, and what gene-linear attention keeps for every edge.
+        """
+        numbers = 0
+        pieces = [*self._train, *self._validation]
+        for position, spec in enumerate(self.specs(architecture)):
+            sources = max(piece.field.blocks[position].pattern.columns for piece in pieces)
+            edges = max(piece.field.blocks[position].pattern.entries for piece in pieces)
+            wide = spec.heads * spec.outputs
+            numbers += 4 * spec.inputs * wide + 6 * sources * wide + 8 * edges * spec.heads
+            if spec.attention == "gene-linear":
+                numbers += 2 * edges * wide
+            if spec.combine == "mlp":
+                numbers += 4 * sources * spec.heads * MLP_HIDDEN
+        return 4 * numbers
+
+    def retrain(self, architecture: Architecture, context: Context) -> Retrained:
+        """Trains a network anew and measures it at its best validation epoch."""
+        started = time.perf_counter()
+        network = self.network(architecture, context)
+        (outcome,) = self._train_networks([network], [context], self.settings.epochs, keep=True)
+        if outcome.failure:
+            raise outcome.failure
+        network.load_state_dict(outcome.state)
+        score, loss = evaluate(network, self.pieces(self.task.test.read()))
+        return self._retrained(outcome, score, loss, time.perf_counter() - started)
+
+    def train_baseline(self, name: str, context: Context) -> Retrained:
+        """Trains GCN, GAT or GraphSAGE from PyG's layers; see :mod:`domains.gnn.baselines`."""
+        started = time.perf_counter()
+        with torch.random.fork_rng(devices=[context.device] if context.device.type == "cuda" else []):
+            # PyG's layers draw from the global generator; it is put back afterwards.
+            torch.manual_seed(context.torch("baseline").initial_seed())
+            network, settings = make_baseline(name, self.task.features, self.task.outputs, self.settings)
+            network = network.to(context.device)
+            task = self.task
+            outcome = train_plain(network, task.train, task.validation, settings, context.check_seconds)
+        if outcome.failure:
+            raise outcome.failure
+        network.load_state_dict(outcome.state)
+        score, loss = evaluate_plain(network, self.task.test.read())
+        return self._retrained(outcome, score, loss, time.perf_counter() - started)
+
+    def _retrained(self, outcome: Outcome, score: float, loss: float, seconds: float) -> Retrained:
+        name = self.objectives[0].name
+        return Retrained(
+            validation={name: outcome.score, "loss": outcome.loss},
+            test={name: score, "loss": loss},
+            seconds=seconds,
+            weights=outcome.state,
+        )
+
+    def share_keys(self, architecture: Architecture) -> Mapping[str, ShareKey]:
+        """Returns the key of every tensor; roles are the names within a layer, such as ``attention.left``."""
+        specs = self.specs(architecture)
+        keys: dict[str, ShareKey] = {}
+        for name, tensor in self.network(architecture, Context(seed=0)).state_dict().items():
+            _, layer, role = name.split(".", 2)
+            spec = specs[int(layer)]
+            attributes = {
+                "attention": spec.attention,
+                "activation": spec.activation,
+                "aggregate": spec.aggregate,
+                "combine": spec.combine,
+                "heads": str(spec.heads),
+            }
+            keys[name] = ShareKey(int(layer), role, tuple(tensor.shape), attributes)
+        return keys
+
+    def draw(self, architecture: Architecture) -> Drawing:
+        """Returns the chain of layers with what each does."""
+        nodes = {"input": f"features\n{self.task.features}"}
+        edges = []
+        previous = "input"
+        for position, spec in enumerate(self.specs(architecture), 1):
+            name = f"layer{position}"
+            heads = f"{spec.heads} x {spec.outputs}" if spec.heads > 1 else f"{spec.outputs}"
+            joined = "averaged" if spec.last and spec.heads > 1 else ""
+            nodes[name] = (
+                f"layer {position}: {heads} {joined}\n{spec.attention} attention, {spec.aggregate}\n"
+                f"combine {spec.combine}, {spec.activation}"
+            )
+            edges.append((previous, name, f"{spec.inputs}"))
+            previous = name
+        nodes["output"] = f"classes\n{self.task.outputs}"
+        edges.append((previous, "output", f"{self.task.outputs}"))
+        return Drawing(nodes, edges)

@@ -1,0 +1,222 @@
+"""Graph structures that are built once and shared by every candidate: CSR patterns and receptive fields.
+
+A *pattern* is the sparsity of a rectangular matrix whose rows are destination nodes and whose columns are
+source nodes; entries of a row lie side by side, so edges are sorted by destination. A *receptive field* keeps,
+for given target nodes and a number of layers, only the nodes and edges that can influence the targets: layer
+outputs that nobody reads are never computed, and the function at the targets stays exactly the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Pattern:
+    """The sparsity of a ``rows x columns`` matrix with E entries in row order, and of its transpose.
+
+    Attributes:
+        crow: row starts, ``(rows + 1,)``, int64.
+        col: column of every entry, ``(E,)``, int64.
+        columns: number of columns.
+    """
+
+    crow: Tensor
+    col: Tensor
+    columns: int
+    row: Tensor = field(init=False)
+    t_crow: Tensor = field(init=False)
+    t_col: Tensor = field(init=False)
+    t_order: Tensor = field(init=False)
+    _expanded: dict[int, Pattern] = field(init=False, default_factory=dict)
+    _head_order: dict[int, Tensor] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        nodes = torch.arange(self.rows, device=self.crow.device)
+        self.row = nodes.repeat_interleave(self.crow.diff())
+        self.t_order = self.col.argsort(stable=True)
+        self.t_col = self.row[self.t_order]
+        self.t_crow = row_starts(self.col, self.columns)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self.crow.numel() - 1
+
+    @property
+    def entries(self) -> int:
+        """Number of entries E."""
+        return self.col.numel()
+
+    def matrix(self, values: Tensor) -> Tensor:
+        """Returns the sparse CSR matrix with these values, ``(E,)``."""
+        return torch.sparse_csr_tensor(
+            self.crow, self.col, values, size=(self.rows, self.columns), check_invariants=False
+        )
+
+    def transposed(self, values: Tensor) -> Tensor:
+        """Returns the transpose of :meth:`matrix` as CSR, ``columns x rows``."""
+        return torch.sparse_csr_tensor(
+            self.t_crow,
+            self.t_col,
+            values.index_select(0, self.t_order),
+            size=(self.columns, self.rows),
+            check_invariants=False,
+        )
+
+    def row_incidence(self, like: Tensor) -> Tensor:
+        """Returns the ``rows x E`` matrix that sums entries by row."""
+        order = torch.arange(self.entries, device=self.col.device)
+        return _incidence(self.crow, order, like)
+
+    def column_incidence(self, like: Tensor) -> Tensor:
+        """Returns the ``columns x E`` matrix that sums entries by column."""
+        return _incidence(self.t_crow, self.t_order, like)
+
+    def heads(self, heads: int) -> Pattern:
+        """Returns the pattern of ``heads`` interleaved copies of this graph, cached.
+
+        Node i of head h becomes node ``i * heads + h``, so a dense ``(nodes, heads, d)`` tensor is, without
+        moving anything, the ``(nodes * heads, d)`` one of the copies: attention with many heads is
+        attention with one head on this pattern.
+        """
+        if heads == 1:
+            return self
+        if heads not in self._expanded:
+            head = torch.arange(heads, device=self.col.device)
+            row = (self.row[:, None] * heads + head).flatten()
+            col = (self.col[:, None] * heads + head).flatten()
+            order = row.argsort(stable=True)
+            self._head_order[heads] = order
+            self._expanded[heads] = Pattern(
+                row_starts(row, self.rows * heads), col[order], self.columns * heads
+            )
+        return self._expanded[heads]
+
+    def to_heads(self, values: Tensor) -> Tensor:
+        """Returns values given as ``(E, heads)`` in the entry order of :meth:`heads`, ``(E * heads,)``."""
+        if values.shape[1] == 1:
+            return values.flatten()
+        self.heads(values.shape[1])
+        return values.flatten().index_select(0, self._head_order[values.shape[1]])
+
+
+def row_starts(row: Tensor, rows: int) -> Tensor:
+    """Returns the CSR row starts, ``(rows + 1,)``, of entries with these rows."""
+    counts = torch.bincount(row, minlength=rows)
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+def _incidence(crow: Tensor, col: Tensor, like: Tensor) -> Tensor:
+    ones = torch.ones(col.numel(), dtype=like.dtype, device=like.device)
+    size = (crow.numel() - 1, col.numel())
+    return torch.sparse_csr_tensor(crow, col, ones, size=size, check_invariants=False)
+
+
+@dataclass
+class Block:
+    """The edges of one layer: from its source nodes to the destination nodes that are read afterwards.
+
+    Attributes:
+        pattern: destination rows, source columns; with self loops, complete neighbourhoods.
+        own: position of every destination among the sources, ``(rows,)``.
+        gcn: ``1 / sqrt(|N(i)| |N(j)|)`` of every entry, from the degrees of the whole graph, ``(E,)``.
+        mean: ``1 / |N(i)|`` of every destination, ``(rows,)``.
+    """
+
+    pattern: Pattern
+    own: Tensor
+    gcn: Tensor
+    mean: Tensor
+    _constants: dict[tuple[str, bool], Tensor] = field(init=False, default_factory=dict)
+
+    def constant(self, attention: str, mean: bool) -> Tensor:
+        """Returns the fixed coefficients of ``const`` or ``gcn`` attention, ``(E,)``, cached.
+
+        Args:
+            attention: ``const`` or ``gcn``.
+            mean: whether every row is divided by its number of neighbours.
+        """
+        key = (attention, mean)
+        if key not in self._constants:
+            values = self.gcn if attention == "gcn" else torch.ones_like(self.gcn)
+            self._constants[key] = values * self.mean[self.pattern.row] if mean else values
+        return self._constants[key]
+
+
+@dataclass
+class ReceptiveField:
+    """What n layers need to compute the outputs at some target nodes.
+
+    Attributes:
+        inputs: the nodes whose features are read, sorted, ``(sources of the first block,)``.
+        blocks: one a layer, first layer first.
+        targets: the nodes whose outputs come out, sorted, ``(rows of the last block,)``.
+    """
+
+    inputs: Tensor
+    blocks: list[Block]
+    targets: Tensor
+
+
+class Graph:
+    """One graph with self loops added, edges sorted by destination, duplicates removed.
+
+    Args:
+        edge_index: source and destination of every edge, ``(2, edges)``, int64.
+        nodes: number of nodes.
+        dtype: of the coefficients.
+    """
+
+    def __init__(self, edge_index: Tensor, nodes: int, dtype: torch.dtype = torch.float32) -> None:
+        source, destination = edge_index[0].long(), edge_index[1].long()
+        keep = source != destination
+        loops = torch.arange(nodes, device=edge_index.device)
+        code = torch.cat([destination[keep] * nodes + source[keep], loops * (nodes + 1)]).unique()
+        self.row, self.col = code // nodes, code % nodes
+        self.nodes = nodes
+        self.degree = torch.bincount(self.row, minlength=nodes).to(dtype)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the graph lies."""
+        return self.row.device
+
+    @property
+    def edge_index(self) -> Tensor:
+        """Source and destination of every edge with self loops, sorted by destination, ``(2, edges)``."""
+        return torch.stack([self.col, self.row])
+
+    def receptive_field(self, targets: Tensor, layers: int, prune: bool = True) -> ReceptiveField:
+        """Returns what ``layers`` layers need to compute the outputs at ``targets``, ``(n,)``.
+
+        Args:
+            prune: without it all layers but the last see the whole graph, as batch statistics need.
+        """
+        wanted = targets.unique()
+        blocks: list[Block] = []
+        for _ in range(layers):
+            is_row = self._mask(wanted)
+            edges = is_row[self.row].nonzero().flatten()
+            sources = self.col[edges].unique() if prune else torch.arange(self.nodes, device=self.device)
+            blocks.insert(0, self._block(edges, wanted, sources))
+            wanted = sources
+        return ReceptiveField(wanted, blocks, targets.unique())
+
+    def _mask(self, nodes: Tensor) -> Tensor:
+        mask = torch.zeros(self.nodes, dtype=torch.bool, device=self.device)
+        mask[nodes] = True
+        return mask
+
+    def _block(self, edges: Tensor, rows: Tensor, sources: Tensor) -> Block:
+        position = torch.full((self.nodes,), -1, dtype=torch.int64, device=self.device)
+        position[rows] = torch.arange(rows.numel(), device=self.device)
+        row, col = position[self.row[edges]], self.col[edges]
+        position[sources] = torch.arange(sources.numel(), device=self.device)
+        pattern = Pattern(row_starts(row, rows.numel()), position[col], sources.numel())
+        gcn = (self.degree[self.row[edges]] * self.degree[col]).rsqrt()
+        return Block(pattern, position[rows], gcn, self.degree[rows].reciprocal())

@@ -1,0 +1,235 @@
+"""The network of an architecture of AGNN's space, computed on receptive fields.
+
+A layer is ``x_i' = ACT(COMBINE(W x_i, AGG_j(a_ij W x_j)) + bias)`` with j over the neighbours of i and i itself;
+heads are concatenated, in the output layer averaged. Attention functions follow AGNN's table, which is that of
+GraphNAS; ``const`` and ``gcn`` are used raw, the others are soft-maxed over the neighbourhood with dropout on
+the coefficients. Ours, where the paper is not explicit: the ``mlp`` combiner is a two-layer perceptron on the
+pair (own, aggregated) with 128 hidden ReLU units shared by the heads, and the output layer is activated too,
+as in GraphNAS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch import nn
+from torch.nn import functional
+
+from domains.gnn.features import Features
+from domains.gnn.graph import Block
+from domains.gnn.graph import ReceptiveField
+from domains.gnn.operations import dropout
+from domains.gnn.operations import edge_dot
+from domains.gnn.operations import edge_sum
+from domains.gnn.operations import edge_tanh_dot
+from domains.gnn.operations import row_max
+from domains.gnn.operations import row_softmax
+from domains.gnn.operations import sparse_matmul
+from domains.gnn.space import LayerSpec
+
+MLP_HIDDEN = 128
+GAT_SLOPE = 0.2  # of the leaky ReLU inside gat and sym-gat (GAT, section 2.1)
+
+ACTIVATION: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "linear": lambda x: x,
+    "softplus": functional.softplus,
+    "leaky_relu": functional.leaky_relu,
+    "relu6": functional.relu6,
+    "elu": functional.elu,
+}
+
+# Which attention vectors, each (heads, outputs), a function has: left reads the node itself, right its neighbour.
+ATTENTION_VECTORS: dict[str, tuple[str, ...]] = {
+    "const": (),
+    "gcn": (),
+    "gat": ("left", "right"),
+    "sym-gat": ("left", "right"),
+    "cos": ("left", "right"),
+    "linear": ("left", "right"),
+    "gene-linear": ("left", "right", "gene"),
+}
+
+
+@dataclass
+class Noise:
+    """Dropout of one training pass.
+
+    Attributes:
+        p: probability of dropping a value.
+        features: draws the masks of the input features; candidates trained together share it.
+        inner: draws all other masks of this candidate.
+    """
+
+    p: float
+    features: torch.Generator
+    inner: torch.Generator
+
+
+class AGNNLayer(nn.Module):
+    """One layer.
+
+    Args:
+        spec: what the layer is.
+        generator: draws the initial weights (Glorot uniform, biases 0).
+        batch_norm: normalise the output over the nodes.
+        skip: add a linear map of the layer's input to its output.
+
+    Shapes:
+        - input: projected features of the source nodes, ``(sources, heads * outputs)``.
+        - output: ``(destinations, spec.width)``.
+    """
+
+    def __init__(
+        self, spec: LayerSpec, generator: torch.Generator, batch_norm: bool = False, skip: bool = False
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        out, heads = spec.outputs, spec.heads
+
+        def glorot(rows: int, columns: int, *shape: int) -> nn.Parameter:
+            bound = (6.0 / (rows + columns)) ** 0.5
+            size = shape or (rows, columns)
+            return nn.Parameter(torch.empty(size).uniform_(-bound, bound, generator=generator))
+
+        self.weight = glorot(spec.inputs, heads * out)
+        self.attention = nn.ParameterDict({v: glorot(out, 1, heads, out) for v in ATTENTION_VECTORS[spec.attention]})
+        self.bias = nn.Parameter(torch.zeros(spec.width))
+        if spec.combine == "mlp":
+            self.mlp_in = glorot(2 * out, MLP_HIDDEN)
+            self.mlp_in_bias = nn.Parameter(torch.zeros(MLP_HIDDEN))
+            self.mlp_out = glorot(MLP_HIDDEN, out)
+            self.mlp_out_bias = nn.Parameter(torch.zeros(out))
+        self.skip = glorot(spec.inputs, spec.width) if skip else None
+        self.batch_norm = nn.BatchNorm1d(spec.width) if batch_norm else None
+
+    def forward(self, projected: Tensor, block: Block, skipped: Tensor | None, noise: Noise | None) -> Tensor:
+        """Returns the layer's output.
+
+        Args:
+            projected: ``W x`` of the source nodes, ``(sources, heads * outputs)``.
+            block: the edges.
+            skipped: the skip connection's part for the source nodes, ``(sources, width)``.
+            noise: dropout; none in evaluation.
+        """
+        spec = self.spec
+        heads, out = spec.heads, spec.outputs
+        aggregated = self._aggregate(projected, block, noise).view(-1, heads, out)
+        if spec.combine == "mlp":
+            own = projected.index_select(0, block.own).view(-1, heads, out)
+            hidden = own @ self.mlp_in[:out] + aggregated @ self.mlp_in[out:] + self.mlp_in_bias
+            aggregated = torch.relu(hidden) @ self.mlp_out + self.mlp_out_bias
+        result = (aggregated.mean(1) if spec.last else aggregated.flatten(1)) + self.bias
+        if skipped is not None:
+            result = result + skipped.index_select(0, block.own)
+        if self.batch_norm is not None:
+            result = self.batch_norm(result)
+        return ACTIVATION[spec.activation](result)
+
+    def _aggregate(self, projected: Tensor, block: Block, noise: Noise | None) -> Tensor:
+        spec = self.spec
+        pattern = block.pattern
+        if not self.attention:
+            values = block.constant(spec.attention, mean=spec.aggregate == "mean")
+            reduce = row_max if spec.aggregate == "max" else sparse_matmul
+            return reduce(pattern, values, projected)
+        scores = self._scores(projected.view(-1, spec.heads, spec.outputs), block)
+        pattern = pattern.heads(spec.heads)
+        values = row_softmax(pattern, scores)
+        if noise is not None:
+            values = dropout(values, noise.p, noise.inner)
+        dense = projected.reshape(-1, spec.outputs)
+        if spec.aggregate == "max":
+            return row_max(pattern, values, dense)
+        result = sparse_matmul(pattern, values, dense)
+        if spec.aggregate == "mean":
+            result = result.view(block.mean.numel(), -1) * block.mean[:, None]
+        return result
+
+    def _scores(self, z: Tensor, block: Block) -> Tensor:
+        """Returns attention before the softmax, ``(E * heads,)`` in the order of the pattern of heads."""
+        kind, left, right = self.spec.attention, self.attention["left"], self.attention["right"]
+        heads = self.spec.heads
+        pattern = block.pattern.heads(heads)
+        if kind == "cos":
+            own = (z * left).index_select(0, block.own)
+            return edge_dot(pattern, own.reshape(-1, own.shape[-1]), (z * right).reshape(-1, own.shape[-1]))
+        if kind == "linear":
+            of_source = torch.tanh((z * (left + right)).sum(-1))
+            return of_source.flatten().index_select(0, pattern.col)
+        if kind == "gene-linear":
+            own = (z * left).index_select(0, block.own)
+            return block.pattern.to_heads(edge_tanh_dot(block.pattern, own, z * right, self.attention["gene"]))
+        by_left, by_right = (z * left).sum(-1), (z * right).sum(-1)
+        scores = functional.leaky_relu(
+            edge_sum(pattern, by_left.index_select(0, block.own), by_right), GAT_SLOPE
+        )
+        if kind == "sym-gat":
+            reverse = edge_sum(pattern, by_right.index_select(0, block.own), by_left)
+            scores = scores + functional.leaky_relu(reverse, GAT_SLOPE)
+        return scores
+
+
+class AGNN(nn.Module):
+    """The network of an architecture.
+
+    Args:
+        specs: its layers.
+        generator: draws the initial weights, on the CPU whatever the device, so that they are the same on all.
+        batch_norm: normalise after every hidden layer; needs receptive fields that are not pruned.
+        skip: linear skip connections around hidden layers.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[LayerSpec],
+        generator: torch.Generator,
+        batch_norm: bool = False,
+        skip: bool = False,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            AGNNLayer(spec, generator, batch_norm and not spec.last, skip and not spec.last) for spec in specs
+        )
+
+    @property
+    def first_weights(self) -> list[Tensor]:
+        """The matrices that multiply the input features."""
+        first = self.layers[0]
+        assert isinstance(first, AGNNLayer)
+        return [first.weight] if first.skip is None else [first.weight, first.skip]
+
+    def forward(self, field: ReceptiveField, features: Features, noise: Noise | None = None) -> Tensor:
+        """Returns the outputs at the targets of the field, ``(targets, outputs)``.
+
+        Args:
+            field: nodes and edges.
+            features: of ``field.inputs``.
+            noise: dropout; none in evaluation.
+        """
+        weights = self.first_weights
+        weight = weights[0] if len(weights) == 1 else torch.cat(weights, 1)
+        p = noise.p if noise else 0.0
+        return self.forward_projected(field, features.project(weight, p, noise.features if noise else None), noise)
+
+    def forward_projected(self, field: ReceptiveField, projected: Tensor, noise: Noise | None) -> Tensor:
+        """Returns the outputs, given the features times :attr:`first_weights` side by side."""
+        x = projected
+        for position, (layer, block) in enumerate(zip(self.layers, field.blocks, strict=True)):
+            assert isinstance(layer, AGNNLayer)
+            if position:
+                x = dropout(x, noise.p, noise.inner) if noise else x
+                z = x @ layer.weight
+                skipped = None if layer.skip is None else x @ layer.skip
+            elif layer.skip is None:
+                z, skipped = x, None
+            else:
+                z, skipped = x.split([layer.weight.shape[1], layer.skip.shape[1]], 1)
+            x = layer(z.contiguous(), block, skipped, noise)
+        return x

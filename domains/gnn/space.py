@@ -1,0 +1,93 @@
+"""AGNN's search space: six action classes a layer (Zhou et al. 2019, section on the search space).
+
+The order of the classes and their options follow the paper as far as it is known; the sizes are those of the
+paper: 11,760 strings a layer, 138,297,600 for two layers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.space import Architecture
+from core.space import Choice
+from core.space import SearchSpace
+
+HIDDEN = (4, 8, 16, 32, 64, 128, 256)
+ATTENTIONS = ("const", "gcn", "gat", "sym-gat", "cos", "linear", "gene-linear")
+HEADS = (1, 2, 4, 8, 16)
+AGGREGATORS = ("sum", "mean", "max")
+COMBINERS = ("identity", "mlp")
+ACTIVATIONS = ("sigmoid", "tanh", "relu", "linear", "softplus", "leaky_relu", "relu6", "elu")
+
+CLASSES: dict[str, tuple[int | str, ...]] = {
+    "hidden": HIDDEN,
+    "attention": ATTENTIONS,
+    "heads": HEADS,
+    "aggregate": AGGREGATORS,
+    "combine": COMBINERS,
+    "activation": ACTIVATIONS,
+}
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One layer of an architecture, with the sizes that follow from its place.
+
+    Attributes:
+        inputs: width of the input.
+        outputs: width of one head.
+        heads: number of heads; concatenated, or averaged in the last layer.
+        last: whether this is the output layer.
+    """
+
+    inputs: int
+    outputs: int
+    heads: int
+    attention: str
+    aggregate: str
+    combine: str
+    activation: str
+    last: bool
+
+    @property
+    def width(self) -> int:
+        """Width of the output."""
+        return self.outputs if self.last else self.outputs * self.heads
+
+
+def agnn_space(layers: int) -> SearchSpace:
+    """Returns AGNN's space: choices ``layer1.hidden`` ... ``layerN.activation``, grouped by action class."""
+
+    def canonical(architecture: Architecture) -> Architecture:
+        # The output layer is as wide as there are classes: its own width is not read.
+        return Architecture({**architecture, f"layer{layers}.hidden": HIDDEN[0]})
+
+    choices = [
+        Choice(f"layer{layer}.{name}", options, group=name)
+        for layer in range(1, layers + 1)
+        for name, options in CLASSES.items()
+    ]
+    return SearchSpace(choices, canonical)
+
+
+def layer_specs(architecture: Architecture, features: int, outputs: int) -> list[LayerSpec]:
+    """Returns the layers of an architecture for inputs of width ``features`` and outputs of width ``outputs``."""
+    layers = len(architecture) // len(CLASSES)
+    specs: list[LayerSpec] = []
+    width = features
+    for layer in range(1, layers + 1):
+        value = {name: architecture[f"layer{layer}.{name}"] for name in CLASSES}
+        last = layer == layers
+        spec = LayerSpec(
+            inputs=width,
+            outputs=outputs if last else int(str(value["hidden"])),
+            heads=int(str(value["heads"])),
+            attention=str(value["attention"]),
+            aggregate=str(value["aggregate"]),
+            combine=str(value["combine"]),
+            activation=str(value["activation"]),
+            last=last,
+        )
+        specs.append(spec)
+        width = spec.width
+    return specs

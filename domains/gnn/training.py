@@ -1,0 +1,198 @@
+"""Training of one or several networks on the same graphs, in step.
+
+Networks that are trained together share the product of the sparse features and their first-layer weights laid
+side by side; everything else is per network. Each stops on its own. One network is a group of one, so there is
+a single training loop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch import nn
+from torch.nn import functional
+
+from core.domain import Settings
+from core.errors import CandidateFailure
+from domains.gnn.features import Features
+from domains.gnn.graph import ReceptiveField
+from domains.gnn.model import AGNN
+from domains.gnn.model import Noise
+
+
+class TrainSettings(Settings):
+    """How a network is trained; the defaults are AGNN's for citation graphs.
+
+    Attributes:
+        epochs: at most.
+        learning_rate: of Adam.
+        weight_decay: L2 penalty on all weights.
+        dropout: of layer inputs and attention coefficients.
+        patience: epochs without a better validation score or loss before training stops; none for never.
+        validate_every: epochs between looks at validation data.
+    """
+
+    epochs: int = Field(200, ge=1)
+    learning_rate: float = Field(0.005, gt=0)
+    weight_decay: float = Field(5e-4, ge=0)
+    dropout: float = Field(0.6, ge=0, le=0.99)
+    patience: int | None = Field(40, ge=1)
+    validate_every: int = Field(1, ge=1)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A graph with some of its nodes labelled, ready for networks of a certain depth.
+
+    Attributes:
+        field: what the network needs to compute the labelled nodes' outputs.
+        features: of the field's inputs.
+        labels: of the field's targets: classes ``(n,)`` int64, or 0/1 labels ``(n, labels)`` float.
+    """
+
+    field: ReceptiveField
+    features: Features
+    labels: Tensor
+
+
+@dataclass
+class Outcome:
+    """What became of one network.
+
+    Attributes:
+        score: validation accuracy, or micro-F1 for several labels a node, at the best epoch.
+        loss: validation loss at that epoch; it decides between equal scores.
+        curve: (epoch, score) at every look at validation data.
+        state: weights at the best epoch, if they were asked for.
+        failure: why the network is out; the rest is then meaningless.
+    """
+
+    score: float = -1.0
+    loss: float = float("inf")
+    epoch: int = 0
+    lowest_loss: float = float("inf")
+    improved: int = 0
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    state: dict[str, Tensor] = field(default_factory=dict)
+    failure: CandidateFailure | None = None
+
+    def look(
+        self, epoch: int, score: float, loss: float, network: nn.Module, keep_best: bool, patience: int | None
+    ) -> bool:
+        """Takes in one look at validation data; returns whether training goes on."""
+        if not math.isfinite(loss):
+            self.failure = CandidateFailure("diverged", f"the loss is not finite at epoch {epoch}")
+            return False
+        self.curve.append((epoch, score))
+        if score > self.score or loss < self.lowest_loss:
+            self.improved = epoch
+        self.lowest_loss = min(self.lowest_loss, loss)
+        if (score, -loss) > (self.score, -self.loss):
+            self.score, self.loss, self.epoch = score, loss, epoch
+            if keep_best:
+                self.state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        return patience is None or epoch - self.improved < patience
+
+
+def node_loss(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Returns the mean cross-entropy; the mean binary cross-entropy for several labels a node."""
+    if labels.dtype == torch.int64:
+        return functional.cross_entropy(outputs, labels)
+    return functional.binary_cross_entropy_with_logits(outputs, labels)
+
+
+def counts(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Returns what scores are made of and can be summed over graphs, ``(2,)``.
+
+    Accuracy is first / second: correct nodes and nodes. Micro-F1 is so too: twice the true positives, and
+    these plus all errors.
+    """
+    if labels.dtype == torch.int64:
+        return torch.stack([(outputs.argmax(1) == labels).sum(), torch.tensor(len(labels), device=labels.device)])
+    predicted, true = outputs > 0, labels > 0.5
+    hits = 2 * (predicted & true).sum()
+    return torch.stack([hits, hits + (predicted ^ true).sum()])
+
+
+def evaluate(network: AGNN, pieces: Sequence[Piece]) -> tuple[float, float]:
+    """Returns (score, mean loss) of a network in evaluation mode."""
+    network.eval()
+    total, loss, nodes = torch.zeros(2, dtype=torch.float64), 0.0, 0
+    with torch.no_grad():
+        for piece in pieces:
+            outputs = network(piece.field, piece.features)
+            total += counts(outputs, piece.labels).cpu()
+            loss += float(node_loss(outputs, piece.labels)) * len(piece.labels)
+            nodes += len(piece.labels)
+    network.train()
+    return float(total[0] / total[1]) if total[1] else 0.0, loss / nodes
+
+
+def train_group(
+    networks: Sequence[AGNN],
+    noises: Sequence[Noise],
+    train: Sequence[Piece],
+    validation: Sequence[Piece],
+    settings: TrainSettings,
+    check: Callable[[], None],
+    keep_best: bool = False,
+) -> list[Outcome]:
+    """Trains networks together and returns what became of each.
+
+    Args:
+        networks: on the device of the data.
+        noises: one a network; the feature masks come from the first one's generator.
+        train: one optimiser step each, every epoch, in order.
+        validation: what epochs are chosen by.
+        check: called once an epoch; may raise :class:`CandidateFailure` for all that are still training.
+        keep_best: whether outcomes carry the weights of the best epoch.
+    """
+    outcomes = [Outcome() for _ in networks]
+    active = list(range(len(networks)))
+    optimiser = torch.optim.Adam(
+        [parameter for network in networks for parameter in network.parameters()],
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    for epoch in range(1, settings.epochs + 1):
+        try:
+            check()
+        except CandidateFailure as failure:
+            for index in active:
+                outcomes[index].failure = failure
+            break
+        for piece in train:
+            losses = _step([networks[i] for i in active], [noises[i] for i in active], piece, optimiser)
+        if epoch % settings.validate_every and epoch != settings.epochs:
+            continue
+        for index, train_loss in zip(list(active), losses, strict=True):
+            score, loss = evaluate(networks[index], validation)
+            loss += 0.0 * float(train_loss)  # a training loss that is not finite makes this one so
+            if not outcomes[index].look(epoch, score, loss, networks[index], keep_best, settings.patience):
+                active.remove(index)
+        if not active:
+            break
+    return outcomes
+
+
+def _step(networks: list[AGNN], noises: list[Noise], piece: Piece, optimiser: torch.optim.Adam) -> list[Tensor]:
+    weights = [weight for network in networks for weight in network.first_weights]
+    joint = weights[0] if len(weights) == 1 else torch.cat(weights, 1)
+    projected = piece.features.project(joint, noises[0].p, noises[0].features)
+    widths = [sum(weight.shape[1] for weight in network.first_weights) for network in networks]
+    losses = [
+        node_loss(network.forward_projected(piece.field, part, noise), piece.labels)
+        for network, noise, part in zip(networks, noises, projected.split(widths, 1), strict=True)
+    ]
+    optimiser.zero_grad(set_to_none=True)
+    torch.stack(losses).sum().backward()
+    optimiser.step()
+    return losses
