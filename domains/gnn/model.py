@@ -26,8 +26,10 @@ from domains.gnn.operations import dropout
 from domains.gnn.operations import edge_dot
 from domains.gnn.operations import edge_sum
 from domains.gnn.operations import edge_tanh_dot
+from domains.gnn.operations import elu
 from domains.gnn.operations import row_max
 from domains.gnn.operations import row_softmax
+from domains.gnn.operations import softplus
 from domains.gnn.operations import sparse_matmul
 from domains.gnn.space import LayerSpec
 
@@ -39,10 +41,10 @@ ACTIVATION: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "relu": torch.relu,
     "linear": lambda x: x,
-    "softplus": functional.softplus,
+    "softplus": softplus,
     "leaky_relu": functional.leaky_relu,
     "relu6": functional.relu6,
-    "elu": functional.elu,
+    "elu": elu,
 }
 
 # Which attention vectors, each (heads, outputs), a function has: left reads the node itself, right its neighbour.

@@ -35,6 +35,19 @@ def keep_mask(shape: tuple[int, ...] | torch.Size, p: float, generator: torch.Ge
     return mask.view(shape), 65536 / (65536 - threshold)
 
 
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float, generator: torch.Generator) -> Tensor:
+        mask, ctx.factor = keep_mask(x.shape, p, generator)
+        ctx.save_for_backward(mask)
+        return torch.mul(x, mask).mul_(ctx.factor)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (mask,) = ctx.saved_tensors
+        return torch.mul(grads[0], mask).mul_(ctx.factor), None, None
+
+
 def dropout(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
     """Returns ``x`` with every value dropped with probability ``p`` and the others scaled up.
 
@@ -42,8 +55,49 @@ def dropout(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
     """
     if generator is None or p == 0:
         return x
-    mask, factor = keep_mask(x.shape, p, generator)
-    return x * (mask * factor).to(x.dtype)
+    result: Tensor = _Dropout.apply(x, p, generator)
+    return result
+
+
+class _ELU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        low = x.clamp(max=0.0).exp_()
+        ctx.save_for_backward(low)
+        return x.clamp(min=0.0).add_(low).sub_(1.0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (low,) = ctx.saved_tensors
+        return grads[0] * low
+
+
+def elu(x: Tensor) -> Tensor:
+    """Returns the exponential linear unit with slope 1, through ``exp``.
+
+    torch's own goes through ``expm1``, which has no vector form on the CPU and takes 20 times as long. The
+    absolute error is that of ``exp`` near 1, about one unit in the last place of 1.
+    """
+    result: Tensor = _ELU.apply(x)
+    return result
+
+
+class _Softplus(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.abs().neg_().exp_().add_(1.0).log_().add_(x.clamp(min=0.0))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return grads[0] * torch.sigmoid(x)
+
+
+def softplus(x: Tensor) -> Tensor:
+    """Returns ``log(1 + exp(x))``, through ``exp`` and ``log``; see :func:`elu` for why."""
+    result: Tensor = _Softplus.apply(x)
+    return result
 
 
 class _SparseMatmul(torch.autograd.Function):

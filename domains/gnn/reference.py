@@ -14,10 +14,12 @@ from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import degree
 from torch_geometric.utils import softmax
 
-from domains.gnn.model import ACTIVATION
+from domains.gnn.model import ACTIVATION as FAST_ACTIVATION
 from domains.gnn.model import AGNN
 from domains.gnn.model import AGNNLayer
 from domains.gnn.model import GAT_SLOPE
+
+ACTIVATION = {**FAST_ACTIVATION, "elu": functional.elu, "softplus": functional.softplus}
 
 
 class ReferenceLayer(MessagePassing):

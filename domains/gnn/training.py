@@ -184,14 +184,16 @@ def train_group(
 
 
 def _step(networks: list[AGNN], noises: list[Noise], piece: Piece, optimiser: torch.optim.Adam) -> list[Tensor]:
-    weights = [weight for network in networks for weight in network.first_weights]
-    joint = weights[0] if len(weights) == 1 else torch.cat(weights, 1)
-    projected = piece.features.project(joint, noises[0].p, noises[0].features)
-    widths = [sum(weight.shape[1] for weight in network.first_weights) for network in networks]
-    losses = [
-        node_loss(network.forward_projected(piece.field, part, noise), piece.labels)
-        for network, noise, part in zip(networks, noises, projected.split(widths, 1), strict=True)
-    ]
+    if len(networks) == 1:  # splitting and joining would copy the widest tensors there are
+        losses = [node_loss(networks[0](piece.field, piece.features, noises[0]), piece.labels)]
+    else:
+        weights = [weight for network in networks for weight in network.first_weights]
+        projected = piece.features.project(torch.cat(weights, 1), noises[0].p, noises[0].features)
+        widths = [sum(weight.shape[1] for weight in network.first_weights) for network in networks]
+        losses = [
+            node_loss(network.forward_projected(piece.field, part, noise), piece.labels)
+            for network, noise, part in zip(networks, noises, projected.split(widths, 1), strict=True)
+        ]
     optimiser.zero_grad(set_to_none=True)
     torch.stack(losses).sum().backward()
     optimiser.step()
