@@ -28,7 +28,7 @@ from domains.gnn.model import Noise
 
 
 class TrainSettings(Settings):
-    """How a network is trained; the defaults are AGNN's for citation graphs.
+    """How a network is trained; the defaults are AGNN's for citation graphs, epochs as in GraphNAS.
 
     Attributes:
         epochs: at most.
@@ -39,7 +39,7 @@ class TrainSettings(Settings):
         validate_every: epochs between looks at validation data.
     """
 
-    epochs: int = Field(200, ge=1)
+    epochs: int = Field(300, ge=1)
     learning_rate: float = Field(0.005, gt=0)
     weight_decay: float = Field(5e-4, ge=0)
     dropout: float = Field(0.6, ge=0, le=0.99)

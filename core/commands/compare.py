@@ -1,0 +1,124 @@
+"""Comparing strategies at equal budget, several seeds each, on one page."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from core.commands.search import run_search
+from core.config import Resolved
+from core.config import resolve
+from core.errors import ConfigError
+from core.report.comparison import StrategyFigures
+from core.report.comparison import figures
+from core.report.comparison import interval
+from core.report.comparison import permutation_p
+from core.report.comparison_page import write_comparison_page
+from core.report.record import RunRecord
+from core.search.run_folder import read_json
+from core.search.run_folder import write_json
+
+
+def run_compare(
+    base: Resolved,
+    strategies: Sequence[str],
+    seeds: int,
+    out: Path | None = None,
+    data: str | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Runs every strategy with every seed and returns what ``comparison.json`` holds.
+
+    Runs that are finished are kept, an interrupted one is resumed: the same command continues a comparison.
+
+    Args:
+        base: the configuration; its strategy and seed are replaced, seeds count up from its seed.
+        out: the folder; ``runs/compare-<name>`` by default.
+
+    Raises:
+        UserError: when a strategy is unknown, or the folder holds another comparison.
+    """
+    if len(set(strategies)) != len(strategies) or not strategies:
+        raise ConfigError("--strategies: name each strategy once, such as conservative,random")
+    folder = out or Path("runs") / f"compare-{base.config.name}"
+    plan = [
+        (strategy, seed, _variant(base, strategy, base.config.seed + seed, baselines=seed == 0 and position == 0))
+        for position, strategy in enumerate(strategies)
+        for seed in range(seeds)
+    ]
+    # Seeds outside, strategies inside: an interrupted comparison holds the same seeds of all of them.
+    for strategy, seed, resolved in sorted(plan, key=lambda entry: entry[1]):
+        run = folder / f"{strategy}-{seed}"
+        if _finished(run, resolved):
+            continue
+        if not quiet:
+            print(f"{strategy}, seed {resolved.config.seed}: {run}", flush=True)
+        run_search(resolved, run, resume=(run / "config.yaml").exists(), data=data, quiet=quiet)
+    records = {(strategy, seed): RunRecord.read(folder / f"{strategy}-{seed}") for strategy, seed, _ in plan}
+    objective = next(iter(records.values())).objectives[0]
+    sides = []
+    for strategy in strategies:
+        runs = [(records[strategy, seed].result, records[strategy, seed].values(objective)) for seed in range(seeds)]
+        sides.append(figures(strategy, runs, objective.name, objective.sign))
+    summary = _summary(base, objective.name, sides)
+    write_json(folder / "comparison.json", summary)
+    write_comparison_page(folder, summary, sides, records[strategies[0], 0])
+    return summary
+
+
+def _variant(base: Resolved, strategy: str, seed: int, baselines: bool) -> Resolved:
+    raw = copy.deepcopy(base.to_dict())
+    raw["seed"] = seed
+    raw["search"]["strategy"] = strategy
+    # Baselines depend on the retraining's seeds alone, so one run of the comparison trains them for all.
+    raw["retrain"]["baselines"] = raw["retrain"]["baselines"] and baselines
+    return resolve(raw, base.source)
+
+
+def _finished(run: Path, resolved: Resolved) -> bool:
+    return (run / "result.json").exists() and read_json(run / "result.json").get("config_hash") == resolved.hash
+
+
+def _summary(base: Resolved, metric: str, sides: Sequence[StrategyFigures]) -> dict[str, Any]:
+    def tell(values: Sequence[float]) -> dict[str, Any] | None:
+        if not values:
+            return None
+        found = interval(values)
+        return {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n, "values": list(values)}
+
+    pairs = [
+        {
+            "one": one.name,
+            "other": other.name,
+            **{
+                f"p_{part}": permutation_p(getattr(one, part), getattr(other, part))
+                for part in ("best", "mean", "test")
+                if getattr(one, part) and getattr(other, part)
+            },
+        }
+        for one, other in itertools.combinations(sides, 2)
+    ]
+    return {
+        "name": base.config.name,
+        "metric": metric,
+        "trials": base.config.search.trials,
+        "seconds": base.config.search.seconds,
+        "strategies": [
+            {
+                "name": side.name,
+                "best_validation": tell(side.best),
+                "mean_validation": tell(side.mean),
+                "last_fifth_validation": tell(side.last),
+                "retrained_validation": tell(side.test_validation),
+                "test": tell(side.test),
+                "failed": side.failed,
+                "search_seconds": side.seconds,
+            }
+            for side in sides
+        ],
+        "pairs": pairs,
+        "test_of_significance": "two-sided permutation test on the difference of means",
+    }

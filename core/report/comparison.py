@@ -1,0 +1,138 @@
+"""Figures of a comparison of strategies at equal budget: intervals, any-time curves, significance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95% confidence interval (Student's t), and how many values it comes from."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def half(self) -> float:
+        """Half the width of the interval."""
+        return (self.high - self.low) / 2
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f} ± {self.half:.4f}" if self.n > 1 else f"{self.mean:.4f}"
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Returns the mean and its 95% interval; of a single value the interval is that value."""
+    sample = np.asarray(values, dtype=float)
+    mean = float(sample.mean())
+    if len(sample) < 2 or sample.std() == 0:
+        return Interval(mean, mean, mean, len(sample))
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(sample) - 1) * stats.sem(sample))
+    return Interval(mean, mean - half, mean + half, len(sample))
+
+
+def permutation_p(one: Sequence[float], other: Sequence[float]) -> float:
+    """Returns the two-sided p-value of the permutation test on the difference of means.
+
+    All permutations are tried where there are at most 100,000, else that many are drawn. With n values a side
+    no p-value can be below 2 / C(2n, n): 0.1 for three, 0.008 for five.
+    """
+    if np.ptp([*one, *other]) == 0:
+        return 1.0
+    result = stats.permutation_test(
+        (np.asarray(one, dtype=float), np.asarray(other, dtype=float)),
+        lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
+        permutation_type="independent",
+        vectorized=True,
+        n_resamples=100_000,
+        rng=np.random.default_rng(0),
+    )
+    return float(result.pvalue)
+
+
+def best_so_far(values: Sequence[float | None], sign: float = 1.0) -> NDArray[np.float64]:
+    """Returns the best value after every trial, ``(trials,)``; nan before the first success.
+
+    Args:
+        values: of the trials in order; none for a failed one.
+        sign: +1 where more is better, -1 where less is.
+    """
+    signed = np.array([np.nan if value is None else sign * value for value in values], dtype=float)
+    return sign * np.fmax.accumulate(signed) if len(signed) else signed
+
+
+def band(curves: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.float64], ...]:
+    """Returns (mean, low, high) of any-time curves at every trial, as far as all of them go."""
+    length = min(len(curve) for curve in curves)
+    table = np.stack([curve[:length] for curve in curves])
+    mean = table.mean(0)
+    if len(curves) < 2:
+        return mean, mean, mean
+    factor = stats.t.ppf(0.5 + CONFIDENCE / 2, len(curves) - 1)
+    half = factor * table.std(0, ddof=1) / np.sqrt(len(curves))
+    return mean, mean - half, mean + half
+
+
+@dataclass(frozen=True)
+class StrategyFigures:
+    """One strategy's runs.
+
+    Attributes:
+        best: best validation value of every run.
+        mean: mean validation value of all that each run evaluated.
+        last: mean of the last fifth of its trials.
+        test: mean test value of the chosen architecture over its seeds, of every run; empty without retraining.
+        test_validation: mean validation value of the same trainings.
+        curves: best so far of every run.
+        failed: failed trials of every run.
+        seconds: of every search.
+    """
+
+    name: str
+    best: list[float]
+    mean: list[float]
+    last: list[float]
+    test: list[float]
+    test_validation: list[float]
+    curves: list[NDArray[np.float64]]
+    failed: list[int]
+    seconds: list[float]
+
+
+def figures(
+    name: str, runs: Sequence[tuple[Mapping[str, Any], Sequence[float | None]]], metric: str, sign: float
+) -> StrategyFigures:
+    """Returns the figures of one strategy.
+
+    Args:
+        runs: of each, its ``result.json`` and the value of every trial in order, none where it failed.
+        metric: name of the primary objective.
+        sign: of the primary objective.
+    """
+    result = StrategyFigures(name, [], [], [], [], [], [], [], [])
+    for record, values in runs:
+        curve = best_so_far(values, sign)
+        good = [value for value in values if value is not None]
+        last = [value for value in values[-max(1, len(values) // 5) :] if value is not None]
+        result.curves.append(curve)
+        result.best.append(float(curve[-1]))
+        result.mean.append(float(np.mean(good)))
+        result.last.append(float(np.mean(last)) if last else float("nan"))
+        result.failed.append(int(record["failed"]))
+        result.seconds.append(float(record["seconds"]))
+        if record["test"]:
+            result.test.append(float(record["test"][metric]["mean"]))
+            chosen = next(r for r in record["retrained"] if r["label"] == record["key"])
+            result.test_validation.append(float(chosen["validation"][metric]["mean"]))
+    return result

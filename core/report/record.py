@@ -1,0 +1,70 @@
+"""What a run folder holds, read for a report; works on unfinished runs too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.domain import Drawing
+from core.domain import Trial
+from core.errors import RunFolderError
+from core.objectives import Objective
+from core.search.journal import Journal
+from core.search.run_folder import read_json
+from core.search.run_folder import read_yaml
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run.
+
+    Attributes:
+        config: resolved.
+        result: what ``result.json`` holds; empty for a run that is not finished.
+        trials: in the order of telling.
+        drawings: by key of the architecture.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    objectives: tuple[Objective, ...]
+    trials: Sequence[Trial]
+    seconds: float
+    result: dict[str, Any]
+    drawings: dict[str, Drawing]
+
+    @classmethod
+    def read(cls, folder: Path) -> RunRecord:
+        """Reads a run folder.
+
+        Raises:
+            RunFolderError: when it holds no run, or a file of it is damaged.
+        """
+        if not (folder / "journal.sqlite").exists():
+            raise RunFolderError(f"'{folder}' holds no run (no journal.sqlite in it)")
+        with Journal(folder / "journal.sqlite") as journal:
+            objectives = tuple(Objective(**fields) for fields in journal.meta("objectives", []))
+            trials = list(journal.trials())
+            seconds = float(journal.meta("seconds", 0.0))
+        drawings = {}
+        if (folder / "drawings.json").exists():
+            for key, fields in read_json(folder / "drawings.json").items():
+                drawings[key] = Drawing(fields["nodes"], [(a, b, label) for a, b, label in fields["edges"]])
+        return cls(
+            folder,
+            read_yaml(folder / "config.yaml"),
+            read_json(folder / "environment.json"),
+            objectives,
+            trials,
+            seconds,
+            read_json(folder / "result.json") if (folder / "result.json").exists() else {},
+            drawings,
+        )
+
+    def values(self, objective: Objective) -> list[float | None]:
+        """Returns the value of every trial in order of asking; none for a failed one."""
+        trials = sorted(self.trials, key=lambda trial: trial.number)
+        return [None if trial.failed else trial.value(objective) for trial in trials]
