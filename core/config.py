@@ -254,7 +254,9 @@ def _read(name: str) -> tuple[str, dict[str, Any]]:
         text = resources.files(SHIPPED).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     else:
         hint = did_you_mean(name, shipped_configs())
-        raise ConfigError(f"no configuration '{name}'{hint}; name a YAML file or one of: {', '.join(shipped_configs())}")
+        raise ConfigError(
+            f"no configuration '{name}'{hint}; name a YAML file or one of: {', '.join(shipped_configs())}"
+        )
     try:
         raw = yaml.load(text, _UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
     except yaml.YAMLError as error:
@@ -262,7 +264,9 @@ def _read(name: str) -> tuple[str, dict[str, Any]]:
         line = f":{mark.line + 1}" if mark else ""
         raise ConfigError(f"{source}{line}: not YAML ({getattr(error, 'problem', error)})") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"{source}: holds no mapping; a configuration has the keys {', '.join(RunConfig.model_fields)}")
+        raise ConfigError(
+            f"{source}: holds no mapping; a configuration has the keys {', '.join(RunConfig.model_fields)}"
+        )
     return source, raw
 
 

@@ -192,7 +192,7 @@ class Environment:
 
     data_root: Path
     cache: Path
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     seed: int = 0
 
 

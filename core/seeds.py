@@ -22,8 +22,6 @@ def numpy_generator(seed: int, purpose: str, trial: int = 0) -> np.random.Genera
     return np.random.default_rng(derive_seed(seed, purpose, trial))
 
 
-def torch_generator(
-    seed: int, purpose: str, trial: int = 0, device: torch.device | str = "cpu"
-) -> torch.Generator:
+def torch_generator(seed: int, purpose: str, trial: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
     """Returns the torch generator of one purpose and trial, on ``device``."""
     return torch.Generator(device=device).manual_seed(derive_seed(seed, purpose, trial))

@@ -155,9 +155,7 @@ class SearchSpace:
             for parent, options in (choice.when or {}).items()
         )
 
-    def complete(
-        self, wanted: Mapping[str, Option], otherwise: Callable[[Choice], Option]
-    ) -> Architecture:
+    def complete(self, wanted: Mapping[str, Option], otherwise: Callable[[Choice], Option]) -> Architecture:
         """Returns the architecture with the wanted values where they are active.
 
         Values of inactive choices are dropped; an active choice without a wanted value gets
@@ -218,7 +216,7 @@ class SearchSpace:
         change; where fewer than ``choices`` can, all that can do.
         """
         movable = [name for name in parent if len(self._by_name[name].options) > 1]
-        picked = rng.choice(len(movable), size=min(choices, len(movable)), replace=False) if movable else []
+        picked = rng.permutation(len(movable))[:choices]
         return self._redraw(parent, {movable[int(i)] for i in picked}, rng, differ=True)
 
     def mutate_group(self, parent: Architecture, rng: np.random.Generator, group: str) -> Architecture:
@@ -226,9 +224,7 @@ class SearchSpace:
         names = {choice.name for choice in self.groups[group]} & set(parent)
         return self._redraw(parent, names, rng, differ=False)
 
-    def _redraw(
-        self, parent: Architecture, names: set[str], rng: np.random.Generator, differ: bool
-    ) -> Architecture:
+    def _redraw(self, parent: Architecture, names: set[str], rng: np.random.Generator, differ: bool) -> Architecture:
         def draw(choice: Choice) -> Option:
             options = choice.options
             if differ and choice.name in names:

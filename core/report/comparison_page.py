@@ -1,6 +1,52 @@
+"""The page of a comparison of strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 
-def write_comparison_page(folder: Path, *args: Any) -> Path:
-    return folder
+from core.report.comparison import StrategyFigures
+from core.report.comparison import interval
+from core.report.page import write_page
+from core.report.plots import comparison_plot
+from core.report.record import RunRecord
+
+
+def write_comparison_page(
+    folder: Path, summary: Mapping[str, Any], sides: Sequence[StrategyFigures], first: RunRecord
+) -> Path:
+    """Writes ``report.html`` of a comparison and returns its path.
+
+    Args:
+        summary: what ``comparison.json`` holds.
+        sides: the figures behind it.
+        first: any of the runs, for settings, environment and baselines.
+    """
+    rows = [
+        {
+            "name": side.name,
+            "runs": len(side.best),
+            "best": interval(side.best),
+            "mean": interval(side.mean),
+            "last": interval(side.last),
+            "test": interval(side.test) if side.test else None,
+            "tests": side.test,
+            "failed": sum(side.failed),
+            "seconds": sum(side.seconds),
+        }
+        for side in sides
+    ]
+    return write_page(
+        folder / "report.html",
+        "comparison.html",
+        summary=summary,
+        rows=rows,
+        plot=comparison_plot(sides, summary["metric"]),
+        baselines=first.result.get("baselines", []),
+        settings=yaml.safe_dump(first.config, sort_keys=False, allow_unicode=True),
+        environment=first.environment,
+    )

@@ -1,5 +1,111 @@
+"""The page of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.domain import Trial
+from core.objectives import pareto_ranks
+from core.objectives import score
+from core.report.drawing import to_svg
+from core.report.page import write_page
+from core.report.plots import search_plot
+from core.report.plots import training_plot
+from core.report.record import RunRecord
+
+TOP = 10
+DRAWN = 3
 
 
-def write_run_page(folder: Path) -> Path:
-    return folder
+def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
+    """Writes ``report.html`` of a run, finished or not, and returns its path.
+
+    Args:
+        baseline: folder of a random search with the same budget, drawn beside this one.
+
+    Raises:
+        RunFolderError: when a folder holds no run.
+    """
+    record = RunRecord.read(folder)
+    metric = record.objectives[0]
+    values = record.values(metric)
+    other = RunRecord.read(baseline).values(metric) if baseline else None
+    weights = record.config["search"].get("weights")
+    good = [trial for trial in record.trials if not trial.failed]
+    good.sort(key=lambda t: (-score(record.objectives, _values(t), weights), t.number))
+    top = _distinct(good)[:TOP]
+    return write_page(
+        folder / "report.html",
+        "run.html",
+        name=record.config["name"],
+        result=record.result,
+        metric=metric.name,
+        objectives=record.objectives,
+        front=_front(record, good),
+        trials=len(record.trials),
+        failures=_failures(record.trials),
+        seconds=record.seconds,
+        best=top[0] if top else None,
+        plot=search_plot(values, metric.name, metric.sign, other),
+        training=training_plot([(f"trial {t.number}", _curve(t)) for t in top[:5]], metric.name) if top else "",
+        has_baseline=other is not None,
+        table=[(t, _values(t)) for t in top],
+        columns=sorted({name for t in top for name in _values(t)}, key=lambda n: (n != metric.name, n)),
+        drawings=[(t, to_svg(record.drawings[_key(t)])) for t in top if _key(t) in record.drawings][:DRAWN],
+        tests=_tests(record.result),
+        settings=yaml.safe_dump(record.config, sort_keys=False, allow_unicode=True),
+        environment=record.environment,
+    )
+
+
+def _key(trial: Trial) -> str:
+    return trial.proposal.architecture.key
+
+
+def _values(trial: Trial) -> Mapping[str, float]:
+    assert trial.measurement is not None
+    return trial.measurement.values
+
+
+def _curve(trial: Trial) -> Sequence[tuple[int, float]]:
+    assert trial.measurement is not None
+    return trial.measurement.curve
+
+
+def _distinct(trials: Sequence[Trial]) -> list[Trial]:
+    seen: dict[str, Trial] = {}
+    for trial in trials:
+        seen.setdefault(_key(trial), trial)
+    return list(seen.values())
+
+
+def _front(record: RunRecord, good: Sequence[Trial]) -> list[Trial]:
+    """Returns the trials that no other one dominates, where there are several objectives."""
+    if len(record.objectives) < 2 or not good:
+        return []
+    ranks = pareto_ranks(record.objectives, [_values(trial) for trial in good])
+    return [trial for trial, rank in zip(good, ranks, strict=True) if rank == 0]
+
+
+def _failures(trials: Sequence[Trial]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for trial in trials:
+        if trial.failed:
+            counts[trial.failure or "error"] = counts.get(trial.failure or "error", 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _tests(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the rows of the table of full trainings: architectures first, then baselines."""
+    rows = []
+    for entry in result.get("retrained", []):
+        chosen = entry["label"] == result["key"]
+        rows.append({"name": f"trial {entry['trial']}", "chosen": chosen, "baseline": False, **entry})
+    for entry in result.get("baselines", []):
+        rows.append({"name": entry["label"], "chosen": False, "baseline": True, "architecture": {}, **entry})
+    return rows

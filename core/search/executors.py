@@ -55,7 +55,7 @@ class Executor(ABC):
     def wait(self) -> tuple[int, list[Result]]:
         """Returns the ticket and results of the next job that is finished, one result a proposal."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (there need not be anything to end)
         """Ends whatever is still running."""
 
     def __enter__(self) -> Executor:

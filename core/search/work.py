@@ -37,7 +37,7 @@ class Evaluation:
     seed: int
     first: int
     proposals: tuple[Proposal, ...]
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     inherited: tuple[Mapping[str, Tensor], ...] = ()
     keep_weights: bool = False
 

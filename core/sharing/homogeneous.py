@@ -72,9 +72,7 @@ class HomogeneousStore:
                 found[name] = self._tensors[key].clone()
         return found
 
-    def update(
-        self, trial: int, score: float, keys: Mapping[str, ShareKey], weights: Mapping[str, Tensor]
-    ) -> None:
+    def update(self, trial: int, score: float, keys: Mapping[str, ShareKey], weights: Mapping[str, Tensor]) -> None:
         """Takes in the weights that a trial ended with; call it in the order of telling.
 
         Args:

@@ -58,8 +58,10 @@ class LocalSearch(Strategy):
         return None
 
     def _start(self) -> Architecture | None:
-        """Returns a random architecture: the start of a new climb, or, while trials of this one are out, one more
-        start that competes with them."""
+        """Returns a random architecture.
+
+        It starts a new climb or, while trials of this one are out, is one more start that competes with them.
+        """
         if self._out == 0:
             self._climb += 1
             self._current = -math.inf

@@ -58,7 +58,9 @@ class OptunaSampler(Strategy):
         except (TypeError, ValueError) as error:
             raise ConfigError(f"search.options.optuna.arguments: {names[wanted]}: {error}") from None
         # A weighted score is one objective; without weights Optuna sees every objective by itself.
-        directions = ["maximize"] if self.weights else [objective.direction for objective in self.objectives]
+        directions = [objective.direction for objective in self.objectives]
+        if self.weights:
+            directions = ["maximize"]
         self._study = optuna.create_study(directions=directions, sampler=sampler)
         self._failed = optuna.trial.TrialState.FAIL
         self._trials: list[optuna.trial.Trial] = []

@@ -1,6 +1,10 @@
 """Graph neural networks for node classification: AGNN's space and training."""
 
-from domains.gnn.domain import GNNDomain
+import warnings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", FutureWarning)  # PyG scripts a class at import, which newer torch warns of
+    from domains.gnn.domain import GNNDomain
 
 DOMAIN = GNNDomain
 

@@ -45,9 +45,7 @@ class Baseline(nn.Module):
         return x
 
 
-def make_baseline(
-    name: str, features: int, outputs: int, settings: TrainSettings
-) -> tuple[Baseline, TrainSettings]:
+def make_baseline(name: str, features: int, outputs: int, settings: TrainSettings) -> tuple[Baseline, TrainSettings]:
     """Returns the network of a baseline and its training settings.
 
     Args:

@@ -144,10 +144,7 @@ def _ppi(normalize: bool, environment: Environment) -> NodeTask:
 
     def graphs(split: str) -> list[LabelledNodes]:
         dataset = _cached(PPI, {"root": str(root), "split": split}, environment.cache, key, "PPI")
-        return [
-            _labelled(data, normalize, environment.device)
-            for data in (dataset[i] for i in range(len(dataset)))
-        ]
+        return [_labelled(data, normalize, environment.device) for data in (dataset[i] for i in range(len(dataset)))]
 
     train = graphs("train")
     return NodeTask(

@@ -92,9 +92,7 @@ class Pattern:
             col = (self.col[:, None] * heads + head).flatten()
             order = row.argsort(stable=True)
             self._head_order[heads] = order
-            self._expanded[heads] = Pattern(
-                row_starts(row, self.rows * heads), col[order], self.columns * heads
-            )
+            self._expanded[heads] = Pattern(row_starts(row, self.rows * heads), col[order], self.columns * heads)
         return self._expanded[heads]
 
     def to_heads(self, values: Tensor) -> Tensor:

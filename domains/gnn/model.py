@@ -169,9 +169,7 @@ class AGNNLayer(nn.Module):
             own = (z * left).index_select(0, block.own)
             return block.pattern.to_heads(edge_tanh_dot(block.pattern, own, z * right, self.attention["gene"]))
         by_left, by_right = (z * left).sum(-1), (z * right).sum(-1)
-        scores = functional.leaky_relu(
-            edge_sum(pattern, by_left.index_select(0, block.own), by_right), GAT_SLOPE
-        )
+        scores = functional.leaky_relu(edge_sum(pattern, by_left.index_select(0, block.own), by_right), GAT_SLOPE)
         if kind == "sym-gat":
             reverse = edge_sum(pattern, by_right.index_select(0, block.own), by_left)
             scores = scores + functional.leaky_relu(reverse, GAT_SLOPE)

@@ -313,5 +313,3 @@ def row_max(pattern: Pattern, values: Tensor, dense: Tensor) -> Tensor:
     """
     result: Tensor = _RowMax.apply(pattern, values, dense.contiguous())
     return result
-
-

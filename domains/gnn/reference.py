@@ -16,8 +16,8 @@ from torch_geometric.utils import softmax
 
 from domains.gnn.model import ACTIVATION as FAST_ACTIVATION
 from domains.gnn.model import AGNN
-from domains.gnn.model import AGNNLayer
 from domains.gnn.model import GAT_SLOPE
+from domains.gnn.model import AGNNLayer
 
 ACTIVATION = {**FAST_ACTIVATION, "elu": functional.elu, "softplus": functional.softplus}
 

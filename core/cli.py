@@ -1,0 +1,197 @@
+"""The ``nichenas`` command: parsing, errors as one line, exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+from typing import Any
+
+import click
+import typer
+
+from core.errors import Interrupted
+from core.errors import NichenasError
+from core.errors import UserError
+
+# Everything else is imported inside the commands: --help must not wait for torch.
+
+app = typer.Typer(
+    name="nichenas",
+    help="Neural architecture search for binary networks, GANs and graph neural networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped one such as gnn/cora.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Overrides of any field, as search.trials=20.")
+]
+DataRoot = Annotated[
+    str | None, typer.Option("--data-root", metavar="DIR", help="Folder of the data sets [$NICHENAS_DATA, else data].")
+]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of the run [runs/<name>].")]
+Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed of the run.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+
+
+def _load(config: str, overrides: list[str] | None, device: str | None = None, seed: int | None = None) -> Any:
+    from core.config import load_config
+
+    words = list(overrides or [])
+    words += [f"run.device={device}"] if device else []
+    words += [f"seed={seed}"] if seed is not None else []
+    return load_config(config, words)
+
+
+@app.command()
+def search(
+    config: Config,
+    overrides: Overrides = None,
+    data_root: DataRoot = None,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    device: Device = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+) -> None:
+    """Search, retrain the best, and write result and report."""
+    resolved = _load(config, overrides, device, seed)
+    folder = out or Path("runs") / resolved.config.name
+
+    from core.commands.search import run_search
+    from core.report.terminal import print_result
+
+    result = run_search(resolved, folder, resume, data_root, quiet)
+    print_result(result, folder)
+
+
+@app.command()
+def retrain(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    data_root: DataRoot = None,
+    top: Annotated[int | None, typer.Option("--top", min=1, help="How many of the best architectures.")] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="With how many seeds each.")] = None,
+    architecture: Annotated[
+        Path | None, typer.Option("--architecture", metavar="FILE", help="Train this architecture (JSON) instead.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="With --architecture: where to.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train the best architectures of a run in full, or one given architecture; test data is read here."""
+    from core.commands.retrain import retrain_architecture
+    from core.commands.retrain import retrain_run
+    from core.report.terminal import print_result
+
+    if architecture is not None:
+        result, folder = retrain_architecture(run, architecture, out, seeds, data_root, quiet)
+        print_result(result, folder)
+    else:
+        print_result(retrain_run(run, top, seeds, data_root, quiet), run)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not.")],
+    baseline: Annotated[
+        Path | None, typer.Option("--baseline", metavar="RUN", help="A random search of equal budget, drawn beside it.")
+    ] = None,
+) -> None:
+    """Write the HTML report of a run anew."""
+    from core.report.run_page import write_run_page
+
+    print(write_run_page(run, baseline))
+
+
+@app.command()
+def compare(
+    config: Config,
+    overrides: Overrides = None,
+    strategies: Annotated[
+        str, typer.Option("--strategies", metavar="A,B,...", help="Names of strategies.")
+    ] = "conservative,random",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each strategy.")] = 5,
+    data_root: DataRoot = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder [runs/compare-<name>].")] = None,
+    device: Device = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compare strategies at equal budget over several seeds; the same command continues where it stopped."""
+    resolved = _load(config, overrides, device)
+    folder = out or Path("runs") / f"compare-{resolved.config.name}"
+    names = [name.strip() for name in strategies.split(",") if name.strip()]
+
+    from core.commands.compare import run_compare
+    from core.report.terminal import print_comparison
+
+    print_comparison(run_compare(resolved, names, seeds, folder, data_root, quiet), folder)
+
+
+@app.command(name="list")
+def list_parts() -> None:
+    """List domains, strategies, data sets and shipped configurations."""
+    from core.commands.listing import print_parts
+
+    print_parts()
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the run.")] = Path("runs/demo"),
+    quiet: Quiet = False,
+) -> None:
+    """Search on embedded data beside an equal-budget random search, and write the report."""
+    from core.commands.demo import run_demo
+    from core.report.terminal import print_result
+
+    print_result(run_demo(out, quiet), out)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code.
+
+    Codes: 0 done, 2 the user's mistake (one line on stderr), 130 interrupted, 1 anything else.
+    """
+    command = typer.main.get_command(app)
+    try:
+        command.main(args=arguments, prog_name="nichenas", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        return 2
+    except click.ClickException as error:
+        return _complain(error.format_message(), 2)
+    except UserError as error:
+        return _complain(str(error), 2)
+    except (Interrupted, KeyboardInterrupt, click.Abort) as error:
+        return _complain(f"{error or 'interrupted'}; what is finished is kept, continue with --resume", 130)
+    except NichenasError as error:
+        return _complain(str(error), 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def run() -> None:
+    """The console script."""
+    from core.search.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    sys.exit(main())
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"nichenas: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,34 @@
+"""The demonstration: a search on embedded data beside an equal-budget random search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from core.commands.search import run_search
+from core.config import load_config
+from core.report.run_page import write_run_page
+from core.search.executors import cpu_count
+
+CONFIG = "gnn/digits-knn"
+
+
+def run_demo(out: Path, quiet: bool = False) -> dict[str, Any]:
+    """Runs the shipped configuration for the embedded digits with its strategy and with random search.
+
+    Args:
+        out: run folder; the random search goes into ``random`` inside it.
+
+    Returns:
+        What ``result.json`` of the search holds.
+
+    Raises:
+        UserError: when the folder cannot be used.
+    """
+    workers = min(2, cpu_count())
+    common = [f"run.workers={workers}", "run.executor=processes"] if workers > 1 else []
+    result = run_search(load_config(CONFIG, common), out, quiet=quiet)
+    random = load_config(CONFIG, [*common, "name=random", "search.strategy=random", "retrain.seeds=0"])
+    run_search(random, out / "random", quiet=quiet)
+    write_run_page(out, baseline=out / "random")
+    return result

@@ -1,0 +1,42 @@
+"""What there is to choose from."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from core.config import shipped_configs
+from core.domain_lookup import domain_targets
+from core.domain_lookup import load_target
+from core.errors import ConfigError
+from core.strategies import STRATEGIES
+
+
+def print_parts() -> None:
+    """Prints domains with their data sets, strategies, and shipped configurations."""
+    console = Console()
+    domains = _table("domain", "data set", "")
+    for kind, target in sorted(domain_targets().items()):
+        try:
+            known = load_target(target).datasets()
+        except ConfigError as error:
+            domains.add_row(kind, "", f"broken: {error}")
+            continue
+        for position, (name, about) in enumerate(known.items() or [("", "")]):
+            domains.add_row(kind if position == 0 else "", name, about)
+    console.print(domains)
+    strategies = _table("strategy", "")
+    for name in STRATEGIES:
+        strategies.add_row(name, STRATEGIES[name].summary)
+    console.print(strategies)
+    configs = _table("shipped configuration")
+    for name in shipped_configs():
+        configs.add_row(name)
+    console.print(configs)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column)
+    return table

@@ -1,0 +1,104 @@
+"""Architectures as SVG: nodes in layers from top to bottom, edges between them."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+from markupsafe import escape
+
+from core.domain import Drawing
+
+CHARACTER = 6.6  # width of a character of the label's font, pixels
+LINE = 15.0
+PADDING = 10.0
+GAP_X = 24.0
+GAP_Y = 34.0
+
+
+def to_svg(drawing: Drawing) -> Markup:
+    """Returns a drawing as one ``<svg>`` element, all text escaped.
+
+    A node lies one layer below the lowest of those that lead to it.
+
+    Raises:
+        ValueError: when an edge names an unknown node, or the graph has a circle.
+    """
+    layers = _layers(drawing)
+    size = {name: _size(label) for name, label in drawing.nodes.items()}
+    rows: dict[int, list[str]] = {}
+    for name, layer in layers.items():
+        rows.setdefault(layer, []).append(name)
+    widths = {layer: sum(size[n][0] for n in names) + GAP_X * (len(names) - 1) for layer, names in rows.items()}
+    total = max(widths.values())
+    place: dict[str, tuple[float, float]] = {}
+    top = PADDING
+    for layer in sorted(rows):
+        left = PADDING + (total - widths[layer]) / 2
+        for name in rows[layer]:
+            place[name] = (left, top)
+            left += size[name][0] + GAP_X
+        top += max(size[name][1] for name in rows[layer]) + GAP_Y
+    width, height = total + 2 * PADDING, top - GAP_Y + PADDING
+    parts = [
+        Markup('<svg class="drawing" xmlns="http://www.w3.org/2000/svg" width="{w:.0f}" height="{h:.0f}" ').format(
+            w=width, h=height
+        ),
+        Markup('viewBox="0 0 {w:.0f} {h:.0f}" role="img">').format(w=width, h=height),
+        Markup('<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" '),
+        Markup('orient="auto"><path d="M0 0L8 4L0 8z" class="head"/></marker></defs>'),
+    ]
+    for source, target, label in drawing.edges:
+        parts.append(_edge(place[source], size[source], place[target], size[target], label))
+    for name, text in drawing.nodes.items():
+        parts.append(_node(place[name], size[name], text))
+    parts.append(Markup("</svg>"))
+    return Markup("").join(parts)
+
+
+def _layers(drawing: Drawing) -> dict[str, int]:
+    incoming: dict[str, list[str]] = {name: [] for name in drawing.nodes}
+    for source, target, _ in drawing.edges:
+        if source not in incoming or target not in incoming:
+            raise ValueError(f"an edge names an unknown node: {source} -> {target}")
+        incoming[target].append(source)
+    layers: dict[str, int] = {}
+    while len(layers) < len(incoming):
+        ready = [n for n, sources in incoming.items() if n not in layers and all(s in layers for s in sources)]
+        if not ready:
+            raise ValueError("the drawing has a circle")
+        for name in ready:
+            layers[name] = max((layers[s] + 1 for s in incoming[name]), default=0)
+    return layers
+
+
+def _size(label: str) -> tuple[float, float]:
+    lines = label.split("\n")
+    return max(len(line) for line in lines) * CHARACTER + 2 * PADDING, len(lines) * LINE + PADDING
+
+
+def _node(place: tuple[float, float], size: tuple[float, float], label: str) -> Markup:
+    x, y = place
+    box = Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="5"/>').format(x, y, *size)
+    lines = [
+        Markup('<text x="{:.1f}" y="{:.1f}">{}</text>').format(x + size[0] / 2, y + LINE * (i + 1), escape(line))
+        for i, line in enumerate(label.split("\n"))
+    ]
+    return Markup("").join([box, *lines])
+
+
+def _edge(
+    start: tuple[float, float],
+    start_size: tuple[float, float],
+    end: tuple[float, float],
+    end_size: tuple[float, float],
+    label: str,
+) -> Markup:
+    x1, y1 = start[0] + start_size[0] / 2, start[1] + start_size[1]
+    x2, y2 = end[0] + end_size[0] / 2, end[1]
+    bend = (y2 - y1) / 2
+    path = Markup(
+        '<path class="edge" marker-end="url(#arrow)" d="M{:.1f} {:.1f}C{:.1f} {:.1f} {:.1f} {:.1f} {:.1f} {:.1f}"/>'
+    ).format(x1, y1, x1, y1 + bend, x2, y2 - bend, x2, y2)
+    text = Markup('<text class="label" x="{:.1f}" y="{:.1f}">{}</text>').format(
+        (x1 + x2) / 2 + 6, (y1 + y2) / 2 + 4, escape(label)
+    )
+    return path + text

@@ -1,0 +1,31 @@
+"""Pages from templates: escaped, self-contained, nothing is loaded from a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+from jinja2 import PackageLoader
+from jinja2 import StrictUndefined
+
+from core.search.run_folder import write_text
+
+
+def number(value: Any) -> str:
+    """Returns a figure as it reads in a table: four decimals, whole numbers with separators, a dash for none."""
+    if value is None:
+        return "–"
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.4f}"
+    return f"{value:,.0f}" if isinstance(value, (int, float)) else str(value)
+
+
+def write_page(file: Path, template: str, **values: Any) -> Path:
+    """Fills in a template of this package, autoescaped, and writes the page whole or not at all."""
+    environment = Environment(
+        loader=PackageLoader("core.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["number"] = number
+    write_text(file, environment.get_template(template).render(**values))
+    return file

@@ -1,0 +1,103 @@
+"""Plots of the reports, as SVG that is part of the page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from core.report.comparison import StrategyFigures
+from core.report.comparison import band
+from core.report.comparison import best_so_far
+
+COLOURS = ("#1f5fa8", "#c4572e", "#2f8f5b", "#7a4fa0", "#8a6d1b", "#4a4a4a")
+
+
+def search_plot(
+    values: Sequence[float | None], metric: str, sign: float, baseline: Sequence[float | None] | None = None
+) -> Markup:
+    """Returns the value of every trial and the best so far; of the random baseline too, where there is one.
+
+    Args:
+        values: in the order of trials, none where one failed.
+        sign: +1 where more is better, -1 where less is.
+        baseline: values of an equal-budget random search.
+    """
+    figure, axes = _figure()
+    trials = np.arange(1, len(values) + 1)
+    good = [(number, value) for number, value in zip(trials, values, strict=True) if value is not None]
+    if good:
+        axes.plot(*zip(*good, strict=True), ".", color=COLOURS[0], alpha=0.35, label="a trial")
+        axes.step(trials, best_so_far(values, sign), where="post", color=COLOURS[0], label="best so far")
+    if baseline:
+        curve = best_so_far(baseline, sign)
+        axes.step(
+            np.arange(1, len(curve) + 1), curve, where="post", color=COLOURS[1], linestyle="--", label="random search"
+        )
+    failed = [number for number, value in zip(trials, values, strict=True) if value is None]
+    if failed:
+        axes.plot(failed, [0.01] * len(failed), "x", color="#999", transform=axes.get_xaxis_transform(), label="failed")
+    _finish(axes, "trial", f"validation {metric}")
+    return _svg(figure)
+
+
+def comparison_plot(sides: Sequence[StrategyFigures], metric: str) -> Markup:
+    """Returns the mean best-so-far curve of every strategy with its 95% interval."""
+    figure, axes = _figure()
+    for colour, side in zip(COLOURS * len(sides), sides, strict=False):
+        mean, low, high = band(side.curves)
+        trials = np.arange(1, len(mean) + 1)
+        axes.plot(trials, mean, color=colour, label=side.name)
+        axes.fill_between(trials, low, high, color=colour, alpha=0.15, linewidth=0)
+    _finish(axes, "trials", f"best validation {metric} so far")
+    _limit(axes, [band(side.curves)[0] for side in sides])
+    return _svg(figure)
+
+
+def training_plot(curves: Sequence[tuple[str, Sequence[tuple[int, float]]]], metric: str) -> Markup:
+    """Returns the validation curves of some trials over their training epochs."""
+    figure, axes = _figure()
+    for colour, (label, curve) in zip(COLOURS * len(curves), curves, strict=False):
+        if curve:
+            axes.plot(*zip(*curve, strict=True), color=colour, label=label, linewidth=1)
+    _finish(axes, "epoch", f"validation {metric}")
+    return _svg(figure)
+
+
+def _figure() -> tuple[Figure, Any]:
+    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _finish(axes: Any, x: str, y: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.25)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, loc="lower right")
+
+
+def _limit(axes: Any, means: Sequence[NDArray[np.float64]]) -> None:
+    """Leaves the first tenth of the curves out of the range: early trials would squeeze the rest flat."""
+    late = np.concatenate([mean[len(mean) // 10 :] for mean in means])
+    late = late[np.isfinite(late)]
+    if len(late) and np.ptp(late) > 0:
+        margin = 0.15 * float(np.ptp(late))
+        axes.set_ylim(float(late.min()) - margin, float(late.max()) + 2 * margin)
+
+
+def _svg(figure: Figure) -> Markup:
+    stream = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "nichenas", "font.family": "sans-serif"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    # The XML head names the address of a DTD; a page needs neither.
+    return Markup(text[text.index("<svg") :])  # noqa: S704  (made by matplotlib, which escapes text)

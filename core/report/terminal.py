@@ -1,0 +1,68 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def print_result(result: Mapping[str, Any], folder: Path) -> None:
+    """Prints the outcome of a search: the full trainings, the chosen architecture, and where the report is."""
+    console = Console()
+    metric = next(iter(result["validation"]))
+    seconds = f"{result['seconds']:.1f} s" if result["seconds"] else ""
+    console.print(f"{result['name']}: {result['trials']} trials, {result['failed']} failed, {seconds}", highlight=False)
+    if result["retrained"]:
+        table = Table()
+        for column in ("", "seeds", f"validation {metric}", f"test {metric}"):
+            table.add_column(column, justify="left" if not column else "right")
+        for entry in result["retrained"]:
+            chosen = entry["label"] == result["key"]
+            label = f"trial {entry['trial']}" if entry["trial"] is not None else entry["label"]
+            _row(table, label + (" (chosen)" if chosen else ""), entry, metric, "bold" if chosen else "")
+        for entry in result["baselines"]:
+            _row(table, f"{entry['label']} (baseline)", entry, metric, "")
+        console.print(table)
+    else:
+        console.print(f"best validation {metric}: {result['validation'][metric]:.4f}", highlight=False)
+    console.print(Text(" ".join(f"{name}={value}" for name, value in result["architecture"].items())))
+    console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _row(table: Table, label: str, entry: Mapping[str, Any], metric: str, style: str) -> None:
+    def spread(part: str) -> str:
+        found = entry[part].get(metric)
+        return f"{found['mean']:.4f} ± {found['std']:.4f}" if found else "failed"
+
+    count = entry["test"][metric]["n"] if metric in entry["test"] else 0
+    table.add_row(label, str(count), spread("validation"), spread("test"), style=style)
+
+
+def print_comparison(summary: Mapping[str, Any], folder: Path) -> None:
+    """Prints a comparison of strategies."""
+    console = Console()
+    metric = summary["metric"]
+    table = Table(title=f"{summary['name']}: mean ± half the 95% interval", title_justify="left")
+    for column in ("strategy", "runs", f"best validation {metric}", "mean of all trials", f"test {metric}", "failed"):
+        table.add_column(column, justify="left" if column == "strategy" else "right")
+    for entry in summary["strategies"]:
+        cells = [_interval(entry[part]) for part in ("best_validation", "mean_validation", "test")]
+        table.add_row(entry["name"], str(entry["best_validation"]["n"]), *cells, str(sum(entry["failed"])))
+    console.print(table)
+    for pair in summary["pairs"]:
+        parts = [f"{name[2:]} {value:.3f}" for name, value in pair.items() if name.startswith("p_")]
+        console.print(f"{pair['one']} against {pair['other']}: p of " + ", ".join(parts), highlight=False)
+    console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _interval(found: Mapping[str, float] | None) -> str:
+    if found is None:
+        return "–"
+    if found["n"] < 2:
+        return f"{found['mean']:.4f}"
+    return f"{found['mean']:.4f} ± {(found['high'] - found['low']) / 2:.4f}"
