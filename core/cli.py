@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 from typing import Any
 
-import click
 import typer
 
 from core.errors import Interrupted
@@ -160,21 +159,23 @@ def main(arguments: list[str] | None = None) -> int:
     command = typer.main.get_command(app)
     try:
         command.main(args=arguments, prog_name="nichenas", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message())
-        return 2
-    except click.ClickException as error:
-        return _complain(error.format_message(), 2)
     except UserError as error:
         return _complain(str(error), 2)
-    except (Interrupted, KeyboardInterrupt, click.Abort) as error:
-        return _complain(f"{error or 'interrupted'}; what is finished is kept, continue with --resume", 130)
+    except (Interrupted, KeyboardInterrupt) as error:
+        return _complain(f"{str(error) or 'interrupted'}; what is finished is kept, continue with --resume", 130)
     except NichenasError as error:
         return _complain(str(error), 1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception:
+    except Exception as error:
+        # typer's errors of usage; by form rather than by class, since typer brings click along in some versions.
+        message = getattr(error, "format_message", None)
+        if message is not None:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                print(message())
+                return 2
+            return _complain(f"{message()} (see nichenas --help)", 2)
         traceback.print_exc()
         return 1
     return 0

@@ -96,8 +96,15 @@ class Journal:
         rows = [(t.number, t.proposal.architecture.key, _trial_to_json(t)) for t in trials]
         with self._lock:
             self._begin()
-            self._db.executemany("INSERT INTO trials (number, architecture, record) VALUES (?, ?, ?)", rows)
-            self._set_meta(meta)
+            self._db.execute("SAVEPOINT batch")
+            try:
+                self._db.executemany("INSERT INTO trials (number, architecture, record) VALUES (?, ?, ?)", rows)
+                self._set_meta(meta)
+            except BaseException:
+                self._db.execute("ROLLBACK TO batch")
+                raise
+            finally:
+                self._db.execute("RELEASE batch")
             self._commit_if_due()
 
     def append_retraining(self, label: str, seed: int, result: Retrained | str) -> None:

@@ -42,7 +42,8 @@ class ConservativeOptions(Settings):
         baseline_decay: of the moving average of rewards, which starts at 0.
         entropy_weight: of the entropy added to the reward; 1e-4 in AutoGL's version.
         deduplicate: never propose a known architecture again: sample the group anew, then move on to the next
-            one. Ours; without it the search re-evaluates its incumbent once it is stuck.
+            one, then to all groups at once, then to random architectures. Ours; without it the search re-evaluates
+            its incumbent once it is stuck.
     """
 
     classes: int = Field(1, ge=1)
@@ -99,7 +100,20 @@ class Conservative(Strategy):
                     tries += 1
                 if not self._known(child):
                     break
+            else:  # every change of so few groups seems to be known: the next larger step is to change all
+                child, chosen = self._far_change(self.incumbent, order)
         return self._remember(Proposal(child, tag={"classes": chosen, "incumbent": dict(self.incumbent)}))
+
+    def _far_change(self, incumbent: Architecture, order: list[str]) -> tuple[Architecture, list[str]]:
+        for _ in range(TRIES):
+            child = self._change(incumbent, order)
+            if not self._known(child):
+                return child, order
+        for _ in range(1000):
+            child = self.space.sample(self.rng)
+            if not self._known(child):
+                break
+        return child, []
 
     def _known(self, architecture: Architecture) -> bool:
         return self.space.canonical(architecture).key in self._seen

@@ -67,7 +67,17 @@ class LSTMController(nn.Module):
         for choice in space.choices:
             self._rows[choice.name] = start
             start += len(choice.options)
-        self.embedding = nn.Embedding(start, width)
+        with torch.random.fork_rng(devices=[]):  # modules draw initial weights, replaced below, from the global state
+            self._build(decided, start, width)
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name.startswith("decoders") and name.endswith("bias"):
+                    parameter.zero_()
+                else:
+                    parameter.uniform_(-0.1, 0.1, generator=generator)
+
+    def _build(self, decided: Sequence[Choice], tokens: int, width: int) -> None:
+        self.embedding = nn.Embedding(tokens, width)
         self.cell = nn.LSTMCell(width, width)
         self._decoder_of: dict[str, str] = {}
         decoders: dict[str, nn.Module] = {}
@@ -77,12 +87,6 @@ class LSTMController(nn.Module):
             decoders[name] = decoders.get(name) or nn.Linear(width, len(choice.options))
             self._decoder_of[choice.name] = name
         self.decoders = nn.ModuleDict(decoders)
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                if name.startswith("decoders") and name.endswith("bias"):
-                    parameter.zero_()
-                else:
-                    parameter.uniform_(-0.1, 0.1, generator=generator)
 
     def decide(
         self,

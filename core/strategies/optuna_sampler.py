@@ -46,11 +46,14 @@ class OptunaSampler(Strategy):
                 "search.strategy: 'optuna' needs the package optuna; install it with: pip install 'nichenas[optuna]'"
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        names = {n.removesuffix("Sampler"): n for n in optuna.samplers.__all__ if n.endswith("Sampler")}
+        names = {
+            n.removesuffix("Sampler"): n
+            for n in optuna.samplers.__all__
+            if n.endswith("Sampler") and not n.startswith("Base")
+        }
         wanted = self.options.sampler.removesuffix("Sampler")
-        if wanted not in names or wanted == "Base":
-            allowed = set(names) - {"Base"}
-            raise ConfigError(f"search.options.optuna.sampler: {unknown('sampler', wanted, allowed)}")
+        if wanted not in names:
+            raise ConfigError(f"search.options.optuna.sampler: {unknown('sampler', wanted, names)}")
         cls = getattr(optuna.samplers, names[wanted])
         seed = derive_seed(self.seed, "strategy optuna") % 2**32
         try:

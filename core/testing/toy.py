@@ -1,0 +1,144 @@
+"""A domain without training, for tests of everything else: a known function with noise, failures on request."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import time
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+
+from core.domain import Context
+from core.domain import Domain
+from core.domain import Drawing
+from core.domain import Measurement
+from core.domain import Proposal
+from core.domain import Retrained
+from core.domain import Settings
+from core.domain import ShareKey
+from core.domain import TestData
+from core.errors import CandidateFailure
+from core.objectives import Objective
+from core.space import Architecture
+from core.space import Choice
+from core.space import SearchSpace
+
+
+class ToySettings(Settings):
+    """The ``domain`` section.
+
+    Attributes:
+        choices: number of unconditional choices, four options each, in two groups.
+        noise: standard deviation of the measured quality.
+        sleep: seconds an evaluation takes.
+        fail: share of architectures that fail.
+        misbehave: what architectures with ``c0=3`` do: nothing special, end their process, hang, read test data,
+            raise an error, or diverge.
+    """
+
+    choices: int = Field(4, ge=1)
+    noise: float = Field(0.01, ge=0)
+    sleep: float = Field(0.0, ge=0)
+    fail: float = Field(0.0, ge=0, le=1)
+    misbehave: str = ""
+    size_objective: bool = False
+
+
+class ToyDomain(Domain):
+    """Quality is the share of choices that stand at their best option."""
+
+    Settings = ToySettings
+    reductions = frozenset({"epochs"})
+    sharing_rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"homogeneous": ("option",)}
+    baselines = ("middle",)
+    settings: ToySettings
+
+    def prepare(self) -> None:
+        """Hides the offset that test values have."""
+        self._test = TestData(-0.05)
+
+    @property
+    def space(self) -> SearchSpace:
+        """Choices ``c0`` ..., and ``extra`` where ``c0`` is 0."""
+        plain = [Choice(f"c{i}", (0, 1, 2, 3), group="even" if i % 2 == 0 else "odd") for i in range(self._count)]
+        return SearchSpace([*plain, Choice("extra", ("a", "b"), when={"c0": (0,)}, group="extra")])
+
+    @property
+    def _count(self) -> int:
+        return self.settings.choices
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """Quality, and size if wanted."""
+        quality = Objective("quality")
+        return (quality, Objective("size", "minimize")) if self.settings.size_objective else (quality,)
+
+    def evaluate(self, proposal: Proposal, context: Context) -> Measurement:
+        """Returns the known quality with noise from the context."""
+        architecture = proposal.architecture
+        generator = context.torch("noise")
+        if architecture["c0"] == 3:
+            self._misbehave()
+        if context.numpy("failure").random() < self.settings.fail:
+            raise CandidateFailure("diverged", "on request")
+        deadline = time.perf_counter() + self.settings.sleep
+        while time.perf_counter() < deadline:
+            context.check_seconds()
+            time.sleep(min(0.01, self.settings.sleep))
+        inherited = float(sum(tensor.sum() for tensor in context.inherited.values()))
+        quality = self._quality(architecture) + self.settings.noise * float(torch.randn((), generator=generator))
+        values = {"quality": quality + 1e-3 * math.tanh(inherited), "size": float(sum(self._numbers(architecture)))}
+        weights = {}
+        if context.keep_weights:
+            weights = {name: torch.full(key.shape, quality) for name, key in self.share_keys(architecture).items()}
+        return Measurement(values, curve=((1, quality),), seconds=self.settings.sleep, weights=weights)
+
+    def _misbehave(self) -> None:
+        how = self.settings.misbehave
+        if how == "die":
+            os._exit(7)
+        if how == "hang":
+            time.sleep(3600)
+        if how == "test":
+            self._test.read()
+        if how == "error":
+            raise ValueError("a <b>bug</b>")
+        if how == "diverge":
+            raise FloatingPointError("nan")
+
+    def _numbers(self, architecture: Architecture) -> list[int]:
+        return [int(str(value)) for name, value in architecture.items() if name != "extra"]
+
+    def _quality(self, architecture: Architecture) -> float:
+        best = [(7 * i + 2) % 4 for i in range(self._count)]
+        return sum(a == b for a, b in zip(self._numbers(architecture), best, strict=True)) / self._count
+
+    def retrain(self, architecture: Architecture, context: Context) -> Retrained:
+        """Returns validation and test values with noise from the context."""
+        noise = self.settings.noise * float(torch.randn((), generator=context.torch("noise")))
+        value = self._quality(architecture) + noise
+        weights = {"w": torch.tensor([value])} if context.keep_weights else {}
+        return Retrained({"quality": value}, {"quality": value + self._test.read()}, weights=weights)
+
+    def train_baseline(self, name: str, context: Context) -> Retrained:
+        """Returns the values of the architecture with every choice at 1."""
+        values: dict[str, str | int | float | bool | None] = {f"c{i}": 1 for i in range(self._count)}
+        return self.retrain(self.space.architecture(values), context)
+
+    def share_keys(self, architecture: Architecture) -> Mapping[str, ShareKey]:
+        """Returns one tensor a choice, shared where the option agrees, and one that never is."""
+        keys = {
+            f"layer{i}.weight": ShareKey(i, "weight", (2,), {"option": str(value)})
+            for i, value in enumerate(self._numbers(architecture))
+        }
+        return {**keys, "layer0.batch_norm.mean": ShareKey(0, "batch_norm.mean", (2,), {"option": "0"})}
+
+    def draw(self, architecture: Architecture) -> Drawing:
+        """Returns a chain of the choices."""
+        nodes = {name: f"{name} = {value}" for name, value in architecture.items()}
+        names = list(nodes)
+        return Drawing(nodes, [(a, b, "") for a, b in itertools.pairwise(names)])

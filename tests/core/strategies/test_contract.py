@@ -1,0 +1,57 @@
+"""Every strategy against the shipped contract."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.strategies import Conservative
+from core.strategies import Evolution
+from core.strategies import LocalSearch
+from core.strategies import OptunaSampler
+from core.strategies import RandomSearch
+from core.strategies import Reinforce
+from core.testing.strategy_contract import StrategyContract
+
+
+class TestRandom(StrategyContract):
+    strategy = RandomSearch
+
+
+class TestEvolution(StrategyContract):
+    strategy = Evolution
+    options = {"population": 10, "tournament": 4}
+
+
+class TestLocal(StrategyContract):
+    strategy = LocalSearch
+
+
+class TestReinforce(StrategyContract):
+    strategy = Reinforce
+
+
+class TestConservative(StrategyContract):
+    strategy = Conservative
+
+
+class TestConservativeFaithful(StrategyContract):
+    strategy = Conservative
+    options = {"deduplicate": False, "guide": "argmax", "classes": 2}
+    repeats = True
+
+
+class OptunaContract(StrategyContract):
+    strategy = OptunaSampler
+    repeats = True
+
+    @pytest.fixture(autouse=True)
+    def _needs_optuna(self) -> None:
+        pytest.importorskip("optuna")
+
+
+class TestOptunaTPE(OptunaContract):
+    options = {"sampler": "TPE"}
+
+
+class TestOptunaNSGAII(OptunaContract):
+    options = {"sampler": "NSGAIISampler", "arguments": {"population_size": 8}}

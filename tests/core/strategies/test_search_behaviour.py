@@ -1,0 +1,203 @@
+"""What each method is for: it finds the good region, and follows its paper."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from core.domain import Measurement
+from core.domain import Proposal
+from core.domain import Trial
+from core.errors import ConfigError
+from core.objectives import Objective
+from core.seeds import torch_generator
+from core.space import Choice
+from core.space import SearchSpace
+from core.strategies import Conservative
+from core.strategies import Evolution
+from core.strategies import LocalSearch
+from core.strategies import OptunaSampler
+from core.strategies import RandomSearch
+from core.strategies import Reinforce
+from core.strategies import Strategy
+from core.strategies.controller import LSTMController
+from core.testing.strategy_contract import contract_space
+from core.testing.strategy_contract import contract_value
+
+QUALITY = (Objective("quality"),)
+
+
+def values(strategy: Strategy, trials: int) -> list[float]:
+    found = []
+    for number in range(trials):
+        (proposal,) = strategy.ask(1)
+        found.append(contract_value(proposal))
+        strategy.tell(Trial(number, proposal, Measurement({"quality": found[-1]})))
+    return found
+
+
+@pytest.mark.parametrize("cls", [Evolution, LocalSearch, Conservative])
+def test_evaluates_better_architectures_than_random(cls: type[Strategy]) -> None:
+    options = cls.Options.model_validate({"population": 15, "tournament": 5} if cls is Evolution else {})
+    guided = [np.mean(values(cls(contract_space(), QUALITY, seed, options), 80)) for seed in range(8)]
+    random = [np.mean(values(RandomSearch(contract_space(), QUALITY, seed), 80)) for seed in range(8)]
+    assert np.mean(guided) > np.mean(random) + 0.05
+
+
+def test_random_proposes_a_whole_small_space_once() -> None:
+    space = SearchSpace([Choice("a", (0, 1)), Choice("b", (0, 1))])
+    strategy = RandomSearch(space, QUALITY, 0)
+    assert len({p.architecture for p in strategy.ask(4)}) == 4
+    assert strategy.ask(1) == []
+
+
+def test_evolution_ages() -> None:
+    strategy = Evolution(contract_space(), QUALITY, 0, Evolution.Options(population=5, tournament=5))  # type: ignore[call-arg]
+    best = strategy.ask(1)[0]
+    strategy.tell(Trial(0, best, Measurement({"quality": 10.0})))
+    for number in range(1, 30):
+        (proposal,) = strategy.ask(1)
+        strategy.tell(Trial(number, proposal, Measurement({"quality": 0.0})))
+    (late,) = strategy.ask(1)
+    differing = sum(late.architecture.get(name) != value for name, value in best.architecture.items())
+    assert differing > 1  # the best of all died of age; its children are gone too
+
+
+def test_local_search_climbs_by_single_choices_and_restarts() -> None:
+    strategy = LocalSearch(contract_space(), QUALITY, 0)
+    climbs = []
+    for number in range(120):
+        (proposal,) = strategy.ask(1)
+        climbs.append(proposal.tag["climb"])
+        strategy.tell(Trial(number, proposal, Measurement({"quality": contract_value(proposal)})))
+    assert climbs == sorted(climbs)
+    assert max(climbs) > 1
+
+
+def test_reinforce_raises_the_better_choice() -> None:
+    space = SearchSpace([Choice("a", (0, 1))])
+    strategy = Reinforce(space, QUALITY, 0, Reinforce.Options(deduplicate=False, learning_rate=3.5e-3))  # type: ignore[call-arg]
+    for number in range(300):
+        (proposal,) = strategy.ask(1)
+        strategy.tell(Trial(number, proposal, Measurement({"quality": float(str(proposal.architecture["a"]))})))
+    probability = strategy.controller.decide({}, space.choices, taken={"a": 1}).log_probability.exp()
+    assert probability > 0.8
+
+
+def test_controller_follows_graphnas() -> None:
+    space = contract_space()
+    controller = LSTMController(space, space.choices, torch_generator(0, "x"))
+    for name, parameter in controller.named_parameters():
+        if name.startswith("decoders") and name.endswith("bias"):
+            assert not parameter.any()
+        else:
+            assert 0 < parameter.abs().max() <= 0.1
+    with torch.no_grad():
+        for parameter in controller.parameters():
+            parameter.mul_(1e4)
+        decided = controller.decide({}, space.choices, torch_generator(0, "y"))
+    # |c tanh(.)| <= 2.5, so no decision among k is ever made with less than 1 / (1 + (k - 1) e^5)
+    largest = sum(math.log(1 + (len(space[name].options) - 1) * math.exp(5)) for name in decided.values)
+    assert -largest <= decided.log_probability <= 0
+
+
+class TestConservative:
+    """The invariants of AGNN's loop."""
+
+    def space(self) -> SearchSpace:
+        return SearchSpace([Choice(f"l{i}.{g}", tuple(range(m)), group=g) for i in range(3) for g, m in GROUPS.items()])
+
+    def strategy(self, **options: object) -> Conservative:
+        return Conservative(self.space(), QUALITY, 0, Conservative.Options.model_validate(options))
+
+    def tell(self, strategy: Conservative, number: int, proposal: Proposal, quality: float) -> None:
+        strategy.tell(Trial(number, proposal, Measurement({"quality": quality})))
+
+    def test_offspring_differ_only_in_the_chosen_class(self) -> None:
+        strategy = self.strategy()
+        rng = np.random.default_rng(0)
+        for number in range(60):
+            incumbent = strategy.incumbent
+            (proposal,) = strategy.ask(1)
+            if incumbent is not None:
+                chosen = proposal.tag["classes"]
+                assert len(chosen) == 1
+                for name, value in proposal.architecture.items():
+                    assert strategy.space[name].group in chosen or incumbent[name] == value
+            self.tell(strategy, number, proposal, float(rng.random()))
+
+    def test_the_incumbent_never_gets_worse(self) -> None:
+        strategy = self.strategy()
+        rng = np.random.default_rng(1)
+        best = -1.0
+        for number in range(40):
+            (proposal,) = strategy.ask(1)
+            quality = float(rng.random())
+            self.tell(strategy, number, proposal, quality)
+            best = max(best, quality)
+            assert strategy.incumbent_score == best
+
+    def test_only_encoders_that_acted_are_trained(self) -> None:
+        strategy = self.strategy()
+        self.tell(strategy, 0, strategy.ask(1)[0], 0.5)
+        for number in range(1, 10):
+            before = {g: [p.clone() for p in e.parameters()] for g, e in strategy.encoders.items()}
+            (proposal,) = strategy.ask(1)
+            self.tell(strategy, number, proposal, 0.1)
+            for group, encoder in strategy.encoders.items():
+                changed = any(not torch.equal(a, b) for a, b in zip(before[group], encoder.parameters(), strict=True))
+                assert changed == (group in proposal.tag["classes"])
+
+    def test_entropy_is_that_of_uniform_decisions_at_zero_logits(self) -> None:
+        strategy = self.strategy()
+        with torch.no_grad():
+            for encoder in strategy.encoders.values():
+                for decoder in encoder.decoders.values():
+                    for parameter in decoder.parameters():
+                        parameter.zero_()
+        self.tell(strategy, 0, strategy.ask(1)[0], 0.5)
+        strategy.ask(1)
+        for group, options in GROUPS.items():
+            assert strategy.diagnostics()[f"entropy/{group}"] == pytest.approx(3 * math.log(options), rel=1e-5)
+
+    def test_reward_is_the_change_against_the_incumbent(self) -> None:
+        strategy = self.strategy(baseline_decay=0.95)
+        self.tell(strategy, 0, strategy.ask(1)[0], 0.5)
+        (proposal,) = strategy.ask(1)
+        (group,) = proposal.tag["classes"]
+        self.tell(strategy, 1, proposal, 0.7)
+        assert strategy._baselines[group] == pytest.approx(0.05 * 0.2)
+        assert all(value == 0 for other, value in strategy._baselines.items() if other != group)
+
+    def test_argmax_takes_the_class_of_largest_entropy_unless_normalised(self) -> None:
+        strategy = self.strategy(guide="argmax", deduplicate=False)
+        self.tell(strategy, 0, strategy.ask(1)[0], 0.5)
+        assert {strategy.ask(1)[0].tag["classes"][0] for _ in range(10)} == {"activation"}
+
+    def test_several_classes_at_once(self) -> None:
+        strategy = self.strategy(classes=len(GROUPS))
+        self.tell(strategy, 0, strategy.ask(1)[0], 0.5)
+        assert sorted(strategy.ask(1)[0].tag["classes"]) == sorted(GROUPS)
+
+
+GROUPS = {"activation": 8, "combine": 2, "heads": 5}
+
+
+def test_optuna_several_objectives_and_failures() -> None:
+    pytest.importorskip("optuna")
+    objectives = (Objective("quality"), Objective("size", "minimize"))
+    strategy = OptunaSampler(contract_space(), objectives, 0, OptunaSampler.Options(sampler="NSGAII"))  # type: ignore[call-arg]
+    for number in range(20):
+        (proposal,) = strategy.ask(1)
+        measured = Measurement({"quality": contract_value(proposal), "size": float(number)})
+        strategy.tell(Trial(number, proposal, measured if number % 5 else None, None if number % 5 else "diverged"))
+    assert len(strategy._study.best_trials) >= 1
+
+
+def test_optuna_unknown_sampler_is_the_users_mistake() -> None:
+    pytest.importorskip("optuna")
+    with pytest.raises(ConfigError, match="did you mean 'TPE'"):
+        OptunaSampler(contract_space(), QUALITY, 0, OptunaSampler.Options(sampler="TPEE"))  # type: ignore[call-arg]
