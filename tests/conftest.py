@@ -52,7 +52,7 @@ def toy_config(**sections: Any) -> dict[str, Any]:
         "run": {"tensorboard": False},
     }
     for name, values in sections.items():
-        raw[name] = {**raw[name], **values} if isinstance(values, dict) else values
+        raw[name] = {**raw.get(name, {}), **values} if isinstance(values, dict) else values
     return raw
 
 

@@ -62,7 +62,7 @@ def run_job(domain: Domain, job: Job, device: torch.device) -> list[Result]:
         TestDataError: when an evaluation read test data.
     """
     if isinstance(job, FullTraining):
-        context = Context(job.seed, 0, device, job.limits)
+        context = Context(job.seed, 0, device, job.limits, keep_weights=job.keep_weights)
         try:
             with open_test_data():
                 if isinstance(job.subject, str):

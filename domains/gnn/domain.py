@@ -239,7 +239,7 @@ class GNNDomain(Domain):
             raise outcome.failure
         network.load_state_dict(outcome.state)
         score, loss = evaluate(network, self.pieces(self.task.test.read()))
-        return self._retrained(outcome, score, loss, time.perf_counter() - started)
+        return self._retrained(outcome, score, loss, started, context)
 
     def train_baseline(self, name: str, context: Context) -> Retrained:
         """Trains GCN, GAT or GraphSAGE from PyG's layers; see :mod:`domains.gnn.baselines`."""
@@ -255,15 +255,15 @@ class GNNDomain(Domain):
             raise outcome.failure
         network.load_state_dict(outcome.state)
         score, loss = evaluate_plain(network, self.task.test.read())
-        return self._retrained(outcome, score, loss, time.perf_counter() - started)
+        return self._retrained(outcome, score, loss, started, context)
 
-    def _retrained(self, outcome: Outcome, score: float, loss: float, seconds: float) -> Retrained:
+    def _retrained(self, outcome: Outcome, score: float, loss: float, started: float, context: Context) -> Retrained:
         name = self.objectives[0].name
         return Retrained(
             validation={name: outcome.score, "loss": outcome.loss},
             test={name: score, "loss": loss},
-            seconds=seconds,
-            weights=outcome.state,
+            seconds=time.perf_counter() - started,
+            weights=outcome.state if context.keep_weights else {},
         )
 
     def share_keys(self, architecture: Architecture) -> Mapping[str, ShareKey]:

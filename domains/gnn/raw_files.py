@@ -25,6 +25,8 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("scipy.sparse._csr", "csr_matrix"): csr_matrix,
     ("numpy.core.multiarray", "_reconstruct"): multiarray._reconstruct,  # type: ignore[attr-defined]
     ("numpy.core.multiarray", "scalar"): multiarray.scalar,
+    ("numpy._core.multiarray", "_reconstruct"): multiarray._reconstruct,  # type: ignore[attr-defined]
+    ("numpy._core.multiarray", "scalar"): multiarray.scalar,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("collections", "defaultdict"): defaultdict,

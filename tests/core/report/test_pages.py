@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from core.commands.compare import run_compare
+from core.commands.search import run_search
+from core.config import Resolved
+from core.domain import Drawing
+from core.report.drawing import to_svg
+from core.report.run_page import write_run_page
+from core.search.journal import Journal
+
+
+class Checker(HTMLParser):
+    """Collects tags and addresses, and fails on tags that are not closed."""
+
+    VOID = {"meta", "rect", "path", "use", "br", "link", "img"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def check(page: Path) -> tuple[str, Checker]:
+    text = page.read_text()
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    assert "script" not in checker.tags
+    assert all(address.startswith("#") for address in checker.addresses)
+    assert not re.search(r"url\((?!#)", text)
+    return text, checker
+
+
+def test_a_runs_page_is_self_contained_and_complete(toy: Callable[..., Resolved], tmp_path: Path) -> None:
+    run_search(toy(domain={"fail": 0.2, "size_objective": True}), tmp_path / "run", quiet=True)
+    text, checker = check(tmp_path / "run" / "report.html")
+    for word in ("best so far", "Full trainings", "(chosen)", "middle", "Top 10", "diverged", "Pareto front", "torch"):
+        assert word in text
+    assert checker.tags.count("svg") >= 4
+
+
+def test_text_from_a_run_is_escaped(toy: Callable[..., Resolved], tmp_path: Path) -> None:
+    run_search(toy(domain={"misbehave": "error"}), tmp_path / "run", quiet=True)
+    with Journal(tmp_path / "run" / "journal.sqlite") as journal:
+        journal._begin()
+        journal._db.execute("UPDATE trials SET record = replace(record, '\"error\"', '\"<script>alert(1)</script>\"')")
+    text, _ = check(write_run_page(tmp_path / "run"))
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_an_unfinished_run_has_a_page_too(toy: Callable[..., Resolved], tmp_path: Path) -> None:
+    run_search(toy(), tmp_path / "run", quiet=True)
+    (tmp_path / "run" / "result.json").unlink()
+    (tmp_path / "run" / "drawings.json").unlink()
+    text, _ = check(write_run_page(tmp_path / "run"))
+    assert "not finished" in text
+
+
+def test_the_page_of_a_comparison(toy: Callable[..., Resolved], tmp_path: Path) -> None:
+    summary = run_compare(toy(search={"trials": 10}), ["evolution", "random"], 3, tmp_path / "all", quiet=True)
+    text, _ = check(tmp_path / "all" / "report.html")
+    for word in ("evolution against random", "Any-time curves", "Baselines", "middle"):
+        assert word in text
+    assert summary["strategies"][0]["best_validation"]["n"] == 3
+
+
+def test_drawings_place_nodes_below_their_sources() -> None:
+    svg = to_svg(
+        Drawing({"a": "x < y", "b": "two\nlines", "c": "c"}, [("a", "b", "8"), ("b", "c", ""), ("a", "c", "")])
+    )
+    assert "x &lt; y" in svg
+    tops = [float(y) for y in re.findall(r'<rect x="[^"]+" y="([^"]+)"', svg)]
+    assert tops == sorted(tops)
+    assert len(set(tops)) == 3
+
+
+@pytest.mark.parametrize(
+    ("drawing", "message"),
+    [
+        (Drawing({"a": "a", "b": "b"}, [("a", "b", ""), ("b", "a", "")]), "circle"),
+        (Drawing({"a": "a"}, [("a", "z", "")]), "unknown node"),
+    ],
+)
+def test_impossible_drawings(drawing: Drawing, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        to_svg(drawing)

@@ -1,0 +1,203 @@
+"""The command line as a user meets it: exit codes, one line on stderr, nothing written on a mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from core.cli import main
+from core.search.journal import Journal
+from core.search.run_folder import RunFolder
+from tests.conftest import toy_config
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    file = tmp_path / "toy.yaml"
+    file.write_text(yaml.safe_dump(toy_config()))
+    return file
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) -> str:
+    assert main(list(arguments)) == code
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("nichenas: ")
+    return lines[0]
+
+
+def test_a_search_from_start_to_end(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", str(config), "search.trials=12", "run.tensorboard=true", "--seed", "3"]) == 0
+    out = capsys.readouterr()
+    assert "12 trials, 0 failed" in out.out
+    assert "(chosen)" in out.out
+    assert "middle (baseline)" in out.out
+    assert "12/12 trials" in out.err
+    folder = Path("runs/toy")
+    result = json.loads((folder / "result.json").read_text())
+    assert result["trials"] == 12
+    assert set(result["test"]["quality"]) == {"mean", "std", "n"}
+    assert result["test"]["quality"]["n"] == 2
+    for key in ("architecture", "validation", "failed", "seconds", "device", "config_hash"):
+        assert key in result
+    assert yaml.safe_load((folder / "config.yaml").read_text())["seed"] == 3
+    assert torch.__version__.startswith(json.loads((folder / "environment.json").read_text())["packages"]["torch"])
+    assert json.loads((folder / "best/architecture.json").read_text())["architecture"] == result["architecture"]
+    assert set(torch.load(folder / "best/weights.pt", weights_only=True)) == {"w"}
+    assert list((folder / "tensorboard").glob("events*"))
+    assert (folder / "report.html").stat().st_size > 10_000
+
+
+def test_the_chosen_architecture_has_the_best_mean_validation(config: Path) -> None:
+    assert main(["search", str(config), "retrain.top=4", "retrain.seeds=3", "--quiet"]) == 0
+    result = json.loads(Path("runs/toy/result.json").read_text())
+    means = {entry["label"]: entry["validation"]["quality"]["mean"] for entry in result["retrained"]}
+    assert len(means) == 4
+    assert means[result["key"]] == max(means.values())
+
+
+def test_existing_runs_are_not_touched(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", str(config), "--quiet"]) == 0
+    before = Path("runs/toy/result.json").read_text()
+    assert "--resume" in fails(capsys, "search", str(config))
+    assert Path("runs/toy/result.json").read_text() == before
+
+
+def test_resume_extends_a_budget_and_refuses_a_changed_configuration(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", str(config), "--quiet"]) == 0
+    assert main(["search", str(config), "search.trials=25", "--resume", "--quiet"]) == 0
+    assert json.loads(Path("runs/toy/result.json").read_text())["trials"] == 25
+    message = fails(capsys, "search", str(config), "domain.noise=0.5", "--resume")
+    assert "domain.noise was 0.01 and is 0.5 now" in message
+
+
+def test_retrain_adds_seeds_and_trains_a_given_architecture(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", str(config), "--quiet"]) == 0
+    assert main(["retrain", "runs/toy", "--seeds", "5", "--top", "1", "--quiet"]) == 0
+    result = json.loads(Path("runs/toy/result.json").read_text())
+    assert result["test"]["quality"]["n"] == 5
+    file = Path("mine.json")
+    file.write_text(json.dumps({"c0": 2, "c1": 1, "c2": 0, "c3": 3}))
+    arguments = ["retrain", "runs/toy", "--architecture", str(file), "--out", "mine", "--seeds", "2", "--quiet"]
+    assert main(arguments) == 0
+    assert json.loads(Path("mine/result.json").read_text())["architecture"]["c0"] == 2
+    capsys.readouterr()
+    file.write_text(json.dumps({"c0": 9}))
+    assert "option of 'c0'" in fails(capsys, "retrain", "runs/toy", "--architecture", str(file), "--out", "x")
+    assert "cannot be read" in fails(capsys, "retrain", "runs/toy", "--architecture", "none.json")
+    assert "holds no run" in fails(capsys, "retrain", "runs/none")
+
+
+def test_report_of_a_run_beside_a_baseline(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", str(config), "--quiet"]) == 0
+    assert main(["search", str(config), "--quiet", "search.strategy=random", "seed=1", "--out", "other"]) == 0
+    assert main(["report", "runs/toy", "--baseline", "other"]) == 0
+    assert "random search" in Path("runs/toy/report.html").read_text()
+    assert "holds no run" in fails(capsys, "report", "nothing")
+
+
+def test_compare_is_finished_by_the_same_command(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", str(config), "search.trials=8", "--strategies", "local,random", "--seeds", "2", "--quiet"]
+    assert main(arguments) == 0
+    folder = Path("runs/compare-toy")
+    first = json.loads((folder / "comparison.json").read_text())
+    assert [s["name"] for s in first["strategies"]] == ["local", "random"]
+    assert 0 < first["pairs"][0]["p_best"] <= 1
+    (folder / "random-1" / "result.json").unlink()
+    kept = (folder / "local-0" / "result.json").stat().st_mtime_ns
+    assert main(arguments) == 0
+    assert json.loads((folder / "comparison.json").read_text()) | {"strategies": 0} == first | {"strategies": 0}
+    assert (folder / "local-0" / "result.json").stat().st_mtime_ns == kept
+    assert "local against random" in capsys.readouterr().out
+    assert "unknown strategy" in fails(capsys, "compare", str(config), "--strategies", "loacl")
+
+
+def test_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    for word in ("gnn", "digits-knn", "conservative", "optuna", "gnn/cora"):
+        assert word in out
+
+
+def test_help_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for word in ("search", "retrain", "report", "compare", "list", "demo"):
+        assert word in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serach"], "did you mean|No such command"),
+        (["search"], "(?i)missing"),
+        (["search", "CONFIG", "--fooo"], "--fooo"),
+        (["search", "nothing/here"], "no configuration 'nothing/here'"),
+        (["search", "gnn/coar"], "did you mean 'gnn/cora'"),
+        (["search", "CONFIG", "search.trials=x"], "search.trials"),
+        (["search", "CONFIG", "--data-root", "/no/such/folder"], "--data-root: '/no/such/folder' is not a folder"),
+        (["search", "CONFIG", "--device", "tpu"], "run.device"),
+        (["search", "CONFIG", "--resume"], "there is no run"),
+        (["search", "CONFIG", "--out", "/dev/null/x"], "cannot be written"),
+        (["search", "CONFIG", "search.weights={speed: 1}"], "unknown objective 'speed'"),
+        (["search", "gnn/digits-knn", "domain.dataset=Coora"], "did you mean 'Cora'"),
+        (["search", "gnn/digits-knn", "domain.dataset=torch.nn.Linear"], "not a PyG InMemoryDataset"),
+        (["search", "gnn/digits-knn", "domain.dataset=no.such.Data"], "cannot be imported"),
+    ],
+)
+def test_mistakes_exit_with_2_and_write_nothing(
+    config: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import re
+
+    given = [str(config) if word == "CONFIG" else word for word in arguments]
+    assert re.search(message, fails(capsys, *given))
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_folder_in_use_is_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", str(config), "--quiet"]) == 0
+    with RunFolder(Path("runs/toy"), resume=True):
+        message = fails(capsys, "search", str(config), "--resume")
+    assert f"being used by another nichenas (process {os.getpid()})" in message
+
+
+def test_a_journal_of_another_version_is_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", str(config), "--quiet"]) == 0
+    with Journal(Path("runs/toy/journal.sqlite")) as journal:
+        journal.set_meta("version", 0)
+    assert "written by journal version 0" in fails(capsys, "search", str(config), "--resume")
+
+
+def test_a_search_in_which_everything_fails_says_so(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = fails(capsys, "search", str(config), "domain.fail=1.0", "--quiet", code=1)
+    assert "none of 20 candidates could be measured; the most frequent reason: diverged" in message
+
+
+def test_ctrl_c_exits_with_130_and_can_be_resumed(config: Path) -> None:
+    command = [sys.executable, "-m", "core.cli", "search", str(config), "domain.sleep=0.2", "--quiet"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    journal = Path("runs/toy/journal.sqlite")
+    deadline = time.monotonic() + 60
+    while not journal.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert error.count("\n") == 1
+    assert "continue with --resume" in error
+    assert main(["search", str(config), "domain.sleep=0.2", "--resume", "--quiet"]) == 0
