@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ def main() -> None:
     domain.prepare()
     rng = numpy_generator(arguments.seed, "benchmark")
     architectures = [domain.space.sample(rng) for _ in range(arguments.architectures)]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, architecture in enumerate(architectures):
         fast, fast_score = _fast(domain, Proposal(architecture), number)
         plain, plain_score = _plain(domain, Proposal(architecture), number)

@@ -51,7 +51,7 @@ def write_planetoid(root: Path, name: str = "Cora", nodes: int = 60, features: i
     }
     files = planetoid_files(raw, name)
     for file, part in zip(files, ("x", "tx", "allx", "y", "ty", "ally", "graph"), strict=False):
-        file.write_bytes(pickle.dumps(values[part], protocol=2))
+        file.write_bytes(pickle.dumps(values[part], protocol=4))
     files[-1].write_text("\n".join(str(i) for i in range(nodes - test, nodes)))
     return raw
 
@@ -111,7 +111,7 @@ def test_a_missing_file_is_named_with_its_place(tmp_path: Path) -> None:
 
 def test_files_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
     raw = write_planetoid(tmp_path)
-    (raw / "ind.cora.ally").write_bytes(pickle.dumps(np.zeros((5, 3)), protocol=2))
+    (raw / "ind.cora.ally").write_bytes(pickle.dumps(np.zeros((5, 3)), protocol=4))
     with pytest.raises(DataError, match=r"ind\.cora\.allx has 48 rows but ind\.cora\.ally has 5"):
         check_planetoid(raw, "Cora")
 
@@ -123,7 +123,7 @@ def test_raw_files_cannot_execute_anything(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return os.system, (f"touch {tmp_path / 'owned'}",)
 
-    (raw / "ind.cora.graph").write_bytes(pickle.dumps(Evil(), protocol=2))
+    (raw / "ind.cora.graph").write_bytes(pickle.dumps(Evil(), protocol=4))
     with pytest.raises(DataError, match=r"ind\.cora\.graph: damaged .*does not belong"):
         load_task("Cora", {}, None, environment(tmp_path, tmp_path / "cache"))
     assert not (tmp_path / "owned").exists()
