@@ -193,6 +193,7 @@ def _by_dotted_name(name: str, options: dict[str, Any], environment: Environment
 
 def _cached(cls: type[InMemoryDataset], arguments: dict[str, Any], cache: Path, key: str, name: str) -> InMemoryDataset:
     """Returns a PyG data set whose processed files lie in the cache; they appear there whole or not at all."""
+    raw = Path(arguments["root"]) / (name if cls is Planetoid else ".") / "raw"
     final = cache / "gnn" / f"{name}-{key}"
 
     def make(folder: Path) -> InMemoryDataset:
@@ -205,8 +206,8 @@ def _cached(cls: type[InMemoryDataset], arguments: dict[str, Any], cache: Path, 
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(
-                f"{name}: not under {arguments['root']} and not to be downloaded, or damaged ({reason}); "
-                f"put its raw files into {Path(arguments['root']) / 'raw'}"
+                f"{name}: not under {raw.parent} and not to be downloaded, or damaged ({reason}); "
+                f"put its original raw files into {raw}"
             ) from None
         assert isinstance(made, InMemoryDataset)
         return made

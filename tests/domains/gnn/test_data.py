@@ -32,7 +32,7 @@ def environment(root: Path, cache: Path | None = None, seed: int = 0) -> Environ
     return Environment(root, cache or Path(os.environ["NICHENAS_CACHE"]), seed=seed)
 
 
-def write_planetoid(root: Path, name: str = "Cora", nodes: int = 60, features: int = 12, classes: int = 3) -> Path:
+def write_planetoid(root: Path, name: str = "Cora", nodes: int = 560, features: int = 12, classes: int = 3) -> Path:
     """Writes a small data set in Planetoid's eight files and returns its raw folder."""
     rng = np.random.default_rng(0)
     raw = root / name / "raw"
@@ -112,7 +112,7 @@ def test_a_missing_file_is_named_with_its_place(tmp_path: Path) -> None:
 def test_files_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
     raw = write_planetoid(tmp_path)
     (raw / "ind.cora.ally").write_bytes(pickle.dumps(np.zeros((5, 3)), protocol=4))
-    with pytest.raises(DataError, match=r"ind\.cora\.allx has 48 rows but ind\.cora\.ally has 5"):
+    with pytest.raises(DataError, match=r"ind\.cora\.allx has 548 rows but ind\.cora\.ally has 5"):
         check_planetoid(raw, "Cora")
 
 
