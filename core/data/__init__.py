@@ -1,0 +1,1 @@
+"""Data roots and caches, shared by all domains."""
