@@ -148,7 +148,10 @@ def demo(
     from core.commands.demo import run_demo
     from core.report.terminal import print_result
 
-    print_result(run_demo(out, quiet), out)
+    result, random = run_demo(out, quiet)
+    print_result(result, out)
+    metric, best = next(iter(random["validation"].items()))
+    print(f"random search with the same budget: best validation {metric} {best:.4f}")
 
 
 def main(arguments: list[str] | None = None) -> int:

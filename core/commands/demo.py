@@ -13,14 +13,14 @@ from core.search.executors import cpu_count
 CONFIG = "gnn/digits-knn"
 
 
-def run_demo(out: Path, quiet: bool = False) -> dict[str, Any]:
+def run_demo(out: Path, quiet: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
     """Runs the shipped configuration for the embedded digits with its strategy and with random search.
 
     Args:
         out: run folder; the random search goes into ``random`` inside it.
 
     Returns:
-        What ``result.json`` of the search holds.
+        What ``result.json`` of the search and of the random search hold.
 
     Raises:
         UserError: when the folder cannot be used.
@@ -29,6 +29,6 @@ def run_demo(out: Path, quiet: bool = False) -> dict[str, Any]:
     common = [f"run.workers={workers}", "run.executor=processes"] if workers > 1 else []
     result = run_search(load_config(CONFIG, common), out, quiet=quiet)
     random = load_config(CONFIG, [*common, "name=random", "search.strategy=random", "retrain.seeds=0"])
-    run_search(random, out / "random", quiet=quiet)
+    beside = run_search(random, out / "random", quiet=quiet)
     write_run_page(out, baseline=out / "random")
-    return result
+    return result, beside

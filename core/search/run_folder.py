@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -109,34 +110,33 @@ def write_json(file: Path, value: Any) -> None:
     write_text(file, json.dumps(value, indent=2) + "\n")
 
 
+def write_yaml(file: Path, value: Mapping[str, Any]) -> None:
+    """Writes a mapping as YAML, keys in their order."""
+    write_text(file, yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True))
+
+
 def read_json(file: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
         RunFolderError: when it is missing or no JSON.
     """
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunFolderError(f"{file}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise RunFolderError(f"{file}: not JSON ({error})") from None
-
-
-def write_yaml(file: Path, value: Mapping[str, Any]) -> None:
-    """Writes a mapping as YAML, keys in their order."""
-    write_text(file, yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True))
+    return _read(file, json.loads, "JSON")
 
 
 def read_yaml(file: Path) -> Any:
-    """Reads a YAML file.
+    """Reads a YAML file; nothing in it is executed.
 
     Raises:
         RunFolderError: when it is missing or no YAML.
     """
+    return _read(file, yaml.safe_load, "YAML")
+
+
+def _read(file: Path, parse: Callable[[str], Any], kind: str) -> Any:
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
+        return parse(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunFolderError(f"{file}: cannot be read ({error.strerror})") from None
-    except yaml.YAMLError:
-        raise RunFolderError(f"{file}: not YAML") from None
+    except (ValueError, yaml.YAMLError):
+        raise RunFolderError(f"{file}: not {kind}") from None

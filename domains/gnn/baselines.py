@@ -20,8 +20,8 @@ from torch_geometric.nn import SAGEConv
 from domains.gnn.data import LabelledNodes
 from domains.gnn.training import Outcome
 from domains.gnn.training import TrainSettings
-from domains.gnn.training import counts
 from domains.gnn.training import node_loss
+from domains.gnn.training import score_and_loss
 
 CITATION = {"learning_rate": 0.01, "dropout": 0.5}
 
@@ -97,9 +97,4 @@ def train_plain(
 def evaluate_plain(network: nn.Module, parts: Sequence[LabelledNodes]) -> tuple[float, float]:
     """Returns (score, mean loss) of a network in evaluation mode."""
     network.eval()
-    total, loss = torch.zeros(2, dtype=torch.float64), 0.0
-    for part in parts:
-        outputs = network(part.x, part.graph.edge_index)[part.nodes]
-        total += counts(outputs, part.labels).cpu()
-        loss += float(node_loss(outputs, part.labels)) * len(part.nodes)
-    return float(total[0] / total[1]), loss / sum(len(part.nodes) for part in parts)
+    return score_and_loss((network(part.x, part.graph.edge_index)[part.nodes], part.labels) for part in parts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
@@ -124,14 +125,19 @@ def counts(outputs: Tensor, labels: Tensor) -> Tensor:
 def evaluate(network: AGNN, pieces: Sequence[Piece]) -> tuple[float, float]:
     """Returns (score, mean loss) of a network in evaluation mode."""
     network.eval()
-    total, loss, nodes = torch.zeros(2, dtype=torch.float64), 0.0, 0
     with torch.no_grad():
-        for piece in pieces:
-            outputs = network(piece.field, piece.features)
-            total += counts(outputs, piece.labels).cpu()
-            loss += float(node_loss(outputs, piece.labels)) * len(piece.labels)
-            nodes += len(piece.labels)
+        result = score_and_loss((network(piece.field, piece.features), piece.labels) for piece in pieces)
     network.train()
+    return result
+
+
+def score_and_loss(graphs: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+    """Returns (score, mean loss) over the (outputs, labels) of some graphs."""
+    total, loss, nodes = torch.zeros(2, dtype=torch.float64), 0.0, 0
+    for outputs, labels in graphs:
+        total += counts(outputs, labels).cpu()
+        loss += float(node_loss(outputs, labels)) * len(labels)
+        nodes += len(labels)
     return float(total[0] / total[1]) if total[1] else 0.0, loss / nodes
 
 
@@ -175,7 +181,7 @@ def train_group(
             continue
         for index, train_loss in zip(list(active), losses, strict=True):
             score, loss = evaluate(networks[index], validation)
-            loss += 0.0 * float(train_loss)  # a training loss that is not finite makes this one so
+            loss += 0.0 * float(train_loss.detach())  # a training loss that is not finite makes this one so
             if not outcomes[index].look(epoch, score, loss, networks[index], keep_best, settings.patience):
                 active.remove(index)
         if not active:
