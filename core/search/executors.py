@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -25,6 +26,7 @@ from core.domain import Measurement
 from core.domain import Retrained
 from core.errors import CandidateFailure
 from core.errors import NichenasError
+from core.search.allocator import keep_freed_memory
 from core.search.work import Evaluation
 from core.search.work import Job
 from core.search.work import Result
@@ -111,13 +113,10 @@ class ProcessExecutor(Executor):
         self._threads = max(1, cpu_count() // workers)
         self._processes = multiprocessing.get_context("forkserver")
         # Modules are imported once, in the process that the workers are forked from.
-        self._processes.set_forkserver_preload(["core.search.executors", type(self)._module_of(make_domain)])
+        module = getattr(make_domain, "module", type(make_domain).__module__)
+        self._processes.set_forkserver_preload(["core.search.executors", module])
         self._workers = [self._start() for _ in range(workers)]
         self._done: deque[tuple[int, list[Result]]] = deque()
-
-    @staticmethod
-    def _module_of(make_domain: Any) -> str:
-        return str(getattr(make_domain, "module", None) or type(make_domain).__module__)
 
     def _start(self) -> _Worker:
         ours, theirs = self._processes.Pipe()
@@ -182,10 +181,9 @@ class ProcessExecutor(Executor):
         self._workers[position] = self._start()
 
     def _raise_start_error(self, worker: _Worker) -> None:
-        if worker.pipe.poll():
-            with_error = worker.pipe.recv()
-            if isinstance(with_error, str):
-                raise WorkerError(with_error)
+        answer = worker.pipe.recv() if worker.pipe.poll() else None
+        if isinstance(answer, str):
+            raise WorkerError(answer)
 
     def close(self) -> None:
         """Ends all workers."""
@@ -221,6 +219,7 @@ def _work(pipe: Connection, make_domain: Callable[[], Domain], device: str, thre
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
+    keep_freed_memory()
     try:
         domain = make_domain()
         while True:
@@ -278,6 +277,4 @@ def _unpack(result: Result) -> Result:
 
 
 def _with(part: Any, **changes: Any) -> Any:
-    import dataclasses
-
     return dataclasses.replace(part, **changes)

@@ -11,6 +11,7 @@ import torch
 from core.domain import Domain
 from core.errors import CandidateFailure
 from core.errors import ConfigError
+from core.search.allocator import keep_freed_memory
 from core.search.executors import Executor
 from core.search.work import Evaluation
 from core.search.work import Job
@@ -21,6 +22,7 @@ from core.search.work import run_job
 class _Actor:
     def __init__(self, make_domain: Callable[[], Domain], device: str) -> None:
         torch.set_num_threads(1)
+        keep_freed_memory()
         self._domain = make_domain()
         self._device = torch.device(device)
 

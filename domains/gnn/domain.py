@@ -56,6 +56,8 @@ class GNNSettings(TrainSettings):
         normalize: scale the features of every node to sum 1; by default for citation graphs only.
         batch_norm: normalise after hidden layers.
         skip: linear skip connections around hidden layers.
+        warm_epochs: epochs of a candidate that inherits weights (AGNN's warm-up; its lengths are not known for
+            certain, 20 is what is recalled for citation graphs).
     """
 
     dataset: str
@@ -65,6 +67,7 @@ class GNNSettings(TrainSettings):
     normalize: bool | None = None
     batch_norm: bool = False
     skip: bool = False
+    warm_epochs: int = Field(20, ge=1)
 
     @field_validator("objectives")
     @classmethod
@@ -166,7 +169,8 @@ class GNNDomain(Domain):
         by_epochs: dict[int, list[int]] = {}
         for index in needed:
             if index not in results:
-                epochs = max(1, round(self.settings.epochs * proposals[index].fidelity.epochs))
+                full = self.settings.warm_epochs if contexts[index].inherited else self.settings.epochs
+                epochs = max(1, round(full * proposals[index].fidelity.epochs))
                 by_epochs.setdefault(epochs, []).append(index)
         for epochs, group in by_epochs.items():
             began = time.perf_counter()

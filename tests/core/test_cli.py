@@ -189,7 +189,9 @@ def test_a_search_in_which_everything_fails_says_so(config: Path, capsys: pytest
 
 def test_ctrl_c_exits_with_130_and_can_be_resumed(config: Path) -> None:
     command = [sys.executable, "-m", "core.cli", "search", str(config), "domain.sleep=0.2", "--quiet"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # A shell's background jobs ignore the signal, and their children inherit that.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     journal = Path("runs/toy/journal.sqlite")
     deadline = time.monotonic() + 60
     while not journal.exists() and time.monotonic() < deadline:

@@ -152,6 +152,7 @@ def test_sharing_saves_training() -> None:
     of = domain(epochs=60, patience=None)
     scratch = of.evaluate(Proposal(GAT), Context(0, keep_weights=True))
     warm = of.evaluate(Proposal(GAT), Context(0, 1, inherited=dict(scratch.weights)))
+    assert (len(scratch.curve), len(warm.curve)) == (60, 20)
     assert warm.curve[0][1] > scratch.curve[0][1] + 0.2
 
 

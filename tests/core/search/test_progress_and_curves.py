@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from core.commands.search import run_search
+from core.config import Resolved
+from core.domain import Measurement
+from core.domain import Proposal
+from core.domain import Trial
+from core.objectives import Objective
+from core.search.driver import Budget
+from core.search.driver import SearchState
+from core.search.progress import Progress
+from core.space import Architecture
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_says_best_rate_failures_and_time_left(terminal: bool) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=terminal, width=160)
+    state = SearchState()
+    with Progress(Objective("accuracy"), Budget(trials=4), console) as progress:
+        for number in range(4):
+            good = Measurement({"accuracy": 0.1 * number})
+            proposal = Proposal(Architecture({"a": number}))
+            trial = Trial(number, proposal, good if number != 2 else None, None if number != 2 else "diverged")
+            state.take(trial, 0.1 * number, str(number))
+            progress.on_trial(trial, state, replayed=False)
+        if not terminal:
+            progress.on_retraining("GCN", 2, 2)
+    text = stream.getvalue()
+    assert "4/4 trials, best accuracy 0.3000 (trial 3)" in text
+    assert "trials/s, 1 failed, 0:00 left" in text
+    assert terminal or "2/2 full trainings, last: GCN" in text
+
+
+def test_tensorboard_holds_every_trial(toy: Callable[..., Resolved], tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run_search(toy(run={"tensorboard": True}, search={"strategy": "conservative"}), tmp_path / "run", quiet=True)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    assert [e.step for e in events.Scalars("trial/quality")] == list(range(20))
+    best = [e.value for e in events.Scalars("best/score")]
+    assert best == sorted(best)
+    assert any(tag.startswith("strategy/entropy/") for tag in events.Tags()["scalars"])
