@@ -165,7 +165,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         return _complain(str(error), 2)
     except (Interrupted, KeyboardInterrupt) as error:
-        return _complain(f"{str(error) or 'interrupted'}; what is finished is kept, continue with --resume", 130)
+        advice = error.advice if isinstance(error, Interrupted) else Interrupted.advice
+        return _complain(f"{str(error) or 'interrupted'}; what is finished is kept, {advice}", 130)
     except NichenasError as error:
         return _complain(str(error), 1)
     except BrokenPipeError:

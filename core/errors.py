@@ -49,7 +49,13 @@ class CandidateFailure(NichenasError):
 
 
 class Interrupted(NichenasError):
-    """The run was stopped by the user; everything finished so far is kept."""
+    """The run was stopped by the user; everything finished so far is kept.
+
+    Attributes:
+        advice: how to go on.
+    """
+
+    advice = "continue with --resume"
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from core.commands.search import run_search
 from core.config import Resolved
 from core.config import resolve
 from core.errors import ConfigError
+from core.errors import Interrupted
 from core.report.comparison import StrategyFigures
 from core.report.comparison import figures
 from core.report.comparison import interval
@@ -56,7 +57,11 @@ def run_compare(
             continue
         if not quiet:
             print(f"{strategy}, seed {resolved.config.seed}: {run}", flush=True)
-        run_search(resolved, run, resume=(run / "config.yaml").exists(), data=data, quiet=quiet)
+        try:
+            run_search(resolved, run, resume=(run / "config.yaml").exists(), data=data, quiet=quiet)
+        except Interrupted as error:
+            error.advice = "the same command continues the comparison"
+            raise
     records = {(strategy, seed): RunRecord.read(folder / f"{strategy}-{seed}") for strategy, seed, _ in plan}
     objective = next(iter(records.values())).objectives[0]
     sides = []
