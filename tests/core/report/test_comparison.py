@@ -23,6 +23,7 @@ def test_permutation_test_counts_every_split() -> None:
     assert permutation_p([1, 2, 3, 4, 5], [6, 7, 8, 9, 10]) == pytest.approx(2 / 252)
     assert permutation_p([1, 1], [1, 1]) == 1.0
     assert permutation_p([1, 5], [2, 4]) == 1.0
+    assert permutation_p([1], [5]) == 1.0
 
 
 def test_best_so_far_passes_over_failures() -> None:

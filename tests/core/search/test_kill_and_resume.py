@@ -71,7 +71,7 @@ def test_every_strategy_on_both_executors(strategy: str, executor: str, tmp_path
         pytest.importorskip("optuna")
     config = configuration(
         tmp_path,
-        domain={"sleep": 0.05, "fail": 0.1},
+        domain={"sleep": 0.1, "fail": 0.1},
         search={"strategy": strategy, "trials": TRIALS, "options": {"evolution": {"population": 6, "tournament": 3}}},
         run={"executor": executor, "workers": 2 if executor == "processes" else 1},
     )
@@ -85,7 +85,7 @@ def test_every_strategy_on_both_executors(strategy: str, executor: str, tmp_path
 def test_shared_weights(tmp_path: Path) -> None:
     config = configuration(
         tmp_path,
-        domain={"sleep": 0.05},
+        domain={"sleep": 0.1},
         search={"strategy": "evolution", "trials": TRIALS, "sharing": "homogeneous", "batch": 2},
         run={"executor": "processes", "workers": 2},
     )
@@ -99,7 +99,7 @@ def test_real_training_with_shared_weights(tmp_path: Path) -> None:
     config = tmp_path / "digits.yaml"
     raw = {
         "name": "digits",
-        "domain": {"kind": "gnn", "dataset": "digits-knn", "epochs": 15},
+        "domain": {"kind": "gnn", "dataset": "digits-knn", "epochs": 30},
         "search": {"strategy": "conservative", "trials": 14, "sharing": "homogeneous"},
         "retrain": {"top": 1, "seeds": 1, "baselines": False},
         "run": {"tensorboard": False, "limits": {"memory_mb": 40}},
