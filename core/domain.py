@@ -236,13 +236,16 @@ class Context:
         """Seconds since the evaluation began."""
         return time.perf_counter() - self.started
 
-    def check_seconds(self) -> None:
+    def check_seconds(self, together: int = 1) -> None:
         """Ends the evaluation if it has used up its time; call it once an epoch.
+
+        Args:
+            together: how many candidates share the time that has passed.
 
         Raises:
             CandidateFailure: with reason ``limit:seconds``.
         """
-        if self.limits.seconds is not None and self.seconds > self.limits.seconds:
+        if self.limits.seconds is not None and self.seconds > together * self.limits.seconds:
             raise CandidateFailure("limit:seconds", f"more than {self.limits.seconds:g} s")
 
     def check_memory(self, needed: int) -> None:

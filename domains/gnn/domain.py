@@ -20,6 +20,7 @@ from core.domain import Measurement
 from core.domain import Proposal
 from core.domain import Retrained
 from core.domain import ShareKey
+from core.domain import as_failure
 from core.errors import CandidateFailure
 from core.objectives import Objective
 from core.space import Architecture
@@ -148,7 +149,7 @@ class GNNDomain(Domain):
 
     def evaluate(self, proposal: Proposal, context: Context) -> Measurement:
         """Trains one network and returns its best validation score."""
-        (result,) = self.evaluate_many([proposal], [context])
+        result = self._alone(proposal, context)
         if isinstance(result, CandidateFailure):
             raise result
         return result
@@ -161,7 +162,6 @@ class GNNDomain(Domain):
         needed: dict[int, int] = {}
         for index, (proposal, context) in enumerate(zip(proposals, contexts, strict=True)):
             needed[index] = self.memory(proposal.architecture)
-            context.started = time.perf_counter()
             try:
                 context.check_memory(needed[index])
             except CandidateFailure as failure:
@@ -174,13 +174,26 @@ class GNNDomain(Domain):
                 by_epochs.setdefault(epochs, []).append(index)
         for epochs, group in by_epochs.items():
             began = time.perf_counter()
-            networks = [self.network(proposals[i].architecture, contexts[i]) for i in group]
-            keep = any(contexts[i].keep_weights for i in group)
-            outcomes = self._train_networks(networks, [contexts[i] for i in group], epochs, keep)
+            for i in group:
+                contexts[i].started = began
+            try:
+                networks = [self.network(proposals[i].architecture, contexts[i]) for i in group]
+                keep = any(contexts[i].keep_weights for i in group)
+                outcomes = self._train_networks(networks, [contexts[i] for i in group], epochs, keep)
+            except Exception as error:
+                # Memory may suffice for each alone, and whichever broke must not cost the others their measurement.
+                for i in group:
+                    alone = len(group) == 1
+                    results[i] = as_failure(error) if alone else self._alone(proposals[i], contexts[i])
+                continue
             seconds = (time.perf_counter() - began) / len(group)
             for i, network, outcome in zip(group, networks, outcomes, strict=True):
                 results[i] = outcome.failure or self._measured(network, outcome, seconds, needed[i])
         return [results[index] for index in range(len(proposals))]
+
+    def _alone(self, proposal: Proposal, context: Context) -> Measurement | CandidateFailure:
+        (result,) = self.evaluate_many([proposal], [context])
+        return result
 
     def _measured(self, network: AGNN, outcome: Outcome, seconds: float, needed: int) -> Measurement:
         parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -210,7 +223,7 @@ class GNNDomain(Domain):
 
         def check() -> None:
             for context in contexts:
-                context.check_seconds()
+                context.check_seconds(together=len(contexts))
 
         settings = self.settings.model_copy(update={"epochs": epochs})
         return train_group(networks, noises, self._train, self._validation, settings, check, keep)

@@ -124,6 +124,23 @@ def test_limits_cut_candidates_off() -> None:
         of.evaluate(Proposal(wide), Context(0, limits=Limits(seconds=0.01)))
 
 
+def test_what_breaks_in_a_group_costs_no_other_its_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = domain(epochs=3)
+    network = of.network
+
+    def breaking(architecture: Architecture, context: Context) -> object:
+        if context.trial == 1:
+            raise MemoryError("no more of it")
+        return network(architecture, context)
+
+    monkeypatch.setattr(of, "network", breaking)
+    found = of.evaluate_many([Proposal(GAT)] * 3, [Context(0, trial) for trial in range(3)])
+    assert isinstance(found[0], Measurement)
+    assert isinstance(found[2], Measurement)
+    assert isinstance(found[1], CandidateFailure)
+    assert found[1].reason == "out of memory"
+
+
 def test_divergence_is_a_failure() -> None:
     of = domain(epochs=30, learning_rate=1e30)
     with pytest.raises(CandidateFailure, match="diverged"):
