@@ -21,10 +21,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from core.context import Context
+from core.context import Environment
 from core.data.root import cache_folder
 from core.data.root import data_root
-from core.domain import Context
-from core.domain import Environment
 from core.domain import Proposal
 from core.search.allocator import keep_freed_memory
 from core.search.environment import environment

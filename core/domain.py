@@ -1,43 +1,34 @@
 """All that the core asks of a domain, and the words that both use.
 
 A domain declares a space and objectives and measures architectures on *validation* data; it alone knows what
-the networks are. Test data is wrapped in :class:`TestData`, which opens only inside a retraining.
+the networks are. Test data is wrapped in :class:`core.context.TestData`, which opens only inside a retraining.
 """
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import dataclasses
 import time
 from abc import ABC
 from abc import abstractmethod
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
-from pathlib import Path
 from typing import Any
 from typing import ClassVar
-from typing import Generic
-from typing import TypeVar
 
-import numpy as np
 import torch
 from pydantic import BaseModel
 from pydantic import ConfigDict
 from torch import Tensor
 
+from core.context import Context
+from core.context import Environment
 from core.errors import CandidateFailure
 from core.errors import TestDataError
 from core.objectives import Objective
-from core.seeds import numpy_generator
-from core.seeds import torch_generator
 from core.space import Architecture
 from core.space import SearchSpace
-
-T = TypeVar("T")
 
 
 class Settings(BaseModel):
@@ -164,134 +155,6 @@ class ShareKey:
     role: str
     shape: tuple[int, ...]
     attributes: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one candidate may use before it is cut off and counted as failed.
-
-    Attributes:
-        seconds: of training; none means no limit.
-        memory_mb: as the domain estimates or measures it; none means no limit.
-    """
-
-    seconds: float | None = None
-    memory_mb: float | None = None
-
-
-@dataclass(frozen=True)
-class Environment:
-    """Where a domain runs.
-
-    Attributes:
-        data_root: folder of the data sets; read, and written only by downloads.
-        cache: folder for files derived from them.
-        device: where networks are trained.
-        seed: of the run; splits that are drawn come from it.
-    """
-
-    data_root: Path
-    cache: Path
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    seed: int = 0
-
-
-class Context:
-    """What one evaluation may use: its randomness, its limits and the weights that it inherits.
-
-    Args:
-        seed: of the run, or of the retraining.
-        trial: number of the trial.
-        inherited: tensors to start from, by name.
-        keep_weights: whether the measurement should carry the trained tensors.
-    """
-
-    def __init__(
-        self,
-        seed: int,
-        trial: int = 0,
-        device: torch.device | str = "cpu",
-        limits: Limits | None = None,
-        inherited: Mapping[str, Tensor] | None = None,
-        keep_weights: bool = False,
-    ) -> None:
-        self.seed = seed
-        self.trial = trial
-        self.device = torch.device(device)
-        self.limits = limits or Limits()
-        self.inherited = inherited or {}
-        self.keep_weights = keep_weights
-        self.started = time.perf_counter()
-
-    def numpy(self, purpose: str, trial: int | None = None) -> np.random.Generator:
-        """Returns the numpy generator of a purpose, of this trial unless another is named."""
-        return numpy_generator(self.seed, purpose, self.trial if trial is None else trial)
-
-    def torch(self, purpose: str, trial: int | None = None, device: torch.device | str = "cpu") -> torch.Generator:
-        """Returns the torch generator of a purpose, of this trial unless another is named."""
-        return torch_generator(self.seed, purpose, self.trial if trial is None else trial, device)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the evaluation began."""
-        return time.perf_counter() - self.started
-
-    def check_seconds(self, together: int = 1) -> None:
-        """Ends the evaluation if it has used up its time; call it once an epoch.
-
-        Args:
-            together: how many candidates share the time that has passed.
-
-        Raises:
-            CandidateFailure: with reason ``limit:seconds``.
-        """
-        if self.limits.seconds is not None and self.seconds > together * self.limits.seconds:
-            raise CandidateFailure("limit:seconds", f"more than {self.limits.seconds:g} s")
-
-    def check_memory(self, needed: int) -> None:
-        """Ends the evaluation if it needs too much memory; call it before training.
-
-        Args:
-            needed: bytes.
-
-        Raises:
-            CandidateFailure: with reason ``limit:memory``.
-        """
-        limit = self.limits.memory_mb
-        if limit is not None and needed > limit * 2**20:
-            raise CandidateFailure("limit:memory", f"needs {needed / 2**20:.0f} MB, more than {limit:g} MB")
-
-
-_test_data_open: contextvars.ContextVar[bool] = contextvars.ContextVar("test_data_open", default=False)
-
-
-class TestData(Generic[T]):
-    """Test data behind a door that only a retraining opens."""
-
-    __test__ = False  # not a test class
-
-    def __init__(self, value: T) -> None:
-        self._value = value
-
-    def read(self) -> T:
-        """Returns the data.
-
-        Raises:
-            TestDataError: outside :func:`open_test_data`.
-        """
-        if not _test_data_open.get():
-            raise TestDataError("test data was read outside a retraining")
-        return self._value
-
-
-@contextlib.contextmanager
-def open_test_data() -> Iterator[None]:
-    """Lets test data be read inside the ``with`` block; only the retraining driver uses it."""
-    token = _test_data_open.set(True)
-    try:
-        yield
-    finally:
-        _test_data_open.reset(token)
 
 
 class Domain(ABC):

@@ -9,8 +9,8 @@ import pkgutil
 from dataclasses import dataclass
 from typing import Any
 
+from core.context import Environment
 from core.domain import Domain
-from core.domain import Environment
 from core.errors import ConfigError
 from core.errors import unknown
 

@@ -13,7 +13,7 @@ from core.commands.search import prepare
 from core.commands.search import run_search
 from core.config import Resolved
 from core.config import resolve
-from core.domain import Limits
+from core.context import Limits
 from core.errors import ConfigError
 from core.errors import RunFolderError
 from core.search.driver import Budget

@@ -14,11 +14,11 @@ import torch
 
 from core.config import Resolved
 from core.config import differences
+from core.context import Environment
+from core.context import Limits
 from core.data.root import cache_folder
 from core.data.root import data_root
 from core.domain import Domain
-from core.domain import Environment
-from core.domain import Limits
 from core.domain import Trial
 from core.domain_lookup import DomainRecipe
 from core.errors import ConfigError

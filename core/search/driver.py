@@ -21,8 +21,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from core.context import Limits
 from core.domain import Domain
-from core.domain import Limits
 from core.domain import Measurement
 from core.domain import Proposal
 from core.domain import Trial

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from core.domain import Limits
+from core.context import Limits
 from core.domain import Retrained
 from core.errors import CandidateFailure
 from core.errors import Interrupted

@@ -9,14 +9,14 @@ from dataclasses import field
 import torch
 from torch import Tensor
 
-from core.domain import Context
+from core.context import Context
+from core.context import Limits
+from core.context import open_test_data
 from core.domain import Domain
-from core.domain import Limits
 from core.domain import Measurement
 from core.domain import Proposal
 from core.domain import Retrained
 from core.domain import as_failure
-from core.domain import open_test_data
 from core.errors import CandidateFailure
 from core.errors import TestDataError
 from core.space import Architecture

@@ -17,16 +17,16 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from core.context import Context
+from core.context import Environment
+from core.context import Limits
+from core.context import open_test_data
 from core.data.root import cache_folder
 from core.data.root import data_root
-from core.domain import Context
 from core.domain import Domain
-from core.domain import Environment
 from core.domain import Fidelity
-from core.domain import Limits
 from core.domain import Measurement
 from core.domain import Proposal
-from core.domain import open_test_data
 from core.domain_lookup import DomainRecipe
 from core.domain_lookup import load_target
 from core.errors import CandidateFailure

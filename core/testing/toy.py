@@ -12,7 +12,8 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from core.domain import Context
+from core.context import Context
+from core.context import TestData
 from core.domain import Domain
 from core.domain import Drawing
 from core.domain import Measurement
@@ -20,7 +21,6 @@ from core.domain import Proposal
 from core.domain import Retrained
 from core.domain import Settings
 from core.domain import ShareKey
-from core.domain import TestData
 from core.errors import CandidateFailure
 from core.objectives import Objective
 from core.space import Architecture

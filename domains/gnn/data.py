@@ -25,9 +25,9 @@ from torch_geometric.data import InMemoryDataset
 from torch_geometric.datasets import PPI
 from torch_geometric.datasets import Planetoid
 
+from core.context import Environment
+from core.context import TestData
 from core.data.root import fingerprint
-from core.domain import Environment
-from core.domain import TestData
 from core.errors import ConfigError
 from core.errors import DataError
 from core.errors import unknown

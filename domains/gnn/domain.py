@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from pydantic import field_validator
 
-from core.domain import Context
+from core.context import Context
 from core.domain import Domain
 from core.domain import Drawing
 from core.domain import Measurement

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.domain import Environment
-from core.domain import Limits
+from core.context import Environment
+from core.context import Limits
 from core.domain import Measurement
 from core.domain import Proposal
 from core.domain import Retrained

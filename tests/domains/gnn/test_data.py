@@ -13,10 +13,10 @@ import pytest
 import scipy.sparse
 import torch
 
-from core.domain import Context
-from core.domain import Environment
+from core.context import Context
+from core.context import Environment
+from core.context import open_test_data
 from core.domain import Proposal
-from core.domain import open_test_data
 from core.errors import ConfigError
 from core.errors import DataError
 from core.errors import TestDataError

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from core.domain import Context
-from core.domain import Environment
-from core.domain import Limits
+from core.context import Context
+from core.context import Environment
+from core.context import Limits
+from core.context import open_test_data
 from core.domain import Measurement
 from core.domain import Proposal
-from core.domain import open_test_data
 from core.errors import CandidateFailure
 from core.sharing.homogeneous import HomogeneousStore
 from core.space import Architecture
