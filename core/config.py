@@ -24,6 +24,9 @@ from core.domain_lookup import find_domain
 from core.errors import ConfigError
 from core.errors import did_you_mean
 from core.errors import unknown
+from core.gradient.options import GRADIENT
+from core.gradient.options import GradientOptions
+from core.gradient.supernet import GradientDomain
 from core.strategies import STRATEGIES
 
 SHIPPED = "configs"
@@ -31,12 +34,20 @@ SHIPPED = "configs"
 FREE_ON_RESUME = ("name", "search.trials", "search.seconds", "retrain", "run.tensorboard")
 
 
+# Every way to search, with the schema of its options.
+SEARCHES: Mapping[str, type[Settings]] = {
+    **{name: STRATEGIES[name].Options for name in STRATEGIES},
+    GRADIENT: GradientOptions,
+}
+
+
 class SearchSection(Settings):
     """The ``search`` section.
 
     Attributes:
         strategy: a name of ``nichenas list``.
-        trials: budget; none for no limit.
+        trials: budget; none for no limit. A gradient search has epochs instead.
+        epochs: of a gradient search; others have trials.
         seconds: budget; none for no limit. No trial is begun after it.
         schedule: of fidelities; ``full`` measures every proposal at the full setting.
         sharing: ``none``, or one of the domain's rules for inheriting trained weights.
@@ -47,6 +58,7 @@ class SearchSection(Settings):
 
     strategy: str = "conservative"
     trials: int | None = Field(100, ge=1)
+    epochs: int | None = Field(None, ge=1)
     seconds: float | None = Field(None, gt=0)
     schedule: Literal["full"] = "full"
     sharing: str = "none"
@@ -182,17 +194,17 @@ def resolve(raw: Mapping[str, Any], source: str, overridden: Sequence[str] = ())
     own = {key: value for key, value in config.domain.items() if key != "kind"}
     settings = _validate(domain.Settings, own, ("domain",), fail)
     search, run = config.search, config.run
-    if search.strategy not in STRATEGIES:
-        raise fail("search.strategy", unknown("strategy", search.strategy, STRATEGIES))
+    if search.strategy not in SEARCHES:
+        raise fail("search.strategy", unknown("strategy", search.strategy, SEARCHES))
     for strategy, options in search.options.items():
-        if strategy not in STRATEGIES:
-            raise fail(f"search.options.{strategy}", unknown("strategy", strategy, STRATEGIES))
-        _validate(STRATEGIES[strategy].Options, options, ("search", "options", strategy), fail)
+        if strategy not in SEARCHES:
+            raise fail(f"search.options.{strategy}", unknown("strategy", strategy, SEARCHES))
+        _validate(SEARCHES[strategy], options, ("search", "options", strategy), fail)
     options = search.options.get(search.strategy, {})
-    strategy_options = _validate(
-        STRATEGIES[search.strategy].Options, options, ("search", "options", search.strategy), fail
-    )
-    if search.trials is None and search.seconds is None:
+    strategy_options = _validate(SEARCHES[search.strategy], options, ("search", "options", search.strategy), fail)
+    if search.strategy == GRADIENT:
+        _check_gradient(search, kind, domain, fail)
+    elif search.trials is None and search.seconds is None:
         raise fail("search", "a budget is missing; give search.trials, search.seconds or both")
     if search.sharing not in ("none", *domain.sharing_rules):
         allowed = ["none", *domain.sharing_rules]
@@ -200,6 +212,16 @@ def resolve(raw: Mapping[str, Any], source: str, overridden: Sequence[str] = ())
     if run.executor == "serial" and run.workers != 1:
         raise fail("run.workers", f"{run.workers} workers need run.executor=processes; serial has 1")
     return Resolved(config, source, target, domain, settings, strategy_options)
+
+
+def _check_gradient(search: SearchSection, kind: str, domain: type[Domain], fail: Any) -> None:
+    if not issubclass(domain, GradientDomain):
+        others = ", ".join(STRATEGIES)
+        raise fail("search.strategy", f"the domain '{kind}' has no supernet for 'gradient'; it can take: {others}")
+    if search.epochs is None:
+        raise fail("search.epochs", "missing; a gradient search needs its number of epochs")
+    if search.sharing != "none":
+        raise fail("search.sharing", "a gradient search shares all weights in its supernet already; allowed: none")
 
 
 def parse_override(text: str) -> tuple[list[str], Any]:

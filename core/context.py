@@ -63,6 +63,7 @@ class Context:
         trial: number of the trial.
         inherited: tensors to start from, by name.
         keep_weights: whether the measurement should carry the trained tensors.
+        checkpoints: folder of this training alone, to go on from after a restart; none keeps none.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Context:
         limits: Limits | None = None,
         inherited: Mapping[str, Tensor] | None = None,
         keep_weights: bool = False,
+        checkpoints: Path | None = None,
     ) -> None:
         self.seed = seed
         self.trial = trial
@@ -80,6 +82,7 @@ class Context:
         self.limits = limits or Limits()
         self.inherited = inherited or {}
         self.keep_weights = keep_weights
+        self.checkpoints = checkpoints
         self.started = time.perf_counter()
 
     def numpy(self, purpose: str, trial: int | None = None) -> np.random.Generator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,14 @@ def run_compare(
             error.advice = "the same command continues the comparison"
             raise
     records = {(strategy, seed): RunRecord.read(folder / f"{strategy}-{seed}") for strategy, seed, _ in plan}
-    objective = next(iter(records.values())).objectives[0]
+    objective = next(iter(records.values())).metric
     sides = []
     for strategy in strategies:
-        runs = [(records[strategy, seed].result, records[strategy, seed].values(objective)) for seed in range(seeds)]
+        found = [records[strategy, seed] for seed in range(seeds)]
+        runs = [(record.result, record.values(record.objectives[0])) for record in found]
         sides.append(figures(strategy, runs, objective.name, objective.sign))
-    summary = _summary(base, objective.name, sides)
+    measured = {strategy: records[strategy, 0].objectives[0].name for strategy in strategies}
+    summary = _summary(base, objective.name, sides, measured)
     write_json(folder / "comparison.json", summary)
     write_comparison_page(folder, summary, sides, records[strategies[0], 0])
     return summary
@@ -87,7 +90,9 @@ def _finished(run: Path, resolved: Resolved) -> bool:
     return (run / "result.json").exists() and read_json(run / "result.json").get("config_hash") == resolved.hash
 
 
-def _summary(base: Resolved, metric: str, sides: Sequence[StrategyFigures]) -> dict[str, Any]:
+def _summary(
+    base: Resolved, metric: str, sides: Sequence[StrategyFigures], measured: Mapping[str, str]
+) -> dict[str, Any]:
     def tell(values: Sequence[float]) -> dict[str, Any] | None:
         if not values:
             return None
@@ -101,7 +106,10 @@ def _summary(base: Resolved, metric: str, sides: Sequence[StrategyFigures]) -> d
             **{
                 f"p_{part}": permutation_p(getattr(one, part), getattr(other, part))
                 for part in ("best", "mean", "test")
-                if getattr(one, part) and getattr(other, part)
+                # A supernet's score and that of networks trained alone are different figures.
+                if getattr(one, part)
+                and getattr(other, part)
+                and (part == "test" or measured[one.name] == measured[other.name])
             },
         }
         for one, other in itertools.combinations(sides, 2)
@@ -110,10 +118,12 @@ def _summary(base: Resolved, metric: str, sides: Sequence[StrategyFigures]) -> d
         "name": base.config.name,
         "metric": metric,
         "trials": base.config.search.trials,
+        "epochs": base.config.search.epochs,
         "seconds": base.config.search.seconds,
         "strategies": [
             {
                 "name": side.name,
+                "measures": measured[side.name],
                 "best_validation": tell(side.best),
                 "mean_validation": tell(side.mean),
                 "last_fifth_validation": tell(side.last),

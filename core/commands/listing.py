@@ -9,6 +9,8 @@ from core.config import shipped_configs
 from core.domain_lookup import domain_targets
 from core.domain_lookup import load_target
 from core.errors import ConfigError
+from core.gradient.options import GRADIENT
+from core.gradient.options import SUMMARY
 from core.strategies import STRATEGIES
 
 
@@ -28,6 +30,7 @@ def print_parts() -> None:
     strategies = _table("strategy", "")
     for name in STRATEGIES:
         strategies.add_row(name, STRATEGIES[name].summary)
+    strategies.add_row(GRADIENT, f"{SUMMARY}; for domains with a supernet")
     console.print(strategies)
     configs = _table("shipped configuration")
     for name in shipped_configs():

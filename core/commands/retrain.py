@@ -95,6 +95,7 @@ def retrain_architecture(
         validation = summary.statistics("validation")
         result: dict[str, Any] = {
             "name": config.name,
+            "metric": metric.name,
             "architecture": dict(architecture),
             "key": architecture.key,
             "trial": None,

@@ -25,6 +25,9 @@ from core.errors import ConfigError
 from core.errors import NichenasError
 from core.errors import RunFolderError
 from core.errors import unknown
+from core.gradient.options import GRADIENT
+from core.gradient.options import GradientOptions
+from core.gradient.supernet import GradientDomain
 from core.report.run_page import write_run_page
 from core.search.curves import Curves
 from core.search.driver import Budget
@@ -36,6 +39,8 @@ from core.search.environment import environment
 from core.search.executors import Executor
 from core.search.executors import ProcessExecutor
 from core.search.executors import SerialExecutor
+from core.search.gradient_driver import GradientDriver
+from core.search.gradient_driver import supernet_objective
 from core.search.journal import Journal
 from core.search.progress import Progress
 from core.search.retraining import Summary
@@ -112,12 +117,14 @@ def run_search(
         _check_resume(folder, resolved)
     workplace = prepare(resolved, data)
     domain = workplace.domain
-    strategy = _strategy(resolved, domain)
+    strategy = None if resolved.config.search.strategy == GRADIENT else _strategy(resolved, domain)
+    measured = domain.objectives if strategy is not None else (supernet_objective(domain.objectives[0]),)
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(RunFolder(folder, resume))
         journal = stack.enter_context(Journal(run.journal))
         if not resume:
-            journal.set_meta("objectives", [dataclasses.asdict(o) for o in domain.objectives])
+            journal.set_meta("objectives", [dataclasses.asdict(o) for o in measured])
+            journal.set_meta("retraining_objective", dataclasses.asdict(domain.objectives[0]))
             journal.flush()
         write_yaml(folder / "config.yaml", resolved.to_dict())
         write_json(folder / "environment.json", environment(config.seed, workplace.device))
@@ -171,7 +178,7 @@ def make_executor(resolved: Resolved, workplace: Workplace) -> Executor:
 def _search(
     resolved: Resolved,
     workplace: Workplace,
-    strategy: Strategy,
+    strategy: Strategy | None,
     executor: Executor,
     journal: Journal,
     run: RunFolder,
@@ -179,7 +186,7 @@ def _search(
 ) -> SearchState:
     config = resolved.config
     search = config.search
-    budget = Budget(search.trials, search.seconds)
+    budget = Budget(search.trials if strategy is not None else search.epochs, search.seconds)
     store = None
     if search.sharing != "none":
         rule = workplace.domain.sharing_rules[search.sharing]
@@ -187,11 +194,29 @@ def _search(
     with contextlib.ExitStack() as stack:
         listeners: list[Any] = []
         if config.run.tensorboard:
-            curves = Curves(run.path / "tensorboard", strategy)
+            curves = Curves(run.path / "tensorboard", strategy.diagnostics if strategy is not None else None)
             stack.callback(curves.close)
             listeners.append(curves)
         if not quiet:
-            listeners.append(stack.enter_context(Progress(workplace.domain.objectives[0], budget)))
+            metric, unit = workplace.domain.objectives[0], "trial"
+            if strategy is None:
+                metric, unit = supernet_objective(metric), "epoch"
+            listeners.append(stack.enter_context(Progress(metric, budget, unit=unit)))
+        keep = max(KEPT, config.retrain.top)
+        if strategy is None:
+            assert isinstance(workplace.domain, GradientDomain)
+            assert isinstance(resolved.strategy_options, GradientOptions)
+            return GradientDriver(
+                workplace.domain,
+                resolved.strategy_options,
+                journal,
+                budget,
+                config.seed,
+                workplace.device,
+                run.checkpoints,
+                listeners,
+                keep,
+            ).run()
         driver = TrialDriver(
             workplace.domain,
             strategy,
@@ -204,7 +229,7 @@ def _search(
             Limits(config.run.limits.seconds, config.run.limits.memory_mb),
             store,
             listeners,
-            keep=max(KEPT, config.retrain.top),
+            keep=keep,
         )
         return driver.run()
 
@@ -260,6 +285,7 @@ def _result(
     summary = summaries.get(chosen.key)
     return {
         "name": config.name,
+        "metric": domain.objectives[0].name,
         "architecture": dict(chosen),
         "key": chosen.key,
         "trial": by_key[chosen.key].number,

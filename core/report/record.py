@@ -23,6 +23,8 @@ class RunRecord:
     Attributes:
         config: resolved.
         result: what ``result.json`` holds; empty for a run that is not finished.
+        objectives: measured by the search; those of a gradient search are its supernet's.
+        metric: primary objective of full trainings.
         trials: in the order of telling.
         drawings: by key of the architecture.
     """
@@ -31,6 +33,7 @@ class RunRecord:
     config: dict[str, Any]
     environment: dict[str, Any]
     objectives: tuple[Objective, ...]
+    metric: Objective
     trials: Sequence[Trial]
     seconds: float
     result: dict[str, Any]
@@ -47,6 +50,7 @@ class RunRecord:
             raise RunFolderError(f"'{folder}' holds no run (no journal.sqlite in it)")
         with Journal(folder / "journal.sqlite") as journal:
             objectives = tuple(Objective(**fields) for fields in journal.meta("objectives", []))
+            retraining = journal.meta("retraining_objective")
             trials = list(journal.trials())
             seconds = float(journal.meta("seconds", 0.0))
         drawings = {}
@@ -58,6 +62,7 @@ class RunRecord:
             read_yaml(folder / "config.yaml"),
             read_json(folder / "environment.json"),
             objectives,
+            Objective(**retraining) if retraining else objectives[0],
             trials,
             seconds,
             read_json(folder / "result.json") if (folder / "result.json").exists() else {},

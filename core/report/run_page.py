@@ -36,6 +36,7 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
     values = record.values(metric)
     other = RunRecord.read(baseline).values(metric) if baseline else None
     weights = record.config["search"].get("weights")
+    unit = "epoch" if record.config["search"].get("strategy") == "gradient" else "trial"
     good = [trial for trial in record.trials if not trial.failed]
     good.sort(key=lambda t: (-score(record.objectives, _values(t), weights), t.number))
     top = _distinct(good)[:TOP]
@@ -45,6 +46,8 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
         name=record.config["name"],
         result=record.result,
         metric=metric.name,
+        test_metric=record.metric.name,
+        unit=unit,
         objectives=record.objectives,
         front=_front(record, good),
         trials=len(record.trials),

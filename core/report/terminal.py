@@ -14,7 +14,7 @@ from rich.text import Text
 def print_result(result: Mapping[str, Any], folder: Path) -> None:
     """Prints the outcome of a search: the full trainings, the chosen architecture, and where the report is."""
     console = Console()
-    metric = next(iter(result["validation"]))
+    metric = result["metric"]
     seconds = f"{result['seconds']:.1f} s" if result["seconds"] else ""
     console.print(f"{result['name']}: {result['trials']} trials, {result['failed']} failed, {seconds}", highlight=False)
     if result["retrained"]:
@@ -29,7 +29,8 @@ def print_result(result: Mapping[str, Any], folder: Path) -> None:
             _row(table, f"{entry['label']} (baseline)", entry, metric, "")
         console.print(table)
     else:
-        console.print(f"best validation {metric}: {result['validation'][metric]:.4f}", highlight=False)
+        name, value = next(iter(result["validation"].items()))
+        console.print(f"best validation {name}: {value:.4f}", highlight=False)
     console.print(Text(" ".join(f"{name}={value}" for name, value in result["architecture"].items())))
     console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from core.domain import Trial
 from core.search.driver import SearchState
-from core.strategies.base import Strategy
 
 
 class Curves:
@@ -16,12 +17,12 @@ class Curves:
 
     Args:
         folder: of the event files.
-        strategy: whose diagnostics are written.
+        diagnostics: returns further figures about the search, such as a strategy's entropy.
     """
 
-    def __init__(self, folder: Path, strategy: Strategy) -> None:
+    def __init__(self, folder: Path, diagnostics: Callable[[], Mapping[str, float]] | None = None) -> None:
         self._folder = folder
-        self._strategy = strategy
+        self._diagnostics = diagnostics or dict
         self._writer: Any = None
 
     def on_trial(self, trial: Trial, state: SearchState, replayed: bool) -> None:
@@ -37,7 +38,8 @@ class Curves:
         if trial.measurement is not None:
             values.update({f"trial/{name}": value for name, value in trial.measurement.values.items()})
             values["trial/seconds"] = trial.seconds
-        values.update({f"strategy/{name}": value for name, value in self._strategy.diagnostics().items()})
+            values.update(trial.measurement.diagnostics.get("curves", {}))
+        values.update({f"strategy/{name}": value for name, value in self._diagnostics().items()})
         for name, value in values.items():
             self._writer.add_scalar(name, value, trial.number, walltime=now)
 

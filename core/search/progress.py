@@ -27,11 +27,13 @@ class Progress:
         objective: the primary one.
         budget: of the search.
         console: where to; by default stderr.
+        unit: what the journal has a row for.
     """
 
-    def __init__(self, objective: Objective, budget: Budget, console: Console | None = None) -> None:
+    def __init__(self, objective: Objective, budget: Budget, console: Console | None = None, unit: str = "trial") -> None:
         self.objective = objective
         self.budget = budget
+        self.unit = unit
         self.console = console or Console(file=sys.stderr)
         self._started = time.monotonic()
         self._fresh = 0
@@ -96,8 +98,8 @@ class Progress:
         total = f"/{self.budget.trials}" if self.budget.trials else ""
         best = "none yet"
         if state.best is not None:
-            best = f"{state.best.value(self.objective):.4f} (trial {state.best.number})"
-        parts = [f"{state.told}{total} trials", f"best {self.objective.name} {best}", f"{rate:.2f} trials/s"]
+            best = f"{state.best.value(self.objective):.4f} ({self.unit} {state.best.number})"
+        parts = [f"{state.told}{total} {self.unit}s", f"best {self.objective.name} {best}", f"{rate:.2f} {self.unit}s/s"]
         parts.append(f"{state.failed} failed")
         left = self._seconds_left(state, rate)
         if left is not None:

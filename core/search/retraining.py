@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,7 +120,8 @@ def retrain_all(
             while submitted < len(todo) and submitted - finished < executor.capacity:
                 subject, index = todo[submitted]
                 keep = folder is not None and isinstance(subject, Architecture)
-                job = FullTraining(seed_of(run_seed, index), subject, limits or Limits(), keep)
+                partial = _partial(folder, subject, index)
+                job = FullTraining(seed_of(run_seed, index), subject, limits or Limits(), keep, partial)
                 executor.submit(submitted, job)
                 submitted += 1
             ticket, (result,) = executor.wait()
@@ -135,6 +137,10 @@ def retrain_all(
                     write_tensors(folder / f"retrained-{label}.pt", result.weights)
             journal.append_retraining(label, index, outcome)
             _take(summaries[label], index, outcome)
+            unfinished = _partial(folder, subject, index)
+            if unfinished is not None and unfinished.exists():
+                journal.flush()
+                shutil.rmtree(unfinished)
             done += 1
             if listener is not None:
                 listener.on_retraining(label, done, len(wanted))
@@ -158,6 +164,11 @@ def choose(subjects: Sequence[Architecture], summaries: Mapping[str, Summary], o
         return objective.sign * statistics[objective.name]["mean"] if statistics else float("-inf")
 
     return max(subjects, key=mean)
+
+
+def _partial(folder: Path | None, subject: Architecture | str, index: int) -> Path | None:
+    """Returns where a full training keeps its checkpoints; gone once it is finished."""
+    return None if folder is None else folder / f"training-{_label(subject)}-{index}"
 
 
 def _label(subject: Architecture | str) -> str:

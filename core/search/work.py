@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -44,12 +45,17 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class FullTraining:
-    """Train one architecture, or a baseline by name, at the full setting and read test data."""
+    """Train one architecture, or a baseline by name, at the full setting and read test data.
+
+    Attributes:
+        checkpoints: folder for what this training must have to go on after a restart.
+    """
 
     seed: int
     subject: Architecture | str
     limits: Limits = field(default_factory=Limits)
     keep_weights: bool = False
+    checkpoints: Path | None = None
 
 
 Job = Evaluation | FullTraining
@@ -62,7 +68,9 @@ def run_job(domain: Domain, job: Job, device: torch.device) -> list[Result]:
         TestDataError: when an evaluation read test data.
     """
     if isinstance(job, FullTraining):
-        context = Context(job.seed, 0, device, job.limits, keep_weights=job.keep_weights)
+        context = Context(
+            job.seed, 0, device, job.limits, keep_weights=job.keep_weights, checkpoints=job.checkpoints
+        )
         try:
             with open_test_data():
                 if isinstance(job.subject, str):

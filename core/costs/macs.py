@@ -1,0 +1,58 @@
+"""Counting multiply-adds and parameters of any torch network, by running it once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch import nn
+
+Conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a network costs.
+
+    Attributes:
+        parameters: of every kind.
+        macs: multiply-adds of convolutions and linear layers whose both sides are not binary.
+        binary_macs: those of single bits.
+    """
+
+    parameters: int
+    macs: int
+    binary_macs: int
+
+
+@torch.no_grad()
+def count_costs(network: nn.Module, input_shape: Sequence[int]) -> Costs:
+    """Runs a network once on zeros, in evaluation mode, and counts.
+
+    A layer with a true attribute ``binary`` counts as one of single bits. Only ``Conv*d`` and ``Linear`` count,
+    padding included, biases and everything else not.
+
+    Args:
+        input_shape: of one sample, without the batch.
+    """
+    counts = {True: 0, False: 0}
+
+    def hook(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        weight: Tensor = module.weight  # type: ignore[assignment]
+        places = output[0, 0].numel() if isinstance(module, Conv) else output[0].numel() // module.out_features
+        counts[bool(getattr(module, "binary", False))] += weight.numel() * places
+
+    layers = [module for module in network.modules() if isinstance(module, (*Conv, nn.Linear))]
+    handles = [layer.register_forward_hook(hook) for layer in layers]
+    was_training = network.training
+    first = next(network.parameters())
+    try:
+        network.eval()
+        network(torch.zeros(1, *input_shape, device=first.device, dtype=first.dtype))
+    finally:
+        network.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return Costs(sum(p.numel() for p in network.parameters()), counts[False], counts[True])

@@ -1,0 +1,275 @@
+"""Where labelled images come from: embedded digits, torchvision's data sets, folders, ``.npz`` files.
+
+Everything is decoded once into uint8; what had to be decoded from files goes into the cache as one ``.npz``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from core.context import Environment
+from core.context import TestData
+from core.data.images import Images
+from core.data.images import ImageTask
+from core.data.images import stratified
+from core.data.root import fingerprint
+from core.errors import ConfigError
+from core.errors import DataError
+from core.errors import unknown
+from core.seeds import numpy_generator
+
+KNOWN: Mapping[str, str] = {
+    "digits": "embedded: 1,797 images of 8 x 8, 10 classes (a fifth of every class is test data)",
+    "CIFAR10": "60,000 colour images of 32 x 32, 10 classes (torchvision)",
+    "CIFAR100": "60,000 colour images of 32 x 32, 100 classes (torchvision)",
+    "FashionMNIST": "70,000 grey images of 28 x 28, 10 classes (torchvision)",
+}
+IMAGE_FILES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff")
+TEST_SHARE = 0.2  # of data that come without a test split
+Split = tuple[NDArray[np.uint8], NDArray[np.int64]]  # (n, height, width, channels), (n,)
+
+
+def load_images(
+    dataset: str,
+    environment: Environment,
+    validation: float = 0.1,
+    upsample: int = 1,
+    size: int | None = None,
+    limit: int | None = None,
+) -> ImageTask:
+    """Loads a data set and splits validation data off its training data, every class in proportion.
+
+    Args:
+        dataset: one of :data:`KNOWN`, in any case; or a folder or ``.npz`` file, relative to the data root or the
+            working folder. A folder holds one sub-folder a class, or ``train`` and ``test`` (or ``val``) with
+            one sub-folder a class each; an ``.npz`` holds ``x_train, y_train, x_test, y_test``.
+        validation: share of the training data.
+        upsample: factor by which images are enlarged, bilinearly, after decoding.
+        size: pixels a side; images of folders are scaled to it at the shorter side and cropped at the centre.
+        limit: at most so many training images (validation included), every class in proportion.
+
+    Raises:
+        ConfigError: for a data set that is not known.
+        DataError: when files are missing, damaged, or cannot be downloaded.
+    """
+    known = {name.lower(): name for name in KNOWN}
+    name = known.get(dataset.lower(), dataset)
+    if name == "digits":
+        train, test, classes = _digits()
+    elif name in KNOWN:
+        train, test, classes = _torchvision(name, environment)
+    else:
+        path = _find(dataset, environment)
+        if path.suffix == ".npz":
+            train, test, classes = _npz(path)
+        else:
+            train, test, classes = _folder(path, size, environment)
+        name = path.stem
+    rng = numpy_generator(environment.seed, "validation split")
+    whole, held = _images(train, upsample), _images(test, upsample)
+    if limit is not None and limit < len(whole):
+        whole = whole.part(stratified(whole.labels, limit / len(whole), rng)[1])
+        name = f"{name} ({limit} training images)"
+    rest, chosen = stratified(whole.labels, validation, rng)
+    if len(chosen) == 0 or len(rest) == 0:
+        raise DataError(f"{dataset}: {len(whole)} training images leave none for validation; give more of them")
+    training = whole.part(rest)
+    pixels = training.pixels.transpose(0, 1).flatten(1).double() / 255
+    mean, std = pixels.mean(1), pixels.std(1).clamp(min=1e-3)
+    return ImageTask(
+        name,
+        tuple(classes),
+        training,
+        whole.part(chosen),
+        TestData(held),
+        tuple(round(v, 6) for v in mean.tolist()),
+        tuple(round(v, 6) for v in std.tolist()),
+    )
+
+
+def _images(split: Split, upsample: int) -> Images:
+    pixels = torch.from_numpy(np.ascontiguousarray(split[0])).permute(0, 3, 1, 2)
+    if upsample > 1:
+        large = F.interpolate(pixels.float(), scale_factor=upsample, mode="bilinear", align_corners=False)
+        pixels = large.round().clamp(0, 255).to(torch.uint8)
+    return Images(pixels.contiguous(), torch.from_numpy(split[1]))
+
+
+def _divide(x: NDArray[np.uint8], y: NDArray[np.int64]) -> tuple[Split, Split]:
+    """Splits test data off; the same for every run, so that runs are compared on the same images."""
+    rest, test = stratified(torch.from_numpy(y), TEST_SHARE, numpy_generator(0, "test split"))
+    return (x[rest.numpy()], y[rest.numpy()]), (x[test.numpy()], y[test.numpy()])
+
+
+def _digits() -> tuple[Split, Split, list[str]]:
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    x = np.round(data.images * (255 / 16)).astype(np.uint8)[..., None]
+    train, test = _divide(x, data.target.astype(np.int64))
+    return train, test, [str(i) for i in range(10)]
+
+
+def _torchvision(name: str, environment: Environment) -> tuple[Split, Split, list[str]]:
+    from torchvision import datasets
+
+    cls: Any = getattr(datasets, name)
+    parts: list[Split] = []
+    classes: list[str] = []
+    for train in (True, False):
+        data = _open_torchvision(cls, name, environment.data_root, train)
+        x = np.asarray(data.data)
+        parts.append((x[..., None] if x.ndim == 3 else x, np.asarray(data.targets, dtype=np.int64)))
+        classes = list(data.classes)
+    return parts[0], parts[1], classes
+
+
+def _open_torchvision(cls: Any, name: str, root: Path, train: bool) -> Any:
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            return cls(root, train=train, download=False)
+        except (RuntimeError, EOFError, ValueError, OSError):
+            pass
+        try:
+            return cls(root, train=train, download=True)
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            where = {"FashionMNIST": "FashionMNIST/raw/*-ubyte", "CIFAR10": "cifar-10-batches-py/"}
+            raise DataError(
+                f"{name}: not whole in '{root}' and cannot be downloaded ({reason}); put torchvision's files at "
+                f"'{root}/{where.get(name, 'cifar-100-python/')}', or name another folder with --data-root"
+            ) from None
+
+
+def _find(dataset: str, environment: Environment) -> Path:
+    for path in (environment.data_root / dataset, Path(dataset).expanduser()):
+        if path.is_dir() or (path.is_file() and path.suffix == ".npz"):
+            return path.resolve()
+    hint = unknown("data set", dataset, KNOWN)
+    raise ConfigError(
+        f"domain.dataset: {hint}, or a folder or .npz file (looked in '{environment.data_root}' and here)"
+    )
+
+
+def _npz(path: Path) -> tuple[Split, Split, list[str]]:
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            arrays = {key: held[key] for key in held.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise DataError(f"{path}: cannot be read as .npz ({error})") from None
+    missing = [key for key in ("x_train", "y_train", "x_test", "y_test") if key not in arrays]
+    if missing:
+        raise DataError(f"{path}: holds no '{missing[0]}'; wanted: x_train, y_train, x_test, y_test")
+    parts = [_checked(path, part, arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")]
+    (train, test) = parts
+    if train[0].shape[1:] != test[0].shape[1:]:
+        raise DataError(f"{path}: x_train has images of {train[0].shape[1:]}, x_test of {test[0].shape[1:]}")
+    count = int(train[1].max()) + 1
+    if set(np.unique(train[1])) != set(range(count)) or int(test[1].max(initial=0)) >= count:
+        raise DataError(f"{path}: y_train must hold every class from 0 to {count - 1}, and y_test no other")
+    names = arrays.get("class_names")
+    named = names is not None and len(names) == count
+    return train, test, [str(n) for n in names] if named and names is not None else [str(i) for i in range(count)]
+
+
+def _checked(path: Path, part: str, x: NDArray[Any], y: NDArray[Any]) -> Split:
+    if x.ndim == 3:
+        x = x[..., None]
+    if x.ndim == 4 and x.shape[-1] not in (1, 3) and x.shape[1] in (1, 3):
+        x = x.transpose(0, 2, 3, 1)
+    if x.ndim != 4 or x.shape[-1] not in (1, 3) or x.dtype != np.uint8:
+        raise DataError(
+            f"{path}: x_{part} is {x.dtype} {x.shape}; wanted: uint8 (n, height, width) or with 1 or 3 channels"
+        )
+    y = y.reshape(-1)
+    if not np.issubdtype(y.dtype, np.integer) or len(y) != len(x) or len(y) == 0 or int(y.min()) < 0:
+        raise DataError(f"{path}: y_{part} must be {len(x)} class numbers from 0, one an image; it is {y.dtype} {y.shape}")
+    return np.ascontiguousarray(x), y.astype(np.int64)
+
+
+def _folder(path: Path, size: int | None, environment: Environment) -> tuple[Split, Split, list[str]]:
+    train = path / "train" if (path / "train").is_dir() else path
+    test = next((path / part for part in ("test", "val") if train != path and (path / part).is_dir()), None)
+    classes = sorted(p.name for p in train.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if len(classes) < 2:
+        raise DataError(f"{train}: holds {len(classes)} sub-folders; wanted: one a class, at least two")
+    first = _decoded(train, classes, size, environment)
+    if test is None:
+        return *_divide(*first), classes
+    second = _decoded(test, classes, size, environment)
+    if first[0].shape[1:] != second[0].shape[1:]:
+        raise DataError(f"{test}: images of {second[0].shape[1:3]}, those of {train} of {first[0].shape[1:3]}")
+    return first, second, classes
+
+
+def _decoded(folder: Path, classes: list[str], size: int | None, environment: Environment) -> Split:
+    """Returns all images of a folder, from the cache where they were decoded before."""
+    files = [
+        (file, label)
+        for label, name in enumerate(classes)
+        if (folder / name).is_dir()
+        for file in sorted((folder / name).rglob("*"))
+        if file.suffix.lower() in IMAGE_FILES
+    ]
+    if not files:
+        raise DataError(f"{folder}: no images in its sub-folders; known kinds: {', '.join(IMAGE_FILES)}")
+    kept = environment.cache / "images" / f"{fingerprint((file for file, _ in files), str(size))}.npz"
+    with contextlib.suppress(OSError, ValueError, zipfile.BadZipFile, KeyError), np.load(kept) as held:
+        return held["x"], held["y"]
+    x = np.stack([_decode(file, size) for file, _ in files]) if size else _same_size(files)
+    y = np.array([label for _, label in files], dtype=np.int64)
+    _write(kept, lambda stream: np.savez(stream, x=x, y=y))
+    return x, y
+
+
+def _same_size(files: list[tuple[Path, int]]) -> NDArray[np.uint8]:
+    images = []
+    for file, _ in files:
+        images.append(_decode(file, None))
+        if images[-1].shape != images[0].shape:
+            high, wide = images[-1].shape[:2]
+            raise DataError(
+                f"{file}: {wide} x {high} pixels, the first image has {images[0].shape[1]} x {images[0].shape[0]}; "
+                "give domain.image_size to bring all to one size"
+            )
+    return np.stack(images)
+
+
+def _decode(file: Path, size: int | None) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    try:
+        with Image.open(file) as opened:
+            image = opened.convert("RGB")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: cannot be decoded ({error})") from None
+    if size:
+        width, height = image.size
+        factor = size / min(width, height)
+        image = image.resize((max(size, round(width * factor)), max(size, round(height * factor))), Image.Resampling.BILINEAR)
+        left, top = (image.width - size) // 2, (image.height - size) // 2
+        image = image.crop((left, top, left + size, top + size))
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _write(file: Path, write: Callable[[Any], None]) -> None:
+    """Writes a cache file whole or not at all; a cache that cannot be written is no error."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=file.parent)
+        with os.fdopen(handle, "wb") as stream:
+            write(stream)
+        os.replace(temporary, file)

@@ -1,0 +1,106 @@
+"""The settings of a gradient search."""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import Literal
+
+from pydantic import Field
+from pydantic import field_validator
+from pydantic import model_validator
+
+from core.domain import Settings
+from core.errors import unknown
+from core.gradient.discretisation import Discretisation
+from core.gradient.optimizers import OptimizerSettings
+from core.gradient.regularisers import Regulariser
+from core.gradient.relaxations import RELAXATIONS
+from core.gradient.schedules import Schedule
+
+
+GRADIENT = "gradient"  # as it stands in search.strategy
+SUMMARY = "differentiable search of a supernet (DARTS, SNAS, DSNAS, Single-DARTS, BATS, BNAS)"
+
+
+class EarlyStop(Settings):
+    """When a search ends before its budget is spent.
+
+    Attributes:
+        stable: epochs over which the derived architecture has not changed; none never stops for this.
+        skips: most skip connections in the derived cell of any group; with more the search has collapsed, it stops,
+            and the last architecture before that is taken (as DARTS+, Liang et al. 2019, does).
+        after: epochs before which nothing is stopped.
+    """
+
+    stable: int | None = Field(None, ge=1)
+    skips: int | None = Field(None, ge=0)
+    after: int = Field(0, ge=0)
+
+
+class GradientOptions(Settings):
+    """``search.options.gradient``; defaults are those of DARTS (first order) unless they say otherwise.
+
+    Attributes:
+        relaxation: how parameters become a mixture.
+        temperature: of the relaxation.
+        step: ``first-order`` and ``second-order`` train architecture parameters on held-out data, ``single-level``
+            on the batch of the weights (Single-DARTS, Hou et al. 2021).
+        order: of a single-level step: both at the same point, or the parameters after the weights' step.
+        batch: samples in a batch.
+        held_out: share of the training data for the architecture parameters of a bi-level search.
+        warm_up: epochs in which only weights are trained.
+        weights: optimizer of the weights.
+        final_lr: the learning rate falls to this, along a cosine.
+        architecture: optimizer of the architecture parameters.
+        init_mean: of the parameters at the beginning.
+        init_std: likewise.
+        regularisers: added to the loss of the parameters.
+        discretise: how the architecture is derived.
+        choose: the architecture of the last epoch, or of that with the best supernet on validation data.
+        early_stop: reasons to stop sooner.
+        recompute: compute activations again in the backward pass; slower, much less memory.
+        wiring: record costs of edges.
+        checkpoint_every: epochs between checkpoints.
+    """
+
+    relaxation: str = "softmax"
+    temperature: Schedule = Schedule()
+    step: Literal["first-order", "second-order", "single-level"] = "first-order"
+    order: Literal["simultaneous", "weights-first"] = "simultaneous"
+    batch: int = Field(64, ge=1)
+    held_out: float = Field(0.5, gt=0, lt=1)
+    warm_up: int = Field(0, ge=0)
+    weights: OptimizerSettings = OptimizerSettings(kind="sgd", lr=0.025, momentum=0.9, weight_decay=3e-4, clip=5.0)
+    final_lr: float = Field(1e-3, ge=0)
+    architecture: OptimizerSettings = OptimizerSettings(kind="adam", lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
+    init_mean: float = 0.0
+    init_std: float = Field(1e-3, ge=0)
+    regularisers: tuple[Regulariser, ...] = ()
+    discretise: Discretisation = Discretisation()
+    choose: Literal["last", "best"] = "last"
+    early_stop: EarlyStop = EarlyStop()
+    recompute: bool = False
+    wiring: bool = True
+    checkpoint_every: int = Field(1, ge=1)
+
+    @field_validator("relaxation")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in RELAXATIONS:
+            raise ValueError(unknown("relaxation", value, RELAXATIONS))
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keeps_defaults_of_parts(cls, values: Any) -> Any:
+        """A part that is given in part keeps the other defaults of this class, not those of the part's own."""
+        if not isinstance(values, dict):
+            return values
+        merged = dict(values)
+        for name in ("weights", "architecture"):
+            given = merged.get(name)
+            if isinstance(given, dict):
+                base = cls.model_fields[name].default.model_dump()
+                same_kind = given.get("kind", base["kind"]) == base["kind"]
+                merged[name] = {**base, **given} if same_kind else {"clip": base["clip"], **given}
+        return merged

@@ -1,0 +1,157 @@
+"""What a domain offers so that gradient methods can drive it: a supernet of mixed edges, data, and a way back.
+
+The supernet holds weights only. Every call is given the mixture: how much each operation of each edge counts.
+Architecture parameters, and how they become a mixture, are the business of :mod:`core.gradient.relaxations`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from abc import abstractmethod
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch import nn
+
+from core.context import Context
+from core.domain import Domain
+from core.space import Architecture
+
+Mixes = Mapping[str, Tensor]  # by group: (instances, edges, operations)
+Active = Mapping[str, Tensor]  # by group: (edges, operations) bool
+Kept = Mapping[str, tuple[tuple[int, str], ...]]  # by group: (index of the edge, operation), in the order of edges
+
+
+@dataclass(frozen=True)
+class EdgeGroup:
+    """Edges that share architecture parameters, such as those of all normal cells.
+
+    Attributes:
+        edges: (from node, to node), sorted by the node they lead to, then by the one they come from.
+        operations: candidates of every edge.
+        instances: how many cells share the parameters.
+        inputs: nodes 0 .. inputs - 1 are inputs of the cell.
+        none: the operation that is no edge at all, where there is one.
+        parameter_free: operations without weights.
+        skip: the operation that passes its input on.
+    """
+
+    name: str
+    edges: tuple[tuple[int, int], ...]
+    operations: tuple[str, ...]
+    instances: int = 1
+    inputs: int = 2
+    none: str | None = None
+    parameter_free: frozenset[str] = frozenset()
+    skip: str | None = None
+
+    def incoming(self) -> dict[int, list[int]]:
+        """Returns the indices of the edges into every node, by node."""
+        found: dict[int, list[int]] = {}
+        for index, (_, target) in enumerate(self.edges):
+            found.setdefault(target, []).append(index)
+        return found
+
+
+def dense_edges(nodes: int, inputs: int = 2) -> tuple[tuple[int, int], ...]:
+    """Returns the edges of a cell in which every intermediate node is fed by all nodes before it."""
+    return tuple((source, inputs + node) for node in range(nodes) for source in range(inputs + node))
+
+
+class Supernet(nn.Module, ABC):
+    """A network with all operations on all edges.
+
+    Attributes:
+        groups: of edges, by which mixtures are given.
+    """
+
+    groups: tuple[EdgeGroup, ...]
+
+    @abstractmethod
+    def forward(self, inputs: Any, mixes: Mixes, active: Active | None = None) -> Tensor:
+        """Returns the outputs of a batch.
+
+        Args:
+            mixes: of every group ``(instances, edges, operations)``; outputs are differentiable by them.
+            active: operations to run at all; the others count nothing and cost nothing. None runs all.
+        """
+
+    def sample_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Returns the loss of every sample, ``(batch,)``; by default the cross-entropy of logits."""
+        return F.cross_entropy(outputs, targets, reduction="none")
+
+    def sample_scores(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Returns the primary objective of every sample, ``(batch,)``; by default whether the class is right."""
+        return (outputs.argmax(1) == targets).to(outputs.dtype)
+
+    def begin_epoch(self, progress: float) -> None:  # noqa: B027  (most supernets do not change as they train)
+        """Called before every epoch with the share of the search that is over, in [0, 1)."""
+
+
+class BatchSource(Protocol):
+    """Batches of a part of the data."""
+
+    def __len__(self) -> int:
+        """Number of batches in an epoch."""
+        ...
+
+    def shuffled(self, rng: np.random.Generator) -> Iterator[tuple[Any, Tensor]]:
+        """Yields one epoch in random order, augmented as for training."""
+        ...
+
+    def in_order(self) -> Iterator[tuple[Any, Tensor]]:
+        """Yields all of the part once, unchanged."""
+        ...
+
+
+@dataclass(frozen=True)
+class SearchData:
+    """The data of a gradient search; none of it is test data.
+
+    Attributes:
+        weights: what the weights are trained on.
+        architecture: what the architecture parameters are trained on; none where both use ``weights``.
+        validation: what neither is trained on.
+    """
+
+    weights: BatchSource
+    architecture: BatchSource | None
+    validation: BatchSource
+
+
+class GradientDomain(Domain):
+    """A domain with a supernet."""
+
+    @abstractmethod
+    def supernet(self, context: Context, recompute: bool = False) -> Supernet:
+        """Returns a fresh supernet on the context's device.
+
+        Args:
+            recompute: whether activations are computed again in the backward pass, to save memory.
+        """
+
+    @abstractmethod
+    def search_data(self, context: Context, batch: int, held_out: float) -> SearchData:
+        """Returns the data of the search.
+
+        Args:
+            batch: samples in a batch.
+            held_out: share of the training data for the architecture parameters; 0 for none of their own.
+        """
+
+    @abstractmethod
+    def derived(self, kept: Kept) -> Architecture:
+        """Returns the architecture of the edges and operations that a discretisation keeps."""
+
+
+def gradients_of(outputs: Tensor, inputs: list[Tensor]) -> list[Tensor]:
+    """Returns the gradients of a scalar, zeros where it does not depend on an input."""
+    found = torch.autograd.grad(outputs, inputs, allow_unused=True)
+    return [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found, strict=True)]

@@ -1,0 +1,43 @@
+"""Checkpoints: whatever a search must have to go on, written whole or not at all, read without executing anything."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.errors import RunFolderError
+
+
+def write_checkpoint(file: Path, state: Mapping[str, Any]) -> None:
+    """Writes tensors, numbers, strings and containers of them (write, fsync, rename)."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as stream:
+            torch.save(dict(state), stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def read_checkpoint(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Reads what :func:`write_checkpoint` wrote.
+
+    Raises:
+        RunFolderError: when the file is damaged.
+    """
+    try:
+        state = torch.load(file, map_location=device, weights_only=True)
+    except Exception as error:
+        raise RunFolderError(f"{file}: not a checkpoint that can be read ({type(error).__name__})") from None
+    if not isinstance(state, dict):
+        raise RunFolderError(f"{file}: not a checkpoint")
+    return state

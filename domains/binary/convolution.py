@@ -1,0 +1,105 @@
+"""The binary convolution of the searched networks: sign on input and kernel, a scale on the output."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch import nn
+
+from domains.binary.larq.quantizers import ste_sign_function
+
+Scale = Literal["learned", "mean", "none"]
+
+
+class BinaryConv2d(nn.Conv2d):
+    """A convolution whose input and kernel are binarised; both can be switched off, for stages and real twins.
+
+    Out: ``scale * conv(sign(x), sign(w))``, zero-padded, without bias. The latent kernel is real and takes the
+    straight-through gradient.
+
+    Args:
+        scale: ``learned``, one number an output channel, 1 at first (XNOR-Net++, Bulat and Tzimiropoulos 2019);
+            ``mean``, the mean of ``|w|`` a channel, with its gradient (XNOR-Net, Rastegari et al. 2016);
+            ``none``.
+
+    Attributes:
+        binary_input: whether the input is binarised.
+        binary_weights: how far the kernel is: 0 real, 1 binary, between them a mixture of both.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        scale: Scale = "learned",
+    ) -> None:
+        super().__init__(channels_in, channels_out, kernel, stride, padding, dilation, groups, bias=False)
+        self.binary_input = True
+        self.binary_weights = 1.0
+        self.scale_kind = scale
+        self.scale = nn.Parameter(torch.ones(channels_out)) if scale == "learned" else None
+
+    @property
+    def binary(self) -> bool:
+        """Whether both sides are binary, so that a multiply-add is one of single bits."""
+        return self.binary_input and self.binary_weights == 1.0
+
+    def kernel(self) -> Tensor:
+        """Returns the kernel as it is used, without scale, ``(out, in / groups, height, width)``."""
+        if self.binary_weights == 0:
+            return self.weight
+        signed = ste_sign_function(self.weight)
+        if self.binary_weights == 1:
+            return signed
+        return self.binary_weights * signed + (1 - self.binary_weights) * self.weight
+
+    def scales(self) -> Tensor | None:
+        """Returns the scale of every output channel, ``(out,)``, or none where there is none.
+
+        A real kernel carries its own magnitude, so ``mean`` scales binary ones alone.
+        """
+        if self.scale_kind == "mean":
+            return self.weight.abs().mean((1, 2, 3)) if self.binary_weights > 0 else None
+        return self.scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the scaled convolution, ``(batch, out, height, width)``."""
+        if self.binary_input:
+            x = ste_sign_function(x)
+        y = F.conv2d(x, self.kernel().to(x.dtype), None, self.stride, self.padding, self.dilation, self.groups)
+        scale = self.scales()
+        return y if scale is None else y * scale.view(-1, 1, 1)
+
+
+def binarize(network: nn.Module, inputs: bool, weights: float) -> None:
+    """Switches every :class:`BinaryConv2d` of a network: inputs binary or not, kernels how far."""
+    for module in network.modules():
+        if isinstance(module, BinaryConv2d):
+            module.binary_input, module.binary_weights = inputs, float(weights)
+
+
+class ChannelShuffle(nn.Module):
+    """Deals channels out among groups: ``(groups, n)`` is transposed (ShuffleNet, Zhang et al. 2018, section 3.1)."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the permuted channels of ``(batch, channels, height, width)``."""
+        batch, channels, height, width = x.shape
+        dealt = x.view(batch, self.groups, channels // self.groups, height, width).transpose(1, 2)
+        return dealt.reshape(batch, channels, height, width)
+
+
+def shuffle_order(channels: int, groups: int) -> Tensor:
+    """Returns for every output channel of a shuffle the channel it comes from, ``(channels,)``."""
+    return torch.arange(channels).view(groups, channels // groups).t().reshape(-1)

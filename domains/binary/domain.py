@@ -1,0 +1,401 @@
+"""The binary domain: image classifiers with 1-bit weights and activations."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from typing import Literal
+
+import torch
+from pydantic import Field
+from pydantic import field_validator
+from pydantic import model_validator
+
+from core.context import Context
+from core.costs.macs import Costs
+from core.costs.macs import count_costs
+from core.data.image_sources import KNOWN
+from core.data.image_sources import load_images
+from core.data.images import Augmentation
+from core.data.images import Batches
+from core.data.images import Images
+from core.data.images import ImageTask
+from core.data.images import stratified
+from core.domain import Drawing
+from core.domain import Measurement
+from core.domain import Proposal
+from core.domain import Retrained
+from core.domain import Settings
+from core.errors import ConfigError
+from core.errors import did_you_mean
+from core.gradient.supernet import GradientDomain
+from core.gradient.supernet import Kept
+from core.gradient.supernet import SearchData
+from core.objectives import Objective
+from core.space import Architecture
+from core.space import SearchSpace
+from domains.binary.convolution import Scale
+from domains.binary.convolution import binarize
+from domains.binary.drawing import draw_genotype
+from domains.binary.genotypes import PUBLISHED
+from domains.binary.genotypes import Genotype
+from domains.binary.model import AUXILIARY_FROM
+from domains.binary.model import CellNetwork
+from domains.binary.operations import FAMILIES
+from domains.binary.operations import NONE
+from domains.binary.operations import Family
+from domains.binary.space import architecture_of_kept
+from domains.binary.space import cell_space
+from domains.binary.space import genotype_of
+from domains.binary.supernet import BinarisationStage
+from domains.binary.supernet import CellSupernet
+from domains.binary.training import Trained
+from domains.binary.training import TrainSettings
+from domains.binary.training import evaluate
+from domains.binary.training import train
+
+BASELINE = "DARTS_V2"  # the published cell, with this space's operations
+
+
+class SearchStage(Settings):
+    """What is binary in a part of a gradient search; see :class:`domains.binary.supernet.BinarisationStage`."""
+
+    until: float = Field(1.0, gt=0, le=1)
+    activations: bool = True
+    weights: bool = False
+
+
+class AugmentationSettings(Settings):
+    """What is done to training images; see :class:`core.data.images.Augmentation`."""
+
+    crop: int = Field(0, ge=0)
+    flip: bool = False
+    cutout: int = Field(0, ge=0)
+
+    def make(self) -> Augmentation:
+        """Returns it."""
+        return Augmentation(self.crop, self.flip, self.cutout)
+
+
+class BinarySettings(Settings):
+    """The ``domain`` section of a configuration.
+
+    Attributes:
+        dataset: a name of :data:`core.data.image_sources.KNOWN`, a folder of images, or an ``.npz`` file.
+        validation: share of the training data.
+        upsample: factor by which images are enlarged.
+        image_size: pixels a side, for folders of images.
+        limit: at most so many training images.
+        space: ``bats``; ``darts``, binarised directly; ``bnas``; or ``darts-real``, which has nothing binary.
+        operations: candidates, a part of the space's; all by default.
+        nodes: intermediate nodes of a cell.
+        groups: of the grouped convolutions of ``bats``.
+        scale: of binary convolutions.
+        search_channels: width of the supernet and of candidates that are evaluated alone.
+        search_cells: their depth.
+        channels: width of the networks that are trained in full.
+        cells: their depth.
+        stem: ``cifar`` keeps the resolution, ``imagenet`` divides it by 8.
+        while_searching: what is binary in the supernet, in parts of the search.
+        augmentation: in the training of weights.
+        training: full.
+        evaluation: of a candidate alone; by default the full training's settings.
+        objectives: measured; the first is accuracy.
+    """
+
+    dataset: str = "digits"
+    validation: float = Field(0.1, gt=0, lt=1)
+    upsample: int = Field(1, ge=1, le=16)
+    image_size: int | None = Field(None, ge=4)
+    limit: int | None = Field(None, ge=1)
+    space: Literal["bats", "darts", "bnas", "darts-real"] = "bats"
+    operations: tuple[str, ...] | None = None
+    nodes: int = Field(4, ge=1, le=8)
+    groups: int = Field(12, ge=1)
+    scale: Scale = "learned"
+    search_channels: int = Field(24, ge=2)
+    search_cells: int = Field(8, ge=1)
+    channels: int = Field(36, ge=2)
+    cells: int = Field(20, ge=1)
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    while_searching: tuple[SearchStage, ...] = (SearchStage(),)
+    augmentation: AugmentationSettings = AugmentationSettings()
+    training: TrainSettings = TrainSettings()
+    evaluation: TrainSettings | None = None
+    objectives: tuple[Literal["accuracy", "macs", "binary_macs", "parameters"], ...] = ("accuracy",)
+
+    @field_validator("objectives")
+    @classmethod
+    def _accuracy_comes_first(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or value[0] != "accuracy" or len(set(value)) != len(value):
+            raise ValueError("must begin with 'accuracy' and name nothing twice")
+        return value
+
+    @field_validator("while_searching")
+    @classmethod
+    def _stages_end_with_the_search(cls, value: tuple[SearchStage, ...]) -> tuple[SearchStage, ...]:
+        ends = [stage.until for stage in value]
+        if not ends or ends != sorted(set(ends)) or ends[-1] != 1.0:
+            raise ValueError("the 'until' of stages must rise and end with 1")
+        return value
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> BinarySettings:
+        family = FAMILIES[self.space]
+        for name in self.operations or ():
+            if name not in family.operations:
+                hint = did_you_mean(name, family.operations)
+                raise ValueError(f"operations: '{name}' is not of '{self.space}'{hint}; it has {family.operations}")
+        if self.operations is not None and not set(self.operations) - {NONE}:
+            raise ValueError("operations: at least one besides 'none' is needed")
+        for width in (self.search_channels, self.channels):
+            try:
+                family(groups=self.groups).check(width)
+            except ConfigError as error:
+                raise ValueError(str(error).removeprefix("domain.")) from None
+        return self
+
+
+class BinaryDomain(GradientDomain):
+    """Searches the cells of binary image classifiers; BATS's space and its neighbours."""
+
+    Settings = BinarySettings
+    reductions = frozenset({"epochs", "samples"})
+    settings: BinarySettings
+
+    def __init__(self, settings: Any, environment: Any) -> None:
+        super().__init__(settings, environment)
+        in_space = settings.space != "bnas" and settings.nodes == 4 and settings.operations is None
+        self.baselines = (BASELINE,) if in_space else ()  # type: ignore[misc]
+
+    @classmethod
+    def datasets(cls) -> Mapping[str, str]:
+        """Returns the data sets that are known by name."""
+        return KNOWN
+
+    def prepare(self) -> None:
+        """Loads the data.
+
+        Raises:
+            ConfigError: when the images are too small for the network.
+        """
+        size = self.task.size // (8 if self.settings.stem == "imagenet" else 1)
+        if size < 4:
+            raise ConfigError(
+                f"domain.upsample: images of {self.task.size} pixels are too small for two reductions; enlarge them"
+            )
+        if self.settings.training.auxiliary and size // 4 != AUXILIARY_FROM:
+            raise ConfigError("domain.training.auxiliary: the auxiliary classifier needs images of 32 pixels; set it to 0")
+
+    @cached_property
+    def task(self) -> ImageTask:
+        """The data set."""
+        s = self.settings
+        return load_images(s.dataset, self.environment, s.validation, s.upsample, s.image_size, s.limit)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The candidate operations."""
+        return self.settings.operations or FAMILIES[self.settings.space].operations
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """Pairs of inputs and operations of every node of both cells."""
+        keeps_none = FAMILIES[self.settings.space].keeps_none
+        return cell_space([n for n in self.names if n != NONE or keeps_none], self.settings.nodes)
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """Accuracy, and costs if wanted."""
+        known = {
+            "accuracy": Objective("accuracy"),
+            "macs": Objective("macs", "minimize"),
+            "binary_macs": Objective("binary_macs", "minimize"),
+            "parameters": Objective("parameters", "minimize"),
+        }
+        return tuple(known[name] for name in self.settings.objectives)
+
+    # Networks
+
+    def family(self, affine: bool) -> Family:
+        """Returns how operations are built, with or without weights of normalisations."""
+        s = self.settings
+        return FAMILIES[s.space](affine=affine, groups=s.groups, scale=s.scale)
+
+    def genotype(self, architecture: Architecture) -> Genotype:
+        """Returns the cells of an architecture."""
+        return genotype_of(architecture, self.settings.nodes)
+
+    def network(self, genotype: Genotype, context: Context, full: bool, purpose: str = "weights") -> CellNetwork:
+        """Returns a fresh network on the context's device.
+
+        Args:
+            full: of the size that is trained in full; else of the search's.
+        """
+        s = self.settings
+        with _seeded(context, purpose):
+            network = CellNetwork(
+                self.family(affine=True),
+                genotype,
+                s.channels if full else s.search_channels,
+                s.cells if full else s.search_cells,
+                len(self.task.classes),
+                self.task.channels,
+                auxiliary=full and s.training.auxiliary > 0,
+                stem=s.stem,
+            )
+        return network.to(context.device)
+
+    def supernet(self, context: Context, recompute: bool = False) -> CellSupernet:
+        """Returns the search network."""
+        s = self.settings
+        stages = [BinarisationStage(stage.until, stage.activations, stage.weights) for stage in s.while_searching]
+        with _seeded(context, "supernet"):
+            supernet = CellSupernet(
+                self.family(affine=False),
+                s.search_channels,
+                s.search_cells,
+                len(self.task.classes),
+                self.task.channels,
+                self.names,
+                s.nodes,
+                stages=stages,
+                recompute=recompute,
+            )
+        return supernet.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def search_data(self, context: Context, batch: int, held_out: float) -> SearchData:
+        """Returns training images in two parts, every class in proportion, and the validation images."""
+        train_images, second = self.task.train, None
+        if held_out > 0:
+            rest, chosen = stratified(train_images.labels, held_out, context.numpy("held-out split"))
+            train_images, second = self.task.train.part(rest), self.task.train.part(chosen)
+        return SearchData(
+            self._batches(train_images, batch, context, augmented=True),
+            None if second is None else self._batches(second, batch, context, augmented=True),
+            self._batches(self.task.validation, batch, context),
+        )
+
+    def derived(self, kept: Kept) -> Architecture:
+        """Returns the architecture of the edges and operations that are kept."""
+        supernet_groups = self._groups
+        return architecture_of_kept(kept, supernet_groups, self.space)
+
+    @cached_property
+    def _groups(self) -> Any:
+        return self.supernet(Context(0)).groups
+
+    def _batches(self, images: Images, batch: int, context: Context, augmented: bool = False) -> Batches:
+        augmentation = self.settings.augmentation.make() if augmented else None
+        return Batches(images, batch, self.task.mean, self.task.std, augmentation, context.device)
+
+    # Measuring
+
+    def costs(self, network: CellNetwork) -> Costs:
+        """Returns parameters and multiply-adds of a network."""
+        return count_costs(network, (self.task.channels, self.task.size, self.task.size))
+
+    def evaluate(self, proposal: Proposal, context: Context) -> Measurement:
+        """Trains a network of the search's size and returns its validation accuracy."""
+        settings = (self.settings.evaluation or self.settings.training).scaled(proposal.fidelity.epochs)
+        network = self.network(self.genotype(proposal.architecture), context, full=False)
+        costs = self._binary_costs(network)
+        images = self.task.train
+        if proposal.fidelity.samples < 1:
+            share = proposal.fidelity.samples
+            images = images.part(stratified(images.labels, share, context.numpy("fidelity samples", trial=0))[1])
+        trained = train(
+            network,
+            settings,
+            self._batches(images, settings.batch, context, augmented=True),
+            self._batches(self.task.validation, settings.batch, context),
+            context,
+        )
+        return Measurement(
+            values={"accuracy": trained.accuracy, "loss": trained.loss, **costs},
+            curve=tuple(trained.curve),
+            seconds=context.seconds,
+        )
+
+    def _binary_costs(self, network: CellNetwork) -> dict[str, float]:
+        last = self.settings.training.stages[-1]
+        binarize(network, last.activations, float(last.weights))
+        costs = self.costs(network)
+        return {
+            "parameters": float(costs.parameters),
+            "macs": float(costs.macs),
+            "binary_macs": float(costs.binary_macs),
+        }
+
+    def retrain(self, architecture: Architecture, context: Context) -> Retrained:
+        """Trains a network in full, and its real-valued twin, and measures both on test data."""
+        return self._full(self.genotype(architecture), context)
+
+    def train_baseline(self, name: str, context: Context) -> Retrained:
+        """Trains DARTS's published cell with this space's operations, as an architecture is trained."""
+        return self._full(PUBLISHED[name], context)
+
+    def _full(self, genotype: Genotype, context: Context) -> Retrained:
+        started = time.perf_counter()
+        settings = self.settings.training
+        parts = {
+            "validation": self._batches(self.task.validation, settings.batch, context),
+            "test": self._batches(self.task.test.read(), settings.batch, context),
+        }
+        metrics: dict[str, dict[str, float]] = {part: {} for part in parts}
+        twin: CellNetwork | None = None
+        if (settings.real_twin or settings.teacher) and self.settings.space != "darts-real":
+            twin = self.network(genotype, context, full=True, purpose="real twin weights")
+            self._train_full(twin, settings.real(), context, "real twin", None)
+        network = self.network(genotype, context, full=True)
+        costs = self._binary_costs(network)
+        self._train_full(network, settings, context, "training", twin if settings.teacher else None)
+        for part, batches in parts.items():
+            accuracy, loss = evaluate(network, batches)
+            metrics[part] = {"accuracy": accuracy, "loss": loss}
+            if twin is not None:
+                real, _ = evaluate(twin, batches)
+                metrics[part].update({"accuracy[real twin]": real, "gap[real twin]": real - accuracy})
+        metrics["validation"].update(costs)
+        return Retrained(
+            metrics["validation"],
+            metrics["test"],
+            time.perf_counter() - started,
+            {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()} if context.keep_weights else {},
+        )
+
+    def _train_full(
+        self, network: CellNetwork, settings: TrainSettings, context: Context, purpose: str, teacher: CellNetwork | None
+    ) -> Trained:
+        checkpoint: Path | None = None
+        if context.checkpoints is not None:
+            checkpoint = context.checkpoints / f"{purpose.replace(' ', '-')}.pt"
+        if teacher is not None:
+            teacher.eval()
+        return train(
+            network,
+            settings,
+            self._batches(self.task.train, settings.batch, context, augmented=True),
+            self._batches(self.task.validation, settings.batch, context),
+            context,
+            purpose,
+            teacher,
+            checkpoint,
+        )
+
+    def draw(self, architecture: Architecture) -> Drawing:
+        """Returns both cells side by side."""
+        return draw_genotype(self.genotype(architecture))
+
+
+@contextlib.contextmanager
+def _seeded(context: Context, purpose: str) -> Iterator[None]:
+    """Lets torch's initialisers draw from the context's seed; the global generator is put back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(context.torch(purpose).initial_seed())
+        yield

@@ -1,0 +1,1 @@
+"""Larq's operations for torch tensors."""

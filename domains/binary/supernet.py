@@ -1,0 +1,237 @@
+"""The supernet of a family: every operation on every edge of every cell, mixed.
+
+A cell holds the operations as modules, so that its weights are those of the plain form. ``forward`` computes
+them the fast way of :mod:`domains.binary.mixing`; with ``plain=True`` as the papers write it, operation by
+operation, which tests and benchmarks compare with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from core.gradient.supernet import Active
+from core.gradient.supernet import EdgeGroup
+from core.gradient.supernet import Mixes
+from core.gradient.supernet import Supernet
+from core.gradient.supernet import dense_edges
+from domains.binary.convolution import binarize
+from domains.binary.mixing import SourceMixer
+from domains.binary.model import STEM_MULTIPLIER
+from domains.binary.model import cifar_stem
+from domains.binary.model import reduction_positions
+from domains.binary.operations import AVERAGE
+from domains.binary.operations import MAX
+from domains.binary.operations import NONE
+from domains.binary.operations import PARAMETER_FREE
+from domains.binary.operations import SKIP
+from domains.binary.operations import Family
+
+INPUTS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class BinarisationStage:
+    """What is binary during a part of the search.
+
+    Attributes:
+        until: share of the search at which the stage ends.
+        activations: whether inputs of convolutions are binary.
+        weights: whether kernels are.
+    """
+
+    until: float
+    activations: bool
+    weights: bool
+
+
+class SearchCell(nn.Module):
+    """A cell with all operations on all edges; see :class:`domains.binary.model.DiscreteCell` for the arguments."""
+
+    def __init__(
+        self,
+        family: Family,
+        operations: Sequence[str],
+        nodes: int,
+        before_previous: int,
+        previous: int,
+        channels: int,
+        reduction: bool,
+        after_reduction: bool,
+    ) -> None:
+        super().__init__()
+        make = family.reduce if after_reduction else family.preprocess
+        self.preprocess0 = make(before_previous, channels)
+        self.preprocess1 = family.preprocess(previous, channels)
+        self.edges = dense_edges(nodes)
+        self.names = tuple(operations)
+        self.nodes = nodes
+        self.operations = nn.ModuleList(
+            nn.ModuleList(
+                self._operation(family, name, channels, 2 if reduction and source < INPUTS else 1) for name in operations
+            )
+            for source, _ in self.edges
+        )
+        self.around: nn.Module | None = None
+        if family.keeps_none:
+            same = not reduction and nodes * channels == previous
+            wide = nn.Conv2d(previous, nodes * channels, 1, 2 if reduction else 1, bias=False)
+            self.around = nn.Identity() if same else wide
+        self.mixers = [
+            SourceMixer(
+                family,
+                self.names,
+                [edge for edge, (start, _) in enumerate(self.edges) if start == source],
+                2 if reduction and source < INPUTS else 1,
+            )
+            for source in range(INPUTS + nodes - 1)
+        ]
+
+    @staticmethod
+    def _operation(family: Family, name: str, channels: int, stride: int) -> nn.Module:
+        operation = family.operation(name, channels, stride)
+        # DARTS's search network normalises what it pools, so that no operation wins by its magnitude.
+        return nn.Sequential(operation, family.norm(channels)) if name in (MAX, AVERAGE) else operation
+
+    def forward(
+        self, s0: Tensor, s1: Tensor, mix: Tensor, active: Tensor | None = None, plain: bool = False
+    ) -> Tensor:
+        """Returns the cell's output, ``(batch, nodes * channels, height, width)``.
+
+        Args:
+            mix: ``(edges, operations)``.
+            active: operations to run, likewise, bool; none for all.
+            plain: compute operation by operation.
+        """
+        states = [self.preprocess0(s0), self.preprocess1(s1)]
+        states = self._plain(states, mix) if plain else self._fast(states, mix, active)
+        out = torch.cat(states[INPUTS:], dim=1)
+        return out if self.around is None else out + self.around(s1)
+
+    def _plain(self, states: list[Tensor], mix: Tensor) -> list[Tensor]:
+        for node in range(INPUTS, INPUTS + self.nodes):
+            total = None
+            for edge, (source, target) in enumerate(self.edges):
+                if target == node:
+                    for k, operation in enumerate(self.operations[edge]):  # type: ignore[arg-type]
+                        y = mix[edge, k] * operation(states[source])
+                        total = y if total is None else total + y
+            assert total is not None
+            states.append(total)
+        return states
+
+    def _fast(self, states: list[Tensor], mix: Tensor, active: Tensor | None) -> list[Tensor]:
+        sums: dict[int, list[Tensor]] = {node: [] for node in range(INPUTS, INPUTS + self.nodes)}
+        shuffled: dict[int, list[Tensor]] = {node: [] for node in sums}
+        chosen = None if active is None else active.tolist()
+        empty: Tensor | None = None
+        for source, mixer in enumerate(self.mixers):
+            if source >= INPUTS:
+                if not sums[source] and not shuffled[source] and empty is None:
+                    stride = self.mixers[0].stride
+                    empty = torch.zeros_like(states[1][:, :, ::stride, ::stride])
+                states.append(mixer.join(sums.pop(source), shuffled.pop(source), empty))
+            parts, later = mixer(states[source], self.operations, mix, chosen)
+            for edge, term in parts:
+                sums[self.edges[edge][1]].append(term)
+            for edge, term in later:
+                shuffled[self.edges[edge][1]].append(term)
+        last = INPUTS + self.nodes - 1
+        if not sums[last] and not shuffled[last] and empty is None:
+            stride = self.mixers[0].stride
+            empty = torch.zeros_like(states[1][:, :, ::stride, ::stride])
+        states.append(self.mixers[0].join(sums.pop(last), shuffled.pop(last), empty))
+        return states
+
+
+class CellSupernet(Supernet):
+    """The search network.
+
+    Args:
+        family: how operations are built, with ``affine=False`` normalisations.
+        operations: names of the candidates; all of the family's by default.
+        nodes: intermediate nodes of a cell.
+        reductions: positions of reduction cells; by default at a third and two thirds.
+        classifier_bias: whether the classifier has one (identities of wiring diagnostics hold without).
+        stages: what is binary in which part of the search; everything, always, by default.
+        recompute: whether cells are computed again in the backward pass.
+        plain: compute operation by operation.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        channels: int,
+        cells: int,
+        classes: int,
+        channels_in: int = 3,
+        operations: Sequence[str] | None = None,
+        nodes: int = 4,
+        reductions: Sequence[int] | None = None,
+        classifier_bias: bool = True,
+        stages: Sequence[BinarisationStage] = (),
+        recompute: bool = False,
+        plain: bool = False,
+    ) -> None:
+        super().__init__()
+        names = tuple(operations or family.operations)
+        self.stages = tuple(stages)
+        self.recompute, self.plain = recompute, plain
+        previous = before_previous = STEM_MULTIPLIER * channels
+        self.stem = cifar_stem(family, channels_in, previous)
+        self.cells = nn.ModuleList()
+        self.kinds: list[tuple[str, int]] = []  # of every cell, its group and its place within it
+        positions = reduction_positions(cells) if reductions is None else tuple(reductions)
+        counts = {"normal": 0, "reduction": 0}
+        current, reduced = channels, False
+        for position in range(cells):
+            reduction = position in positions
+            current *= 2 if reduction else 1
+            self.cells.append(
+                SearchCell(family, names, nodes, before_previous, previous, current, reduction, reduced)
+            )
+            kind = "reduction" if reduction else "normal"
+            self.kinds.append((kind, counts[kind]))
+            counts[kind] += 1
+            before_previous, previous, reduced = previous, nodes * current, reduction
+        self.classifier = nn.Linear(previous, classes, bias=classifier_bias)
+        self.groups = tuple(
+            EdgeGroup(
+                kind,
+                dense_edges(nodes),
+                names,
+                instances=count,
+                inputs=INPUTS,
+                none=NONE,
+                parameter_free=PARAMETER_FREE,
+                skip=SKIP,
+            )
+            for kind, count in counts.items()
+            if count
+        )
+
+    def begin_epoch(self, progress: float) -> None:
+        """Binarises what the stage of this part of the search says."""
+        for stage in self.stages:
+            if progress < stage.until or stage is self.stages[-1]:
+                binarize(self, stage.activations, float(stage.weights))
+                return
+
+    def forward(self, inputs: Tensor, mixes: Mixes, active: Active | None = None) -> Tensor:
+        """Returns logits, ``(batch, classes)``, of images ``(batch, channels, height, width)``."""
+        if not self.plain:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        s0 = s1 = self.stem(inputs)
+        for cell, (kind, place) in zip(self.cells, self.kinds, strict=True):
+            chosen = None if active is None else active[kind]
+            if self.recompute and self.training:
+                y = checkpoint(cell, s0, s1, mixes[kind][place], chosen, self.plain, use_reentrant=False)
+            else:
+                y = cell(s0, s1, mixes[kind][place], chosen, self.plain)
+            s0, s1 = s1, y
+        return self.classifier(s1.mean((2, 3)))  # type: ignore[no-any-return]

@@ -1,0 +1,298 @@
+"""Training of a found network: in stages (binary activations first, then weights) or in one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from pydantic import model_validator
+from torch import Tensor
+
+from core.context import Context
+from core.data.images import Batches
+from core.domain import Settings
+from core.errors import CandidateFailure
+from core.gradient.optimizers import OptimizerSettings
+from core.gradient.optimizers import set_learning_rate
+from domains.binary.convolution import BinaryConv2d
+from domains.binary.convolution import binarize
+from domains.binary.model import CellNetwork
+
+
+class Stage(Settings):
+    """A part of a training.
+
+    Attributes:
+        epochs: of it.
+        activations: whether inputs of convolutions are binary.
+        weights: whether kernels are.
+        lr: learning rate at its beginning; none for the optimizer's own.
+        weight_decay: likewise. Latent kernels of binary ones should have none.
+        gradual: share of the stage over which kernels go from real to binary; 0 makes them binary at once.
+    """
+
+    epochs: int = Field(ge=1)
+    activations: bool = True
+    weights: bool = True
+    lr: float | None = Field(None, gt=0)
+    weight_decay: float | None = Field(None, ge=0)
+    gradual: float = Field(0.0, ge=0, le=1)
+
+
+class TrainSettings(Settings):
+    """How networks are trained.
+
+    Attributes:
+        stages: in turn, each from the weights of the one before.
+        optimizer: of every stage.
+        batch: images in a batch.
+        warm_up: epochs of every stage in which the learning rate rises.
+        final_lr: share of a stage's learning rate that is left at its end, along a cosine.
+        clip_weights: whether latent kernels are kept in [-1, 1] while they are binary (Larq's WeightClip).
+        drop_path: probability at the end; it rises from 0.
+        auxiliary: weight of the auxiliary classifier's loss; 0 for none. It needs images of 32 pixels.
+        label_smoothing: share of the target that all classes get.
+        teacher: weight of the distance to a real-valued teacher's logits; 0 for none. The teacher is the real twin.
+        real_twin: whether a full training also trains the same architecture real-valued, to report the gap.
+        mixed_precision: compute in half precision, on CUDA only.
+        checkpoint_every: epochs between checkpoints of a full training.
+    """
+
+    stages: tuple[Stage, ...] = (
+        Stage(epochs=20, activations=True, weights=False),
+        Stage(epochs=20, activations=True, weights=True, weight_decay=0.0),
+    )
+    optimizer: OptimizerSettings = OptimizerSettings(kind="adam", lr=1e-3, clip=5.0)
+    batch: int = Field(64, ge=2)
+    warm_up: int = Field(0, ge=0)
+    final_lr: float = Field(0.0, ge=0, lt=1)
+    clip_weights: bool = True
+    drop_path: float = Field(0.0, ge=0, lt=1)
+    auxiliary: float = Field(0.0, ge=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    teacher: float = Field(0.0, ge=0)
+    real_twin: bool = True
+    mixed_precision: bool = False
+    checkpoint_every: int = Field(5, ge=1)
+
+    @model_validator(mode="after")
+    def _has_stages(self) -> TrainSettings:
+        if not self.stages:
+            raise ValueError("stages: at least one is needed")
+        return self
+
+    @property
+    def epochs(self) -> int:
+        """Of all stages."""
+        return sum(stage.epochs for stage in self.stages)
+
+    def scaled(self, factor: float) -> TrainSettings:
+        """Returns the same with a share of the epochs, at least one a stage."""
+        stages = tuple(
+            stage.model_copy(update={"epochs": max(1, round(stage.epochs * factor))}) for stage in self.stages
+        )
+        return self.model_copy(update={"stages": stages})
+
+    def real(self) -> TrainSettings:
+        """Returns the settings of the real twin: as many epochs, in one stage, nothing binary, no teacher."""
+        first = self.stages[0]
+        stage = first.model_copy(
+            update={"epochs": self.epochs, "activations": False, "weights": False, "gradual": 0.0}
+        )
+        return self.model_copy(update={"stages": (stage,), "teacher": 0.0})
+
+
+@dataclass
+class Trained:
+    """What a training came to.
+
+    Attributes:
+        curve: (epoch, accuracy on validation data).
+    """
+
+    accuracy: float
+    loss: float
+    curve: list[tuple[int, float]]
+
+
+def train(
+    network: CellNetwork,
+    settings: TrainSettings,
+    batches: Batches,
+    validation: Batches,
+    context: Context,
+    purpose: str = "training",
+    teacher: CellNetwork | None = None,
+    checkpoint: Path | None = None,
+    validate_every: int = 1,
+) -> Trained:
+    """Trains a network through all stages; its last epoch counts.
+
+    Args:
+        purpose: tells the randomness of this training from others of the same context.
+        teacher: whose logits are imitated; trained already.
+        checkpoint: file to go on from and to write to; none keeps none.
+
+    Raises:
+        CandidateFailure: when the loss is not finite, or a limit is reached.
+    """
+    device = context.device
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trainer = _Trainer(network, settings, batches, validation, context, purpose, teacher, validate_every)
+    if checkpoint is not None and checkpoint.exists():
+        trainer.restore(torch.load(checkpoint, map_location=device, weights_only=True))
+    while not trainer.finished:
+        trainer.epoch()
+        context.check_seconds()
+        if checkpoint is not None and trainer.done % settings.checkpoint_every == 0 and not trainer.finished:
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            temporary = checkpoint.with_name(f".{checkpoint.name}.part")
+            torch.save(trainer.state(), temporary)
+            temporary.replace(checkpoint)
+    accuracy, loss = evaluate(network, validation)
+    if not math.isfinite(loss):
+        raise CandidateFailure("diverged", "the validation loss is not finite")
+    return Trained(accuracy, loss, trainer.curve)
+
+
+class _Trainer:
+    """The state of a training between epochs."""
+
+    def __init__(
+        self,
+        network: CellNetwork,
+        settings: TrainSettings,
+        batches: Batches,
+        validation: Batches,
+        context: Context,
+        purpose: str,
+        teacher: CellNetwork | None,
+        validate_every: int,
+    ) -> None:
+        self.network, self.settings, self.batches, self.validation = network, settings, batches, validation
+        self.context, self.purpose, self.teacher = context, purpose, teacher
+        self.validate_every = validate_every
+        self.stage, self.stage_epoch, self.done = 0, 0, 0
+        self.curve: list[tuple[int, float]] = []
+        self.optimizer = self._make_optimizer()
+        self.half = settings.mixed_precision and context.device.type == "cuda"
+        self.scaler = torch.amp.GradScaler("cuda", enabled=self.half)  # type: ignore[attr-defined]
+
+    @property
+    def finished(self) -> bool:
+        return self.stage >= len(self.settings.stages)
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        stage = self.settings.stages[self.stage]
+        return self.settings.optimizer.make(self.network.parameters(), stage.weight_decay)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "stage": self.stage,
+            "stage_epoch": self.stage_epoch,
+            "done": self.done,
+            "curve": self.curve,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def restore(self, held: dict[str, Any]) -> None:
+        self.stage, self.stage_epoch, self.done = held["stage"], held["stage_epoch"], held["done"]
+        self.curve = [(int(epoch), float(value)) for epoch, value in held["curve"]]
+        self.network.load_state_dict(held["network"])
+        if not self.finished:
+            self.optimizer = self._make_optimizer()
+            self.optimizer.load_state_dict(held["optimizer"])
+        self.scaler.load_state_dict(held["scaler"])
+
+    def epoch(self) -> None:
+        """Trains one epoch, and moves on to the next stage after the last of one."""
+        settings, stage, network = self.settings, self.settings.stages[self.stage], self.network
+        progress = self.stage_epoch / stage.epochs
+        binary = 0.0 if not stage.weights else min(1.0, progress / stage.gradual) if stage.gradual else 1.0
+        binarize(network, stage.activations, binary)
+        base = stage.lr or settings.optimizer.lr
+        network.drop = settings.drop_path * self.done / settings.epochs
+        device = self.context.device
+        network.generator = self.context.torch(f"{self.purpose} drop path {self.done}", device=device)
+        rng = self.context.numpy(f"{self.purpose} batches {self.done}")
+        network.train()
+        steps = len(self.batches)
+        for step, (images, labels) in enumerate(self.batches.shuffled(rng)):
+            set_learning_rate(self.optimizer, base * self._rate(self.stage_epoch + step / steps, stage.epochs))
+            self._step(images.contiguous(memory_format=torch.channels_last), labels, clip=binary > 0)
+        self.stage_epoch += 1
+        self.done += 1
+        if self.stage_epoch == stage.epochs:
+            # With a gradual schedule the last epoch may have been short of fully binary.
+            binarize(network, stage.activations, float(stage.weights))
+        if self.done % self.validate_every == 0 or self.done == settings.epochs:
+            accuracy, loss = evaluate(network, self.validation)
+            self.curve.append((self.done, accuracy))
+            if not math.isfinite(loss):
+                raise CandidateFailure("diverged", f"validation loss {loss} after epoch {self.done}")
+        if self.stage_epoch == stage.epochs:
+            self.stage, self.stage_epoch = self.stage + 1, 0
+            if not self.finished:
+                self.optimizer = self._make_optimizer()
+
+    def _rate(self, at: float, epochs: int) -> float:
+        settings = self.settings
+        if at < settings.warm_up:
+            return (at + 1e-3) / settings.warm_up
+        share = (at - settings.warm_up) / max(1e-9, epochs - settings.warm_up)
+        return settings.final_lr + (1 - settings.final_lr) * (1 + math.cos(math.pi * min(1.0, share))) / 2
+
+    def _step(self, images: Tensor, labels: Tensor, clip: bool) -> None:
+        settings, network = self.settings, self.network
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cuda", dtype=torch.float16, enabled=self.half):
+            logits, second = network.both(images)
+            loss = F.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
+            if second is not None and settings.auxiliary:
+                loss = loss + settings.auxiliary * F.cross_entropy(
+                    second.float(), labels, label_smoothing=settings.label_smoothing
+                )
+            if self.teacher is not None and settings.teacher:
+                with torch.no_grad():
+                    wanted = F.softmax(self.teacher(images).float(), 1)
+                loss = loss + settings.teacher * F.kl_div(
+                    F.log_softmax(logits.float(), 1), wanted, reduction="batchmean"
+                )
+        self.scaler.scale(loss).backward()
+        if settings.optimizer.clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(network.parameters(), settings.optimizer.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if clip and settings.clip_weights:
+            clip_latent(network)
+
+
+@torch.no_grad()
+def clip_latent(network: torch.nn.Module) -> None:
+    """Clamps the latent kernels of binary convolutions to [-1, 1]; beyond, they would get no gradient."""
+    for module in network.modules():
+        if isinstance(module, BinaryConv2d):
+            module.weight.clamp_(-1, 1)
+
+
+@torch.no_grad()
+def evaluate(network: Callable[[Tensor], Tensor], batches: Batches) -> tuple[float, float]:
+    """Returns accuracy and mean cross-entropy of a network, put into evaluation mode, on all images."""
+    if isinstance(network, torch.nn.Module):
+        network.eval()
+    right, loss, count = 0, 0.0, 0
+    for images, labels in batches.in_order():
+        logits = network(images.contiguous(memory_format=torch.channels_last)).float()
+        right += int((logits.argmax(1) == labels).sum())
+        loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+        count += len(labels)
+    return right / count, loss / count
