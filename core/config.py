@@ -166,7 +166,7 @@ def load_config(name: str, overrides: Sequence[str] = (), **sections: Mapping[st
     Raises:
         ConfigError: one line: the file or override, the key, what is wrong and what is allowed.
     """
-    source, raw = _read(name)
+    source, raw = _with_bases(name)
     overridden = []
     for text in overrides:
         key, value = parse_override(text)
@@ -260,6 +260,34 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         free = any(key == name or key.startswith(f"{name}.") for name in FREE_ON_RESUME)
         if not free and one.get(key) != other.get(key):
             result.append(f"{key} was {_show(one.get(key))} and is {_show(other.get(key))} now")
+    return result
+
+
+def _with_bases(name: str) -> tuple[str, dict[str, Any]]:
+    """Reads a configuration laid over the one that its ``base`` names, and that over its own base, and so on."""
+    source, raw = _read(name)
+    seen = [name]
+    while "base" in raw:
+        base = raw.pop("base")
+        if not isinstance(base, str) or (base not in shipped_configs() and Path(base).name != base):
+            hint = did_you_mean(str(base), shipped_configs())
+            raise ConfigError(f"{source}: base: '{base}' is no shipped configuration{hint}, nor a file beside this one")
+        if base not in shipped_configs():
+            base = str(Path(seen[-1]).parent / base)
+        if base in seen:
+            raise ConfigError(f"{source}: base: '{base}' is built on itself")
+        seen.append(base)
+        raw = _laid_over(_read(base)[1], raw)
+    return source, raw
+
+
+def _laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns two configurations as one: mappings merged key by key, everything else from the upper one."""
+    result = dict(base)
+    for key, value in top.items():
+        below = result.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        result[key] = _laid_over(below, value) if both else value  # type: ignore[arg-type]
     return result
 
 

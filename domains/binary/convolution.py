@@ -10,6 +10,9 @@ from torch import Tensor
 from torch import nn
 
 from domains.binary.larq.quantizers import ste_sign_function
+from domains.binary.native.functions import depthwise_conv2d
+from domains.binary.native.functions import exporting
+from domains.binary.native.functions import scaled_prelu
 
 Scale = Literal["learned", "mean", "none"]
 
@@ -17,13 +20,14 @@ Scale = Literal["learned", "mean", "none"]
 class BinaryConv2d(nn.Conv2d):
     """A convolution whose input and kernel are binarised; both can be switched off, for stages and real twins.
 
-    Out: ``scale * conv(sign(x), sign(w))``, zero-padded, without bias. The latent kernel is real and takes the
+    Out: ``activation(scale * conv(sign(x), sign(w)))``, zero-padded, without bias. The latent kernel is real and takes the
     straight-through gradient.
 
     Args:
         scale: ``learned``, one number an output channel, 1 at first (XNOR-Net++, Bulat and Tzimiropoulos 2019);
             ``mean``, the mean of ``|w|`` a channel, with its gradient (XNOR-Net, Rastegari et al. 2016);
             ``none``.
+        activation: applied to the scaled output, in one pass with the scale.
 
     Attributes:
         binary_input: whether the input is binarised.
@@ -40,12 +44,14 @@ class BinaryConv2d(nn.Conv2d):
         dilation: int = 1,
         groups: int = 1,
         scale: Scale = "learned",
+        activation: nn.PReLU | None = None,
     ) -> None:
         super().__init__(channels_in, channels_out, kernel, stride, padding, dilation, groups, bias=False)
         self.binary_input = True
         self.binary_weights = 1.0
         self.scale_kind = scale
         self.scale = nn.Parameter(torch.ones(channels_out)) if scale == "learned" else None
+        self.activation = activation
 
     @property
     def binary(self) -> bool:
@@ -74,9 +80,25 @@ class BinaryConv2d(nn.Conv2d):
         """Returns the scaled convolution, ``(batch, out, height, width)``."""
         if self.binary_input:
             x = ste_sign_function(x)
-        y = F.conv2d(x, self.kernel().to(x.dtype), None, self.stride, self.padding, self.dilation, self.groups)
+        return self.finish(self.convolve(x, self.kernel().to(x.dtype)))
+
+    def convolve(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """Returns the bare convolution of an input as it is."""
+        if self.groups == self.in_channels == self.out_channels and self.kernel_size[0] == self.kernel_size[1]:
+            stride, padding, dilation = self.stride[0], self.padding[0], self.dilation[0]
+            return depthwise_conv2d(x, kernel, stride, int(padding), dilation)
+        return F.conv2d(x, kernel, None, self.stride, self.padding, self.dilation, self.groups)
+
+    def finish(self, y: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Returns the convolution's output scaled and activated, times a number."""
         scale = self.scales()
-        return y if scale is None else y * scale.view(-1, 1, 1)
+        if self.activation is not None:
+            return scaled_prelu(y, scale, self.activation.weight, None if weight is None else weight.repeat(y.shape[1]))
+        if scale is not None:
+            y = y * (scale if weight is None else scale * weight).to(y.dtype).view(-1, 1, 1)
+        elif weight is not None:
+            y = y * weight.to(y.dtype)
+        return y
 
 
 def binarize(network: nn.Module, inputs: bool, weights: float) -> None:
@@ -95,9 +117,11 @@ class ChannelShuffle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the permuted channels of ``(batch, channels, height, width)``."""
-        batch, channels, height, width = x.shape
-        dealt = x.view(batch, self.groups, channels // self.groups, height, width).transpose(1, 2)
-        return dealt.reshape(batch, channels, height, width)
+        if x.is_contiguous(memory_format=torch.channels_last) and not exporting():
+            # By way of this order of axes the result is channels-last too, and so is the gradient.
+            last = x.permute(0, 2, 3, 1)
+            return last.unflatten(3, (self.groups, -1)).transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
+        return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
 
 
 def shuffle_order(channels: int, groups: int) -> Tensor:

@@ -25,8 +25,9 @@ from torch import nn
 from domains.binary.convolution import BinaryConv2d
 from domains.binary.convolution import shuffle_order
 from domains.binary.larq.quantizers import ste_sign_function
+from domains.binary.native.functions import normalise
+from domains.binary.native.functions import scaled_prelu
 from domains.binary.operations import AVERAGE
-from domains.binary.operations import EPS
 from domains.binary.operations import MAX
 from domains.binary.operations import NONE
 from domains.binary.operations import SHUFFLE_GROUPS
@@ -39,12 +40,6 @@ from domains.binary.operations import Family
 from domains.binary.operations import Residual
 
 Terms = list[tuple[int, Tensor]]  # edge, and what it adds to the node it leads to
-
-
-def normalise(x: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Returns x with mean 0 and variance 1 a channel over batch and space, times a weight a channel."""
-    bias = None if weight is None else torch.zeros_like(weight)
-    return F.batch_norm(x, None, None, weight, bias, training=True, eps=EPS)
 
 
 class SourceMixer:
@@ -154,7 +149,9 @@ class SourceMixer:
                     shared = normalise(x)
                     shared = ste_sign_function(shared) if module.one.binary_input else shared
                 halves = [_convolve(part(shared), c) for c, part in _halves(module)]
-                terms.append((edge, module.after(torch.cat(halves, 1)) * mix[edge, skip]))
+                y = torch.cat(halves, 1)
+                assert isinstance(module.after, nn.PReLU)
+                terms.append((edge, scaled_prelu(y, None, module.after.weight, mix[edge, skip].repeat(y.shape[1]))))
             else:
                 if shared is None:
                     shared = F.relu(x)
@@ -192,30 +189,19 @@ class SourceMixer:
             kernel = _interleaved([conv.kernel() for conv in convs], groups)
             first = convs[0]
             y = F.conv2d(x, kernel.to(x.dtype), None, first.stride, first.padding, first.dilation, groups)
-            scales = [scale for scale in (conv.scales() for conv in convs) if scale is not None]
-            if scales:
-                y = y * _interleaved(scales, groups).view(-1, 1, 1)
-            y = self._activate(y, operations, k, edges, groups)
-            weights = mix[edges, k].repeat_interleave(first.out_channels // groups).repeat(groups).view(-1, 1, 1)
+            found = [scale for scale in (conv.scales() for conv in convs) if scale is not None]
+            scales = _interleaved(found, groups) if found else None
+            weights = mix[edges, k].repeat_interleave(first.out_channels // groups).repeat(groups)
+            slopes = [conv.activation.weight for conv in convs if conv.activation is not None]
+            slope = _interleaved(slopes, groups) if slopes else torch.zeros_like(weights)  # BNAS has ReLU
+            y = scaled_prelu(y, scales, slope, weights)
             key = (groups, *edges)
-            gathered[key] = torch.addcmul(gathered[key], y, weights) if key in gathered else y * weights
+            gathered[key] = gathered[key] + y if key in gathered else y
         terms: Terms = []
         for (groups, *edges), total in gathered.items():
             parts = total.unflatten(1, (groups, len(edges), -1)).unbind(2)
             terms += [(edge, part.flatten(1, 2)) for edge, part in zip(edges, parts, strict=True)]
         return terms
-
-    def _activate(
-        self, y: Tensor, operations: nn.ModuleList, k: int, edges: Sequence[int], groups: int
-    ) -> Tensor:
-        if isinstance(self.family, Bnas):
-            return F.relu(y)
-        slopes = []
-        for edge in edges:
-            module = operations[edge][k]  # type: ignore[index]
-            block = module.block if isinstance(module, Residual) else module
-            slopes.append(block[2].weight)  # type: ignore[index]
-        return F.prelu(y, _interleaved(slopes, groups).to(y.dtype))
 
     def _separable(
         self, x: Tensor, operations: nn.ModuleList, mix: Tensor, used: dict[int, list[int]]
@@ -232,9 +218,11 @@ class SourceMixer:
                     y = normalise(y, mix[edge, k].repeat(y.shape[1]))
                 else:
                     y = _convolve(x, modules[1])
-                    for module in modules[2:]:
+                    for module in modules[2:-1]:
                         y = module(y)
-                    y = y * mix[edge, k]
+                    last = modules[-1]
+                    y = ste_sign_function(y) if last.binary_input else y
+                    y = last.finish(last.convolve(y, last.kernel().to(y.dtype)), mix[edge, k])
                 terms.append((edge, y))
         return terms
 
@@ -255,9 +243,7 @@ def _interleaved(parts: Sequence[Tensor], groups: int) -> Tensor:
 def _convolve(x: Tensor, conv: nn.Module) -> Tensor:
     """Returns a binary convolution of what is binarised already."""
     assert isinstance(conv, BinaryConv2d)
-    y = F.conv2d(x, conv.kernel().to(x.dtype), None, conv.stride, conv.padding, conv.dilation, conv.groups)
-    scale = conv.scales()
-    return y if scale is None else y * scale.view(-1, 1, 1)
+    return conv.finish(conv.convolve(x, conv.kernel().to(x.dtype)))
 
 
 def _sum(terms: list[Tensor]) -> Tensor | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch import nn
 
@@ -213,4 +214,4 @@ class CellNetwork(nn.Module):
             s0, s1 = s1, cell(s0, s1, self.drop, self.generator)
             if position == self.auxiliary_at and self.auxiliary is not None and self.training:
                 second = self.auxiliary(s1)
-        return self.classifier(s1.mean((2, 3))), second
+        return self.classifier(F.adaptive_avg_pool2d(s1, 1).flatten(1)), second

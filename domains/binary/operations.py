@@ -22,6 +22,8 @@ from core.errors import ConfigError
 from domains.binary.convolution import BinaryConv2d
 from domains.binary.convolution import ChannelShuffle
 from domains.binary.convolution import Scale
+from domains.binary.native.functions import depthwise_conv2d
+from domains.binary.native.functions import normalise
 
 NONE, SKIP, MAX, AVERAGE = "none", "skip_connect", "max_pool_3x3", "avg_pool_3x3"
 PARAMETER_FREE = frozenset({NONE, SKIP, MAX, AVERAGE})
@@ -39,6 +41,26 @@ class Zero(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns zeros."""
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+class BatchStatistics(nn.Module):
+    """Batch normalisation without weights and without running statistics, for search networks."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns x with mean 0 and variance 1 a channel."""
+        return normalise(x, eps=EPS)
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A real depthwise convolution without bias."""
+
+    def __init__(self, channels: int, size: int, stride: int, padding: int, dilation: int) -> None:
+        super().__init__(channels, channels, size, stride, padding, dilation, groups=channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the convolution."""
+        stride, padding, dilation = self.stride[0], int(self.padding[0]), self.dilation[0]
+        return depthwise_conv2d(x, self.weight, stride, padding, dilation)
 
 
 class Residual(nn.Module):
@@ -94,9 +116,9 @@ class Family(ABC):
     stem_activation: ClassVar[bool] = True
     real_layers: ClassVar[str] = ""
 
-    def norm(self, channels: int) -> nn.BatchNorm2d:
-        """Returns a batch normalisation."""
-        return nn.BatchNorm2d(channels, eps=EPS, affine=self.affine)
+    def norm(self, channels: int) -> nn.Module:
+        """Returns a batch normalisation; without weights it uses the batch's own statistics always."""
+        return nn.BatchNorm2d(channels, eps=EPS) if self.affine else BatchStatistics()
 
     def operation(self, name: str, channels: int, stride: int) -> nn.Module:
         """Returns an operation that keeps the channels.
@@ -137,10 +159,6 @@ class Family(ABC):
         """
 
 
-def _binary_block(family: Family, conv: BinaryConv2d, activation: nn.Module) -> nn.Sequential:
-    return nn.Sequential(family.norm(conv.in_channels), conv, activation)
-
-
 def _reduce(family: Family, channels_in: int, channels_out: int, activation: nn.Module) -> FactorizedReduce:
     half = channels_out // 2
     one = BinaryConv2d(channels_in, half, 1, stride=2, scale=family.scale)
@@ -172,10 +190,9 @@ class Bats(Family):
         """Returns the block, with its residual where the stride is 1."""
         dilation = 2 if kind == "dil_conv" else 1
         padding = dilation * (size - 1) // 2
-        conv = BinaryConv2d(channels, channels, size, stride, padding, dilation, self.groups, self.scale)
-        block = nn.Sequential(
-            self.norm(channels), conv, nn.PReLU(channels), ChannelShuffle(SHUFFLE_GROUPS)
-        )
+        activation = nn.PReLU(channels)
+        conv = BinaryConv2d(channels, channels, size, stride, padding, dilation, self.groups, self.scale, activation)
+        block = nn.Sequential(self.norm(channels), conv, ChannelShuffle(SHUFFLE_GROUPS))
         return Residual(block) if stride == 1 else block
 
     def reduce(self, channels_in: int, channels_out: int) -> nn.Module:
@@ -184,8 +201,8 @@ class Bats(Family):
 
     def preprocess(self, channels_in: int, channels_out: int) -> nn.Module:
         """Returns BN, binary 1x1 convolution, PReLU, plus the input where the channels agree."""
-        conv = BinaryConv2d(channels_in, channels_out, 1, scale=self.scale)
-        block = _binary_block(self, conv, nn.PReLU(channels_out))
+        conv = BinaryConv2d(channels_in, channels_out, 1, scale=self.scale, activation=nn.PReLU(channels_out))
+        block = nn.Sequential(self.norm(channels_in), conv)
         return Residual(block) if channels_in == channels_out else block
 
 
@@ -209,10 +226,8 @@ class DartsBinary(Family):
     def _pair(self, size: int, channels: int, stride: int, dilation: int) -> nn.Sequential:
         padding = dilation * (size - 1) // 2
         depthwise = BinaryConv2d(channels, channels, size, stride, padding, dilation, channels, self.scale)
-        pointwise = BinaryConv2d(channels, channels, 1, scale=self.scale)
-        return nn.Sequential(
-            self.norm(channels), depthwise, self.norm(channels), pointwise, nn.PReLU(channels)
-        )
+        pointwise = BinaryConv2d(channels, channels, 1, scale=self.scale, activation=nn.PReLU(channels))
+        return nn.Sequential(self.norm(channels), depthwise, self.norm(channels), pointwise)
 
     def reduce(self, channels_in: int, channels_out: int) -> nn.Module:
         """Returns BN, two binary 1x1 stride-2 convolutions, PReLU."""
@@ -220,7 +235,8 @@ class DartsBinary(Family):
 
     def preprocess(self, channels_in: int, channels_out: int) -> nn.Module:
         """Returns BN, binary 1x1 convolution, PReLU."""
-        return _binary_block(self, BinaryConv2d(channels_in, channels_out, 1, scale=self.scale), nn.PReLU(channels_out))
+        conv = BinaryConv2d(channels_in, channels_out, 1, scale=self.scale, activation=nn.PReLU(channels_out))
+        return nn.Sequential(self.norm(channels_in), conv)
 
 
 @dataclass(frozen=True)
@@ -239,7 +255,7 @@ class Bnas(Family):
         """Returns the block."""
         dilation = 2 if kind == "bin_dil_conv" else 1
         conv = BinaryConv2d(channels, channels, size, stride, dilation * (size - 1) // 2, dilation, 1, self.scale)
-        return _binary_block(self, conv, nn.ReLU())
+        return nn.Sequential(self.norm(channels), conv, nn.ReLU())
 
     def reduce(self, channels_in: int, channels_out: int) -> nn.Module:
         """Returns DARTS's reduction, real."""
@@ -280,7 +296,7 @@ class DartsReal(Family):
         padding = dilation * (size - 1) // 2
         return nn.Sequential(
             nn.ReLU(),
-            nn.Conv2d(channels, channels, size, stride, padding, dilation, groups=channels, bias=False),
+            DepthwiseConv2d(channels, size, stride, padding, dilation),
             nn.Conv2d(channels, channels, 1, bias=False),
             self.norm(channels),
         )

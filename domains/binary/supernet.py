@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -234,4 +235,4 @@ class CellSupernet(Supernet):
             else:
                 y = cell(s0, s1, mixes[kind][place], chosen, self.plain)
             s0, s1 = s1, y
-        return self.classifier(s1.mean((2, 3)))  # type: ignore[no-any-return]
+        return self.classifier(F.adaptive_avg_pool2d(s1, 1).flatten(1))  # type: ignore[no-any-return]

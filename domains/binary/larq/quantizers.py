@@ -23,33 +23,13 @@ from core.errors import did_you_mean
 from domains.binary.larq.metrics import FlipRatio
 from domains.binary.larq.metrics import get_training_metrics
 from domains.binary.larq.metrics import make_metric
+from domains.binary.native.functions import binary_sign
+from domains.binary.native.functions import clipped_sign
+from domains.binary.native.functions import exporting
 
 Quantization = Callable[[Tensor], Tensor]
 
 _strict_bound = False
-
-
-def binary_sign(x: Tensor) -> Tensor:
-    """Returns +1 where ``x >= 0`` and -1 elsewhere, of the same shape and type; no gradient."""
-    one = torch.ones((), dtype=x.dtype, device=x.device)
-    return torch.where(x >= 0, one, -one)
-
-
-class _ClippedSign(torch.autograd.Function):
-    """sign(x), gradient 1 where \\|x\\| <= clip; keeps one byte a value for the backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, clip: float | None, strict: bool) -> Tensor:
-        if clip is not None:
-            size = x.abs()
-            ctx.save_for_backward(size < clip if strict else size <= clip)
-        return binary_sign(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        if not ctx.saved_tensors:
-            return grads[0], None, None
-        return grads[0] * ctx.saved_tensors[0], None, None
 
 
 class _MaskedGradient(torch.autograd.Function):
@@ -63,10 +43,6 @@ class _MaskedGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         return grads[0] * ctx.saved_tensors[0], None, None
-
-
-def _exporting() -> bool:
-    return torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling()
 
 
 @contextlib.contextmanager
@@ -90,9 +66,7 @@ def ste_sign_function(x: Tensor, clip_value: float | None = 1.0, strict: bool | 
     Args:
         strict: whether the bound itself gets no gradient; by default as :func:`gradient_preset` says.
     """
-    if _exporting():
-        return binary_sign(x)
-    return _ClippedSign.apply(x, clip_value, _strict_bound if strict is None else strict)  # type: ignore[no-any-return]
+    return clipped_sign(x, clip_value, _strict_bound if strict is None else strict)
 
 
 class Quantizer(nn.Module):
@@ -176,7 +150,7 @@ class ApproxSign(Quantizer):
 
     def quantize(self, x: Tensor) -> Tensor:
         """Returns +-1."""
-        if _exporting():
+        if exporting():
             return binary_sign(x)
         size = x.detach().abs()
         return _MaskedGradient.apply(x, binary_sign(x.detach()), (2 * (1 - size)).clamp_(min=0))  # type: ignore[no-any-return]
@@ -196,7 +170,7 @@ class SwishSign(Quantizer):
 
     def quantize(self, x: Tensor) -> Tensor:
         """Returns +-1."""
-        if _exporting():
+        if exporting():
             return binary_sign(x)
         scaled = self.beta * x.detach()
         factor = self.beta * (2 - scaled * torch.tanh(scaled / 2)) / (1 + torch.cosh(scaled))
@@ -270,7 +244,7 @@ class SteTern(Quantizer):
         plain = x.detach()
         threshold = 0.7 * plain.abs().mean() if self.ternary_weight_networks else self.threshold_value
         value = torch.sign(torch.sign(plain + threshold) + torch.sign(plain - threshold))
-        if _exporting():
+        if exporting():
             return value
         keep = torch.ones_like(plain, dtype=torch.bool) if self.clip_value is None else plain.abs() <= self.clip_value
         return _MaskedGradient.apply(x, value, keep)  # type: ignore[no-any-return]
@@ -297,7 +271,7 @@ class SteHeaviside(Quantizer):
         """Returns 0 or 1."""
         plain = x.detach()
         value = (plain > 0).to(x.dtype)
-        if _exporting():
+        if exporting():
             return value
         keep = torch.ones_like(plain, dtype=torch.bool) if self.clip_value is None else plain.abs() <= self.clip_value
         return _MaskedGradient.apply(x, value, keep)  # type: ignore[no-any-return]
@@ -345,7 +319,7 @@ class DoReFa(Quantizer):
             factor = (1 - bent**2) / safe * (largest > 0)
         else:
             raise ValueError(f"invalid DoReFa quantizer mode '{self.mode}'; allowed: activations, weights")
-        return value if _exporting() else _MaskedGradient.apply(x, value, factor)  # type: ignore[no-any-return]
+        return value if exporting() else _MaskedGradient.apply(x, value, factor)  # type: ignore[no-any-return]
 
     def get_config(self) -> dict[str, Any]:
         """Returns bits and mode."""
