@@ -1,1 +1,79 @@
-"""Larq's operations for torch tensors."""
+"""Larq's operations for torch tensors, under Larq's names and with its semantics (Larq 0.13)."""
+
+from domains.binary.larq.activations import hard_tanh
+from domains.binary.larq.activations import leaky_tanh
+from domains.binary.larq.constraints import WeightClip
+from domains.binary.larq.constraints import apply_constraints
+from domains.binary.larq.constraints import constrain
+from domains.binary.larq.constraints import weight_clip
+from domains.binary.larq.context import quantized_scope
+from domains.binary.larq.context import should_quantize
+from domains.binary.larq.layers import QuantConv1D
+from domains.binary.larq.layers import QuantConv2D
+from domains.binary.larq.layers import QuantConv2DTranspose
+from domains.binary.larq.layers import QuantConv3D
+from domains.binary.larq.layers import QuantConv3DTranspose
+from domains.binary.larq.layers import QuantDense
+from domains.binary.larq.layers import QuantDepthwiseConv2D
+from domains.binary.larq.layers import QuantLocallyConnected1D
+from domains.binary.larq.layers import QuantLocallyConnected2D
+from domains.binary.larq.layers import QuantSeparableConv1D
+from domains.binary.larq.layers import QuantSeparableConv2D
+from domains.binary.larq.metrics import FlipRatio
+from domains.binary.larq.metrics import get_training_metrics
+from domains.binary.larq.metrics import metrics_scope
+from domains.binary.larq.optimizers import Bop
+from domains.binary.larq.optimizers import CaseOptimizer
+from domains.binary.larq.optimizers import HyperparameterScheduler
+from domains.binary.larq.quantizers import ApproxSign
+from domains.binary.larq.quantizers import DoReFa
+from domains.binary.larq.quantizers import DoReFaQuantizer
+from domains.binary.larq.quantizers import MagnitudeAwareSign
+from domains.binary.larq.quantizers import NoOp
+from domains.binary.larq.quantizers import NoOpQuantizer
+from domains.binary.larq.quantizers import Quantizer
+from domains.binary.larq.quantizers import SteHeaviside
+from domains.binary.larq.quantizers import SteSign
+from domains.binary.larq.quantizers import SteTern
+from domains.binary.larq.quantizers import SwishSign
+from domains.binary.larq.quantizers import gradient_preset
+
+__all__ = [
+    "ApproxSign",
+    "Bop",
+    "CaseOptimizer",
+    "DoReFa",
+    "DoReFaQuantizer",
+    "FlipRatio",
+    "HyperparameterScheduler",
+    "MagnitudeAwareSign",
+    "NoOp",
+    "NoOpQuantizer",
+    "QuantConv1D",
+    "QuantConv2D",
+    "QuantConv2DTranspose",
+    "QuantConv3D",
+    "QuantConv3DTranspose",
+    "QuantDense",
+    "QuantDepthwiseConv2D",
+    "QuantLocallyConnected1D",
+    "QuantLocallyConnected2D",
+    "QuantSeparableConv1D",
+    "QuantSeparableConv2D",
+    "Quantizer",
+    "SteHeaviside",
+    "SteSign",
+    "SteTern",
+    "SwishSign",
+    "WeightClip",
+    "apply_constraints",
+    "constrain",
+    "get_training_metrics",
+    "gradient_preset",
+    "hard_tanh",
+    "leaky_tanh",
+    "metrics_scope",
+    "quantized_scope",
+    "should_quantize",
+    "weight_clip",
+]

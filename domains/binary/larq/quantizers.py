@@ -45,6 +45,11 @@ class _MaskedGradient(torch.autograd.Function):
         return grads[0] * ctx.saved_tensors[0], None, None
 
 
+def with_gradient(x: Tensor, value: Tensor, factor: Tensor) -> Tensor:
+    """Returns a value in place of x, whose gradient is the incoming one times a factor; all of one shape."""
+    return value if exporting() else _MaskedGradient.apply(x, value, factor)  # type: ignore[no-any-return]
+
+
 @contextlib.contextmanager
 def gradient_preset(name: Literal["larq", "bnn"]) -> Iterator[None]:
     """Sets where the clipped straight-through gradient of ``SteSign`` ends, inside the ``with`` block.
@@ -150,10 +155,8 @@ class ApproxSign(Quantizer):
 
     def quantize(self, x: Tensor) -> Tensor:
         """Returns +-1."""
-        if exporting():
-            return binary_sign(x)
         size = x.detach().abs()
-        return _MaskedGradient.apply(x, binary_sign(x.detach()), (2 * (1 - size)).clamp_(min=0))  # type: ignore[no-any-return]
+        return with_gradient(x, binary_sign(x.detach()), (2 * (1 - size)).clamp_(min=0))
 
 
 class SwishSign(Quantizer):
@@ -170,11 +173,9 @@ class SwishSign(Quantizer):
 
     def quantize(self, x: Tensor) -> Tensor:
         """Returns +-1."""
-        if exporting():
-            return binary_sign(x)
         scaled = self.beta * x.detach()
         factor = self.beta * (2 - scaled * torch.tanh(scaled / 2)) / (1 + torch.cosh(scaled))
-        return _MaskedGradient.apply(x, binary_sign(x.detach()), factor)  # type: ignore[no-any-return]
+        return with_gradient(x, binary_sign(x.detach()), factor)
 
     def get_config(self) -> dict[str, Any]:
         """Returns beta."""
@@ -244,10 +245,8 @@ class SteTern(Quantizer):
         plain = x.detach()
         threshold = 0.7 * plain.abs().mean() if self.ternary_weight_networks else self.threshold_value
         value = torch.sign(torch.sign(plain + threshold) + torch.sign(plain - threshold))
-        if exporting():
-            return value
         keep = torch.ones_like(plain, dtype=torch.bool) if self.clip_value is None else plain.abs() <= self.clip_value
-        return _MaskedGradient.apply(x, value, keep)  # type: ignore[no-any-return]
+        return with_gradient(x, value, keep)
 
     def get_config(self) -> dict[str, Any]:
         """Returns threshold and clip."""
@@ -271,10 +270,8 @@ class SteHeaviside(Quantizer):
         """Returns 0 or 1."""
         plain = x.detach()
         value = (plain > 0).to(x.dtype)
-        if exporting():
-            return value
         keep = torch.ones_like(plain, dtype=torch.bool) if self.clip_value is None else plain.abs() <= self.clip_value
-        return _MaskedGradient.apply(x, value, keep)  # type: ignore[no-any-return]
+        return with_gradient(x, value, keep)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the clip."""
@@ -319,7 +316,7 @@ class DoReFa(Quantizer):
             factor = (1 - bent**2) / safe * (largest > 0)
         else:
             raise ValueError(f"invalid DoReFa quantizer mode '{self.mode}'; allowed: activations, weights")
-        return value if exporting() else _MaskedGradient.apply(x, value, factor)  # type: ignore[no-any-return]
+        return with_gradient(x, value, factor)
 
     def get_config(self) -> dict[str, Any]:
         """Returns bits and mode."""

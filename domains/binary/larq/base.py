@@ -1,0 +1,128 @@
+"""What all quantized layers share: quantizers, latent weights, bias, activation, constraints."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import nn
+
+from domains.binary.larq import quantizers
+from domains.binary.larq.constraints import Constraint
+from domains.binary.larq.constraints import get_constraint
+from domains.binary.larq.context import should_quantize
+from domains.binary.larq.quantizers import NoOp
+from domains.binary.larq.quantizers import Quantization
+from domains.binary.larq.quantizers import Quantizer
+from domains.binary.larq.quantizers import precision_of
+
+Identifier = str | Mapping[str, Any] | Quantization | None
+Activation = Callable[[Tensor], Tensor] | None
+
+_log = logging.getLogger(__name__)
+
+
+def glorot_uniform(shape: tuple[int, ...], fan_in: int, fan_out: int) -> Tensor:
+    """Returns weights uniform in +-sqrt(6 / (fan_in + fan_out)), from torch's global generator."""
+    limit = math.sqrt(6 / (fan_in + fan_out))
+    return torch.empty(shape).uniform_(-limit, limit)
+
+
+class QuantizedLayer(nn.Module):
+    """``activation(op(input_quantizer(x), kernel_quantizer(W)) + bias)``; the bias is never quantized.
+
+    Latent weights are parameters and take the gradient. Inside
+    :func:`~domains.binary.larq.context.quantized_scope` they are saved, and read by :meth:`weights_of`, as
+    quantized values.
+
+    Args:
+        outputs: channels of the output.
+        kernels: latent weights by name.
+        kernel_quantizers: by the name of the weights.
+        kernel_constraints: likewise; applied by :func:`~domains.binary.larq.constraints.constrain`.
+    """
+
+    def __init__(
+        self,
+        outputs: int,
+        kernels: Mapping[str, Tensor],
+        input_quantizer: Identifier,
+        kernel_quantizers: Mapping[str, Identifier],
+        kernel_constraints: Mapping[str, str | Constraint | None],
+        activation: Activation,
+        use_bias: bool,
+        bias_shape: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        self.input_quantizer = quantizers.get(input_quantizer)
+        self.activation = activation
+        self.constraints: dict[str, Constraint] = {}
+        self.kernel_names = tuple(kernels)
+        for name, values in kernels.items():
+            quantizer = quantizers.get(kernel_quantizers.get(name))
+            setattr(self, self._quantizer_name(name), quantizer)
+            parameter = nn.Parameter(values)
+            parameter.precision = precision_of(quantizer)  # type: ignore[attr-defined]  # read by Bop and summaries
+            self.register_parameter(name, parameter)
+            constraint = get_constraint(kernel_constraints.get(name))
+            if constraint is not None:
+                self.constraints[name] = constraint
+            if isinstance(quantizer, Quantizer):
+                quantizer.add_metrics()
+                if quantizer.precision == 1 and constraint is None and not isinstance(quantizer, NoOp):
+                    _log.warning(
+                        "%s: a binary weight quantizer (%s) without a constraint can starve weights of gradients; "
+                        "give %s_constraint='weight_clip'",
+                        type(self).__name__,
+                        quantizer.name,
+                        name,
+                    )
+        self.bias = nn.Parameter(torch.zeros(bias_shape or (outputs,))) if use_bias else None
+
+    @staticmethod
+    def _quantizer_name(kernel: str) -> str:
+        return f"{kernel}_quantizer" if kernel != "kernel" else "kernel_quantizer"
+
+    def quantizer_of(self, kernel: str) -> Quantization | None:
+        """Returns the quantizer of a kernel, by its name."""
+        return getattr(self, self._quantizer_name(kernel))  # type: ignore[no-any-return]
+
+    def quantized(self, kernel: str = "kernel") -> Tensor:
+        """Returns a kernel as it is used."""
+        quantizer = self.quantizer_of(kernel)
+        weights = self.get_parameter(kernel)
+        return weights if quantizer is None else quantizer(weights)
+
+    def weights_of(self, kernel: str = "kernel") -> Tensor:
+        """Returns a kernel as it reads now: latent, or quantized inside a quantized scope."""
+        return self.quantized(kernel) if should_quantize() else self.get_parameter(kernel)
+
+    def quantize_input(self, x: Tensor) -> Tensor:
+        """Returns the quantized input."""
+        return x if self.input_quantizer is None else self.input_quantizer(x)
+
+    def finish(self, y: Tensor) -> Tensor:
+        """Returns the output with bias and activation, ``(batch, channels, ...)``."""
+        if self.bias is not None:
+            bias = self.bias.to(y.dtype)
+            y = y + (bias.view(-1, *([1] * (y.dim() - 2))) if bias.dim() == 1 else bias)
+        return y if self.activation is None else self.activation(y)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if should_quantize():
+            for name in self.kernel_names:
+                destination[prefix + name] = self.quantized(name).detach()
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the quantizers, serialized, and what the layer adds."""
+        parts: dict[str, Any] = {"input_quantizer": self.input_quantizer}
+        parts.update({self._quantizer_name(name): self.quantizer_of(name) for name in self.kernel_names})
+        return {
+            name: quantizers.serialize(part) if isinstance(part, Quantizer) else part for name, part in parts.items()
+        }
