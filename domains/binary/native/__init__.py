@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import logging
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +31,9 @@ def kernels() -> Any:
     text = _SOURCE.read_text(encoding="utf-8")
     identity = hashlib.sha256(f"{text}{_FLAGS}{torch.__version__}{_cpu()}".encode()).hexdigest()[:12]
     try:
-        from torch.utils.cpp_extension import load
+        with _building():
+            from torch.utils.cpp_extension import load
 
-        with _search_path():
             return load(f"nichenas_binary_{identity}", [str(_SOURCE)], extra_cflags=_FLAGS, verbose=False)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -38,15 +41,19 @@ def kernels() -> Any:
         return None
 
 
-class _search_path:  # noqa: N801  (used as a function)
-    """Puts the environment's own programs on the path: ninja is installed beside python."""
-
-    def __enter__(self) -> None:
-        self._before = os.environ.get("PATH", "")
-        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{self._before}"
-
-    def __exit__(self, *_: object) -> None:
-        os.environ["PATH"] = self._before
+@contextlib.contextmanager
+def _building() -> Iterator[None]:
+    """Puts the environment's own programs on the path (ninja is beside python), and keeps remarks about CUDA quiet."""
+    before = os.environ.get("PATH", "")
+    log = logging.getLogger("torch.utils.cpp_extension")
+    level = log.level
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
+        log.setLevel(level)
 
 
 def _cpu() -> str:
