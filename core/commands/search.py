@@ -136,7 +136,7 @@ def run_search(
         top = [trial.proposal.architecture for trial in state.top(KEPT)]
         write_json(folder / "drawings.json", _drawings(domain, top))
         summaries = _retrain(resolved, workplace, state, executor, journal, run, quiet)
-        result = _result(resolved, workplace, state, summaries)
+        result = _result(resolved, workplace, state, summaries, journal)
         _write_best(run, domain, result)
         write_json(folder / "result.json", result)
     write_run_page(folder)
@@ -274,9 +274,11 @@ def _maybe(progress: Progress, shown: bool) -> Iterator[Progress | None]:
 
 
 def _result(
-    resolved: Resolved, workplace: Workplace, state: SearchState, summaries: dict[str, Summary]
+    resolved: Resolved, workplace: Workplace, state: SearchState, summaries: dict[str, Summary], journal: Journal
 ) -> dict[str, Any]:
     config, domain = resolved.config, workplace.domain
+    # Why a gradient search ended: its epochs, its seconds, or a rule of its early stop.
+    stopped = {"stopped": journal.meta("stopped")} if config.search.strategy == GRADIENT else {}
     by_key: dict[str, Trial] = {trial.proposal.architecture.key: trial for trial in state.top(config.retrain.top)}
     candidates = [trial.proposal.architecture for trial in by_key.values()]
     chosen = choose(candidates, summaries, domain.objectives[0])
@@ -302,6 +304,7 @@ def _result(
         "failures": dict(state.failures),
         "seconds": round(state.seconds, 3),
         "order": config.run.order,
+        **stopped,
         "device": device_name(workplace.device),
         "config_hash": resolved.hash,
     }

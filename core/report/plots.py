@@ -29,7 +29,7 @@ def search_plot(
         sign: +1 where more is better, -1 where less is.
         baseline: values of an equal-budget random search.
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     trials = np.arange(1, len(values) + 1)
     good = [(number, value) for number, value in zip(trials, values, strict=True) if value is not None]
     if good:
@@ -43,39 +43,41 @@ def search_plot(
     failed = [number for number, value in zip(trials, values, strict=True) if value is None]
     if failed:
         axes.plot(failed, [0.01] * len(failed), "x", color="#999", transform=axes.get_xaxis_transform(), label="failed")
-    _finish(axes, "trial", f"validation {metric}")
-    return _svg(figure)
+    finish(axes, "trial", f"validation {metric}")
+    return to_svg(figure)
 
 
 def comparison_plot(sides: Sequence[StrategyFigures], metric: str) -> Markup:
     """Returns the mean best-so-far curve of every strategy with its 95% interval."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for colour, side in zip(COLOURS * len(sides), sides, strict=False):
         mean, low, high = band(side.curves)
         trials = np.arange(1, len(mean) + 1)
         axes.plot(trials, mean, color=colour, label=side.name)
         axes.fill_between(trials, low, high, color=colour, alpha=0.15, linewidth=0)
-    _finish(axes, "trials", f"best validation {metric} so far")
+    finish(axes, "trials", f"best validation {metric} so far")
     _limit(axes, [band(side.curves)[0] for side in sides])
-    return _svg(figure)
+    return to_svg(figure)
 
 
 def training_plot(curves: Sequence[tuple[str, Sequence[tuple[int, float]]]], metric: str) -> Markup:
     """Returns the validation curves of some trials over their training epochs."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for colour, (label, curve) in zip(COLOURS * len(curves), curves, strict=False):
         if curve:
             axes.plot(*zip(*curve, strict=True), color=colour, label=label, linewidth=1)
-    _finish(axes, "epoch", f"validation {metric}")
-    return _svg(figure)
+    finish(axes, "epoch", f"validation {metric}")
+    return to_svg(figure)
 
 
-def _figure() -> tuple[Figure, Any]:
+def new_figure() -> tuple[Figure, Any]:
+    """Returns a figure of the reports' size and its axes."""
     figure = Figure(figsize=(7.2, 3.4), layout="constrained")
     return figure, figure.add_subplot()
 
 
-def _finish(axes: Any, x: str, y: str) -> None:
+def finish(axes: Any, x: str, y: str) -> None:
+    """Labels axes the way all plots of the reports are."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.25)
@@ -94,7 +96,8 @@ def _limit(axes: Any, means: Sequence[NDArray[np.float64]]) -> None:
         axes.set_ylim(float(late.min()) - margin, float(late.max()) + 2 * margin)
 
 
-def _svg(figure: Figure) -> Markup:
+def to_svg(figure: Figure) -> Markup:
+    """Returns a figure as SVG for a page."""
     stream = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "nichenas", "font.family": "sans-serif"}):
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})

@@ -13,6 +13,7 @@ from core.domain import Trial
 from core.objectives import pareto_ranks
 from core.objectives import score
 from core.report.drawing import to_svg
+from core.report.gradient_figures import gradient_figures
 from core.report.page import write_page
 from core.report.plots import search_plot
 from core.report.plots import training_plot
@@ -55,15 +56,22 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
         seconds=record.seconds,
         best=top[0] if top else None,
         plot=search_plot(values, metric.name, metric.sign, other),
-        training=training_plot([(f"trial {t.number}", _curve(t)) for t in top[:5]], metric.name) if top else "",
+        training=_training(top[:5], metric.name),
         has_baseline=other is not None,
         table=[(t, _values(t)) for t in top],
         columns=sorted({name for t in top for name in _values(t)}, key=lambda n: (n != metric.name, n)),
         drawings=[(t, to_svg(record.drawings[_key(t)])) for t in top if _key(t) in record.drawings][:DRAWN],
         tests=_tests(record.result),
+        further=_further(record),
+        gradient=gradient_figures(sorted(record.trials, key=lambda t: t.number)),
         settings=yaml.safe_dump(record.config, sort_keys=False, allow_unicode=True),
         environment=record.environment,
     )
+
+
+def _training(trials: Sequence[Trial], metric: str) -> str:
+    curves = [(f"trial {t.number}", _curve(t)) for t in trials]
+    return training_plot(curves, metric) if any(points for _, points in curves) else ""
 
 
 def _key(trial: Trial) -> str:
@@ -101,6 +109,32 @@ def _failures(trials: Sequence[Trial]) -> dict[str, int]:
         if trial.failed:
             counts[trial.failure or "error"] = counts.get(trial.failure or "error", 0) + 1
     return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _further(record: RunRecord) -> list[tuple[str, list[str]]]:
+    """Returns the other figures of the full trainings: (metric, one cell a row of the table of trainings)."""
+    rows = _tests(record.result)
+    names = []
+    for part in ("test", "validation"):
+        for row in rows:
+            names += [(part, n) for n in row[part] if n != record.metric.name and (part, n) not in names]
+    tested = {name for part, name in names if part == "test"}
+    result = []
+    for part, name in names:
+        if part == "validation" and name in tested:
+            continue  # the same figure on other data says little more
+        cells = []
+        for row in rows:
+            found = row[part].get(name)
+            cells.append("–" if found is None else _spread(found))
+        result.append((f"{part} {name}" if part == "test" else name, cells))
+    return result
+
+
+def _spread(found: Mapping[str, float]) -> str:
+    if found["std"] == 0 and float(found["mean"]).is_integer():
+        return f"{int(found['mean']):,}"
+    return f"{found['mean']:.4f} ± {found['std']:.4f}"
 
 
 def _tests(result: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 def print_result(result: Mapping[str, Any], folder: Path) -> None:
     """Prints the outcome of a search: the full trainings, the chosen architecture, and where the report is."""
-    console = Console()
+    console = Console(markup=False)  # names of metrics may hold brackets
     metric = result["metric"]
     seconds = f"{result['seconds']:.1f} s" if result["seconds"] else ""
     console.print(f"{result['name']}: {result['trials']} trials, {result['failed']} failed, {seconds}", highlight=False)
@@ -46,7 +46,7 @@ def _row(table: Table, label: str, entry: Mapping[str, Any], metric: str, style:
 
 def print_comparison(summary: Mapping[str, Any], folder: Path) -> None:
     """Prints a comparison of strategies."""
-    console = Console()
+    console = Console(markup=False)  # names of metrics may hold brackets
     metric = summary["metric"]
     table = Table(title=f"{summary['name']}: mean ± half the 95% interval", title_justify="left")
     for column in ("strategy", "runs", f"best validation {metric}", "mean of all trials", f"test {metric}", "failed"):

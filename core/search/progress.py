@@ -34,7 +34,7 @@ class Progress:
         self.objective = objective
         self.budget = budget
         self.unit = unit
-        self.console = console or Console(file=sys.stderr)
+        self.console = console or Console(file=sys.stderr, markup=False)
         self._started = time.monotonic()
         self._fresh = 0
         self._last_line = 0.0
@@ -46,7 +46,7 @@ class Progress:
             self._live = RichProgress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
-                TextColumn("{task.fields[line]}"),
+                TextColumn("{task.fields[line]}", markup=False),
                 console=self.console,
                 transient=False,
             )

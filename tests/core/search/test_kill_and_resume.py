@@ -35,7 +35,9 @@ def told(folder: Path) -> int:
 def kill_in_the_middle(config: Path, folder: Path, after: int) -> int:
     """Starts a search in a process of its own, kills it once ``after`` trials are told; returns how many were."""
     command = [sys.executable, "-m", "core.cli", "search", str(config), "--out", str(folder), "--quiet"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    # As many threads as the tests have: sums are split among threads, and rounding depends on it.
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=one_thread)
     deadline = time.monotonic() + 120
     while told(folder) < after and time.monotonic() < deadline:
         if process.poll() is not None:

@@ -1,0 +1,113 @@
+"""What every domain with a supernet must do besides :class:`~core.testing.domain_contract.DomainContract`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from core.context import Context
+from core.domain import Proposal
+from core.gradient.discretisation import Discretisation
+from core.gradient.discretisation import one_hot
+from core.gradient.relaxations import Mix
+from core.gradient.relaxations import Softmax
+from core.gradient.steps import architecture_costs
+from core.gradient.steps import copies
+from core.gradient.steps import weight_gradients
+from core.gradient.supernet import GradientDomain
+from core.gradient.supernet import Supernet
+from core.testing.domain_contract import DomainContract
+
+
+class SupernetContract(DomainContract):
+    """The contract.
+
+    Attributes:
+        discretisation: a rule whose outcome is in the domain's space.
+    """
+
+    discretisation = Discretisation()
+
+    @pytest.fixture
+    def supernet(self, domain: GradientDomain) -> Supernet:
+        """A fresh supernet, in training."""
+        return domain.supernet(Context(0)).train()
+
+    def _mix(self, supernet: Supernet, seed: int = 0) -> Mix:
+        generator = torch.Generator().manual_seed(seed)
+        alphas = {
+            group.name: torch.randn(len(group.edges), len(group.operations), generator=generator)
+            for group in supernet.groups
+        }
+        return Softmax().mix(alphas, 1.0, generator)
+
+    def _batch(self, domain: GradientDomain) -> tuple[object, Tensor]:
+        data = domain.search_data(Context(0), 16, 0.5)
+        return next(iter(data.weights.shuffled(np.random.default_rng(0))))
+
+    def test_groups_are_well_formed(self, supernet: Supernet) -> None:
+        """Edges lead forward and are sorted; operations that are named exist."""
+        for group in supernet.groups:
+            assert list(group.edges) == sorted(group.edges, key=lambda edge: (edge[1], edge[0]))
+            assert all(source < target for source, target in group.edges)
+            assert {group.none, group.skip, *group.parameter_free} - {None} <= {*group.operations, group.none, group.skip}
+            assert group.instances > 0
+
+    def test_every_operation_that_runs_has_a_cost(self, domain: GradientDomain, supernet: Supernet) -> None:
+        """Outputs are differentiable by every entry of the mixture but those of ``none``."""
+        result = architecture_costs(supernet, self._batch(domain), self._mix(supernet))
+        for group in supernet.groups:
+            cost = result.costs[group.name]
+            assert cost.shape == (group.instances, len(group.edges), len(group.operations))
+            for k, name in enumerate(group.operations):
+                assert (torch.count_nonzero(cost[:, :, k]) == 0) == (name == group.none), name
+
+    def test_weights_get_gradients(self, domain: GradientDomain, supernet: Supernet) -> None:
+        """All weights of a mixture are trained."""
+        weight_gradients(supernet, self._batch(domain), self._mix(supernet))
+        assert all(p.grad is not None for p in supernet.parameters() if p.requires_grad)
+
+    def test_active_operations_alone_run(self, domain: GradientDomain, supernet: Supernet) -> None:
+        """A one-hot mixture gives the same outputs whether the other operations run or not."""
+        inputs, _ = self._batch(domain)
+        kept = self.discretisation.kept(dict(self._mix(supernet).values), supernet.groups)
+        table = one_hot(kept, supernet.groups, dict(self._mix(supernet).values))
+        mixes = copies(supernet, Mix(table), differentiable=False)
+        with torch.no_grad():
+            everything = supernet(inputs, mixes)
+            alone = supernet(inputs, mixes, {name: values > 0 for name, values in table.items()})
+        torch.testing.assert_close(alone, everything, rtol=1e-3, atol=1e-4)
+
+    def test_recomputing_changes_nothing(self, domain: GradientDomain) -> None:
+        """The gradients are the same where activations are computed again."""
+        batch, found = self._batch(domain), []
+        for recompute in (False, True):
+            supernet = domain.supernet(Context(0), recompute).train()
+            weight_gradients(supernet, batch, self._mix(supernet))
+            found.append([p.grad for p in supernet.parameters()])
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(one, other)
+
+    def test_same_seed_same_supernet(self, domain: GradientDomain) -> None:
+        """The context decides the initial weights."""
+        one, other = (domain.supernet(Context(3)).state_dict() for _ in range(2))
+        assert all(torch.equal(one[name], other[name]) for name in one)
+        different = domain.supernet(Context(4)).state_dict()
+        assert any(not torch.equal(one[name], different[name]) for name in one)
+
+    def test_what_is_kept_is_an_architecture(self, domain: GradientDomain, supernet: Supernet) -> None:
+        """Random mixtures are derived to architectures of the space, which can be measured."""
+        for seed in range(5):
+            kept = self.discretisation.kept(dict(self._mix(supernet, seed).values), supernet.groups)
+            architecture = domain.derived(kept)
+            assert domain.space.architecture(dict(architecture)) == architecture
+        domain.evaluate(Proposal(architecture), Context(0))
+
+    def test_parts_of_the_data(self, domain: GradientDomain) -> None:
+        """Without a held-out share there is one part more of the training data for the weights."""
+        halves, whole = (domain.search_data(Context(0), 8, share) for share in (0.5, 0.0))
+        assert halves.architecture is not None
+        assert whole.architecture is None
+        assert len(whole.weights) > len(halves.weights)

@@ -1,0 +1,137 @@
+"""The fast supernet against the plain one, in float64; kernels against plain torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from core.gradient.relaxations import Softmax
+from core.gradient.steps import weight_gradients
+from domains.binary.convolution import binarize
+from domains.binary.native import functions
+from domains.binary.native import kernels
+from domains.binary.operations import Bats
+from domains.binary.operations import Bnas
+from domains.binary.operations import DartsBinary
+from domains.binary.operations import DartsReal
+from domains.binary.operations import Family
+from domains.binary.supernet import CellSupernet
+
+TOLERANCE = 1e-9
+
+# Where both sides of separable convolutions are binary, normalised counts tie with 0 exactly and any rounding flips
+# their sign: the plain form differs from itself in another memory format. So there the kernels are real.
+CASES: list[tuple[Family, bool, float]] = [
+    (DartsReal(affine=False), False, 0.0),
+    (Bats(affine=False, groups=4), True, 1.0),
+    (Bats(affine=False, groups=2, scale="mean"), True, 1.0),
+    (Bats(affine=False, groups=8, scale="none"), True, 0.0),
+    (Bats(affine=False, groups=4), False, 0.0),
+    (DartsBinary(affine=False), True, 0.0),
+    (DartsBinary(affine=False), False, 0.0),
+    (Bnas(affine=False), True, 1.0),
+]
+
+
+@pytest.mark.parametrize(("family", "inputs", "weights"), CASES, ids=lambda v: getattr(v, "name", str(v)))
+def test_fast_supernet_equals_the_plain_one(family: Family, inputs: bool, weights: float) -> None:
+    torch.manual_seed(0)
+    net = CellSupernet(family, 8, 4, 10).double()
+    binarize(net, inputs, weights)
+    for parameter in net.parameters():
+        if parameter.dim() == 1:  # scales and slopes that differ
+            parameter.data += 0.1 * torch.rand_like(parameter)
+    batch = torch.randn(6, 3, 16, 16, dtype=torch.double), torch.randint(0, 10, (6,))
+    alphas = {g.name: torch.randn(len(g.edges), len(g.operations), dtype=torch.double) for g in net.groups}
+    mix = Softmax().mix(alphas, 1.0, torch.Generator())
+    found: list[Any] = []
+    for plain in (True, False):
+        net.plain = plain
+        result = weight_gradients(net, batch, mix, costs=True)
+        found.append((result, {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}))
+    (one, gradients), (other, fast) = found
+    torch.testing.assert_close(other.outputs, one.outputs, rtol=0, atol=TOLERANCE)
+    assert set(gradients) == set(fast)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(fast[name], gradient, rtol=TOLERANCE, atol=TOLERANCE, msg=name)
+    for name, cost in one.costs.items():
+        torch.testing.assert_close(other.costs[name], cost, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+# Kernels, in float32
+
+
+def both(function: Any, *inputs: Tensor | None, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Tensor], list[Tensor]]:
+    """Returns output and gradients with the kernels, and without."""
+    if kernels() is None:
+        pytest.skip("no compiler: there are no kernels")
+    results = []
+    for native in (True, False):
+        leaves = [None if x is None else x.detach().clone(memory_format=torch.preserve_format).requires_grad_() for x in inputs]
+        with monkeypatch.context() as patch:
+            if not native:
+                patch.setattr(functions, "usable", lambda x: False)
+            y = function(*leaves)
+            weight = torch.linspace(-1, 1, y.numel()).view(y.shape)
+            (y * weight).sum().backward()
+        results.append([y.detach(), *(x.grad for x in leaves if x is not None)])
+    return results[0], results[1]
+
+
+def image(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 16, 33])
+def test_scaled_prelu(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = image(4, channels, 5, 7).round()  # whole numbers, with zeros among them
+    parts = [torch.randn(channels) for _ in range(3)]
+    for scale, weight in ((parts[0], parts[2]), (None, None), (parts[0], None)):
+        one, other = both(functions.scaled_prelu, x, scale, parts[1], weight, monkeypatch=monkeypatch)
+        for a, b in zip(one, other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 16, 33])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_normalise(channels: int, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = 3 * image(6, channels, 9, 8) + 5
+    weight = torch.randn(channels) if weighted else None
+    one, other = both(functions.normalise, x, weight, monkeypatch=monkeypatch)
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("size", "stride", "padding", "dilation"), [(3, 1, 1, 1), (5, 1, 2, 1), (3, 1, 2, 2), (5, 1, 4, 2), (3, 2, 1, 1), (5, 2, 4, 2), (3, 1, 0, 1), (5, 3, 1, 1)])  # fmt: skip
+@pytest.mark.parametrize("channels", [4, 19])
+def test_depthwise_convolution(
+    size: int, stride: int, padding: int, dilation: int, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, kernel = image(3, channels, 12, 10), torch.randn(channels, 1, size, size)
+    one, other = both(
+        lambda a, b: functions.depthwise_conv2d(a, b, stride, padding, dilation), x, kernel, monkeypatch=monkeypatch
+    )
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_sign(strict: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = image(3, 5, 6, 6)
+    x[0, 0, 0, :4] = torch.tensor([0.0, -0.0, 1.0, -1.0])
+    one, other = both(lambda a: functions.clipped_sign(a, 1.0, strict), x, monkeypatch=monkeypatch)
+    for a, b in zip(one, other, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_expanded_weights_of_normalisations_get_right_gradients() -> None:
+    """What the plain torch form must guard against: a weight with stride 0."""
+    x = image(4, 6, 5, 5).double()
+    number = torch.tensor(0.7, dtype=torch.double, requires_grad=True)
+    y = functions.normalise(x, number.expand(6))
+    (found,) = torch.autograd.grad((y * x).sum(), [number])
+    torch.testing.assert_close(found, (F.batch_norm(x, None, None, training=True) * x).sum())
