@@ -17,27 +17,31 @@ GAP_Y = 34.0
 def to_svg(drawing: Drawing) -> Markup:
     """Returns a drawing as one ``<svg>`` element, all text escaped.
 
-    A node lies one layer below the lowest of those that lead to it.
+    A node lies one layer below the lowest of those that lead to it; parts that are not connected lie side by side.
 
     Raises:
         ValueError: when an edge names an unknown node, or the graph has a circle.
     """
     layers = _layers(drawing)
     size = {name: _size(label) for name, label in drawing.nodes.items()}
-    rows: dict[int, list[str]] = {}
-    for name, layer in layers.items():
-        rows.setdefault(layer, []).append(name)
-    widths = {layer: sum(size[n][0] for n in names) + GAP_X * (len(names) - 1) for layer, names in rows.items()}
-    total = max(widths.values())
     place: dict[str, tuple[float, float]] = {}
-    top = PADDING
-    for layer in sorted(rows):
-        left = PADDING + (total - widths[layer]) / 2
-        for name in rows[layer]:
-            place[name] = (left, top)
-            left += size[name][0] + GAP_X
-        top += max(size[name][1] for name in rows[layer]) + GAP_Y
-    width, height = total + 2 * PADDING, top - GAP_Y + PADDING
+    start, height = PADDING, 0.0
+    for part in _parts(drawing):
+        rows: dict[int, list[str]] = {}
+        for name in part:
+            rows.setdefault(layers[name], []).append(name)
+        widths = {layer: sum(size[n][0] for n in names) + GAP_X * (len(names) - 1) for layer, names in rows.items()}
+        total = max(widths.values())
+        top = PADDING
+        for layer in sorted(rows):
+            left = start + (total - widths[layer]) / 2
+            for name in rows[layer]:
+                place[name] = (left, top)
+                left += size[name][0] + GAP_X
+            top += max(size[name][1] for name in rows[layer]) + GAP_Y
+        start += total + 2 * GAP_X
+        height = max(height, top - GAP_Y + PADDING)
+    width = start - 2 * GAP_X + PADDING
     parts = [
         Markup('<svg class="drawing" xmlns="http://www.w3.org/2000/svg" width="{w:.0f}" height="{h:.0f}" ').format(
             w=width, h=height
@@ -52,6 +56,23 @@ def to_svg(drawing: Drawing) -> Markup:
         parts.append(_node(place[name], size[name], text))
     parts.append(Markup("</svg>"))
     return Markup("").join(parts)
+
+
+def _parts(drawing: Drawing) -> list[list[str]]:
+    """Returns the connected parts, nodes and parts in the order of the drawing."""
+    part = {name: name for name in drawing.nodes}
+
+    def root(name: str) -> str:
+        while part[name] != name:
+            name = part[name]
+        return name
+
+    for source, target, _ in drawing.edges:
+        part[root(target)] = root(source)
+    found: dict[str, list[str]] = {}
+    for name in drawing.nodes:
+        found.setdefault(root(name), []).append(name)
+    return list(found.values())
 
 
 def _layers(drawing: Drawing) -> dict[str, int]:

@@ -139,8 +139,8 @@ def _costs(group: EdgeGroup, epochs: Sequence[Mapping[str, Any]]) -> Markup:
             linewidth=1,
             label={True: "from an input", False: "between nodes"}[outer] if edge in _firsts(group) else None,
         )
-        axes.annotate(f"{source}→{target}", (len(table) - 1, table[-1, edge]), fontsize=6, xytext=(3, 0), textcoords="offset points")
-    finish(axes, "epoch", "cumulated cost of an edge")
+        axes.annotate(f"{source}→{target}", (len(table) - 1, table[-1, edge]), fontsize=6, annotation_clip=False, xytext=(3, 0), textcoords="offset points")
+    finish(axes, "epoch", "cumulated cost of an edge", legend="best")
     return to_svg(figure)
 
 
@@ -160,7 +160,7 @@ def _shape(groups: Sequence[EdgeGroup], epochs: Sequence[Mapping[str, Any]]) -> 
         share = [np.array(e["mixture"][group.name])[:, free].sum(1).mean() for e in epochs]
         axes.plot(share, "--", color=colour, label=f"without weights, {group.name}")
     axes.set_ylim(0, 1.02)
-    finish(axes, "epoch", "share")
+    finish(axes, "epoch", "share", legend="best")
     return to_svg(figure)
 
 
@@ -169,7 +169,7 @@ def _scores(values: Sequence[Mapping[str, float]]) -> Markup:
     names = [name for name in values[0] if "supernet" in name and not name.startswith("loss")]
     for colour, name in zip(COLOURS, names, strict=False):
         axes.plot([row[name] for row in values], color=colour, label=name)
-    finish(axes, "epoch", "validation")
+    finish(axes, "epoch", "validation", legend="best")
     return to_svg(figure)
 
 
@@ -184,5 +184,5 @@ def _samples(epochs: Sequence[Mapping[str, Any]]) -> Markup:
             curve = [row[split].get(part, {}).get("difference", float("nan")) for row in rows]
             axes.plot(curve, style, color=colour, label=f"{split}, {part} samples")
     axes.set_yscale("symlog", linthresh=0.1)
-    finish(axes, "epoch", "cross-entropy − entropy")
+    finish(axes, "epoch", "cross-entropy − entropy", legend="best")
     return to_svg(figure)

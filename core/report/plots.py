@@ -20,7 +20,11 @@ COLOURS = ("#1f5fa8", "#c4572e", "#2f8f5b", "#7a4fa0", "#8a6d1b", "#4a4a4a")
 
 
 def search_plot(
-    values: Sequence[float | None], metric: str, sign: float, baseline: Sequence[float | None] | None = None
+    values: Sequence[float | None],
+    metric: str,
+    sign: float,
+    baseline: Sequence[float | None] | None = None,
+    unit: str = "trial",
 ) -> Markup:
     """Returns the value of every trial and the best so far; of the random baseline too, where there is one.
 
@@ -28,12 +32,13 @@ def search_plot(
         values: in the order of trials, none where one failed.
         sign: +1 where more is better, -1 where less is.
         baseline: values of an equal-budget random search.
+        unit: what a value belongs to.
     """
     figure, axes = new_figure()
     trials = np.arange(1, len(values) + 1)
     good = [(number, value) for number, value in zip(trials, values, strict=True) if value is not None]
     if good:
-        axes.plot(*zip(*good, strict=True), ".", color=COLOURS[0], alpha=0.35, label="a trial")
+        axes.plot(*zip(*good, strict=True), ".", color=COLOURS[0], alpha=0.35, label=f"{unit}")
         axes.step(trials, best_so_far(values, sign), where="post", color=COLOURS[0], label="best so far")
     if baseline:
         curve = best_so_far(baseline, sign)
@@ -43,7 +48,7 @@ def search_plot(
     failed = [number for number, value in zip(trials, values, strict=True) if value is None]
     if failed:
         axes.plot(failed, [0.01] * len(failed), "x", color="#999", transform=axes.get_xaxis_transform(), label="failed")
-    finish(axes, "trial", f"validation {metric}")
+    finish(axes, unit, f"validation {metric}")
     return to_svg(figure)
 
 
@@ -76,7 +81,7 @@ def new_figure() -> tuple[Figure, Any]:
     return figure, figure.add_subplot()
 
 
-def finish(axes: Any, x: str, y: str) -> None:
+def finish(axes: Any, x: str, y: str, legend: str = "lower right") -> None:
     """Labels axes the way all plots of the reports are."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -84,7 +89,7 @@ def finish(axes: Any, x: str, y: str) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, loc="lower right")
+        axes.legend(frameon=False, loc=legend)
 
 
 def _limit(axes: Any, means: Sequence[NDArray[np.float64]]) -> None:

@@ -55,12 +55,12 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
         failures=_failures(record.trials),
         seconds=record.seconds,
         best=top[0] if top else None,
-        plot=search_plot(values, metric.name, metric.sign, other),
+        plot=search_plot(values, metric.name, metric.sign, other, unit),
         training=_training(top[:5], metric.name),
         has_baseline=other is not None,
         table=[(t, _values(t)) for t in top],
         columns=sorted({name for t in top for name in _values(t)}, key=lambda n: (n != metric.name, n)),
-        drawings=[(t, to_svg(record.drawings[_key(t)])) for t in top if _key(t) in record.drawings][:DRAWN],
+        drawings=[(t, to_svg(record.drawings[_key(t)])) for t in _drawn(record, good, top)],
         tests=_tests(record.result),
         further=_further(record),
         gradient=gradient_figures(sorted(record.trials, key=lambda t: t.number)),
@@ -109,6 +109,13 @@ def _failures(trials: Sequence[Trial]) -> dict[str, int]:
         if trial.failed:
             counts[trial.failure or "error"] = counts.get(trial.failure or "error", 0) + 1
     return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _drawn(record: RunRecord, good: Sequence[Trial], top: Sequence[Trial]) -> list[Trial]:
+    """Returns the trials whose architectures are drawn: the chosen one first, then the best."""
+    chosen = [trial for trial in good if trial.number == record.result.get("trial")]
+    trials = [trial for trial in _distinct([*chosen, *top]) if _key(trial) in record.drawings]
+    return trials[:DRAWN]
 
 
 def _further(record: RunRecord) -> list[tuple[str, list[str]]]:

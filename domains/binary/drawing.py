@@ -8,18 +8,20 @@ from domains.binary.operations import NONE
 
 
 def draw_genotype(genotype: Genotype) -> Drawing:
-    """Returns the normal and the reduction cell, side by side; operations are nodes, so that they can be read."""
+    """Returns the normal and the reduction cell side by side; every node tells its operations and their inputs."""
     nodes: dict[str, str] = {}
     edges: list[tuple[str, str, str]] = []
     for kind, cell in (("normal", genotype.normal), ("reduction", genotype.reduction)):
         short = kind[0]
-        nodes[f"{short}0"] = f"{kind}\ncell k-2"
-        nodes[f"{short}1"] = f"{kind}\ncell k-1"
+        names = {0: "k-2", 1: "k-1"}
+        for source, name in names.items():
+            nodes[f"{short}{source}"] = f"{kind} cell\ninput {name}"
         for node, operations in cell.nodes():
-            nodes[f"{short}{node}"] = f"{node - 2}"
-            for name, source in operations:
-                if name != NONE:
-                    edges.append((f"{short}{source}", f"{short}{node}", name))
-        nodes[f"{short}out"] = "output"
+            names[node] = f"node {node - 2}"
+            lines = [f"{name} ({names[source]})" for name, source in operations]
+            nodes[f"{short}{node}"] = "\n".join([names[node], *lines])
+            for source in {source: None for name, source in operations if name != NONE}:
+                edges.append((f"{short}{source}", f"{short}{node}", ""))
+        nodes[f"{short}out"] = f"{kind} cell\noutput"
         edges += [(f"{short}{node}", f"{short}out", "") for node in cell.concat]
     return Drawing(nodes, edges)
