@@ -131,6 +131,21 @@ def compare(
     print_comparison(run_compare(resolved, names, seeds, folder, data_root, quiet), folder)
 
 
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    onnx: Annotated[
+        Path | None, typer.Option("--onnx", metavar="FILE", help="Where to [RUN/best/network.onnx].")
+    ] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Export the found network with its trained weights to ONNX, checked with onnxruntime."""
+    from core.commands.export import export_onnx
+
+    file, difference = export_onnx(run, onnx, data_root)
+    print(f"{file} (onnxruntime agrees with torch: relative difference at most {difference:.1e})")
+
+
 @app.command(name="list")
 def list_parts() -> None:
     """List domains, strategies, data sets and shipped configurations."""

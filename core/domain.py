@@ -21,6 +21,7 @@ import torch
 from pydantic import BaseModel
 from pydantic import ConfigDict
 from torch import Tensor
+from torch import nn
 
 from core.context import Context
 from core.context import Environment
@@ -141,6 +142,19 @@ class Drawing:
 
 
 @dataclass(frozen=True)
+class Deployment:
+    """A trained network to be used elsewhere.
+
+    Attributes:
+        network: in evaluation mode, on the CPU.
+        example: an input, the batch as its first axis.
+    """
+
+    network: nn.Module
+    example: Tensor
+
+
+@dataclass(frozen=True)
 class ShareKey:
     """What decides whether a trained tensor may be inherited.
 
@@ -239,6 +253,10 @@ class Domain(ABC):
     def train_baseline(self, name: str, context: Context) -> Retrained:
         """Trains one of :attr:`baselines` as :meth:`retrain` trains an architecture."""
         raise KeyError(name)
+
+    def deploy(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> Deployment | None:
+        """Returns the network of an architecture with trained weights; none where the domain exports no networks."""
+        return None
 
     def share_keys(self, architecture: Architecture) -> Mapping[str, ShareKey]:
         """Returns the key of every tensor of an architecture's network, by its name."""

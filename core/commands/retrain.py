@@ -49,7 +49,7 @@ def retrain_run(
         if (run / "config.yaml").exists():
             raise RunFolderError(f"the search in '{run}' is not finished; continue it with: nichenas search --resume")
         raise RunFolderError(f"'{run}' holds no run (no config.yaml in it)")
-    return run_search(_configuration(run, top, seeds), run, resume=True, data=data, quiet=quiet)
+    return run_search(configuration_of(run, top, seeds), run, resume=True, data=data, quiet=quiet)
 
 
 def retrain_architecture(
@@ -67,7 +67,7 @@ def retrain_architecture(
     Raises:
         UserError: when the file is no architecture of the run's space, or the folder cannot be used.
     """
-    resolved = _configuration(run, None, seeds)
+    resolved = configuration_of(run, None, seeds)
     workplace = prepare(resolved, data)
     domain = workplace.domain
     architecture = read_architecture(file, domain.space)
@@ -134,7 +134,12 @@ def read_architecture(file: Path, space: SearchSpace) -> Architecture:
         raise ConfigError(f"--architecture: {file}: {error}") from None
 
 
-def _configuration(run: Path, top: int | None, seeds: int | None) -> Resolved:
+def configuration_of(run: Path, top: int | None, seeds: int | None) -> Resolved:
+    """Returns the configuration that a run folder holds, with another number of retrainings if one is named.
+
+    Raises:
+        UserError: when there is none, or it is not valid.
+    """
     file = run / "config.yaml"
     if not file.exists():
         raise RunFolderError(f"'{run}' holds no run (no config.yaml in it)")

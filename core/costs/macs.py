@@ -41,7 +41,7 @@ def count_costs(network: nn.Module, input_shape: Sequence[int]) -> Costs:
 
     def hook(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
         weight: Tensor = module.weight  # type: ignore[assignment]
-        places = output[0, 0].numel() if isinstance(module, Conv) else output[0].numel() // module.out_features
+        places = output[0, 0].numel() if isinstance(module, Conv) else output[0].numel() // weight.shape[0]
         counts[bool(getattr(module, "binary", False))] += weight.numel() * places
 
     layers = [module for module in network.modules() if isinstance(module, (*Conv, nn.Linear))]

@@ -196,7 +196,9 @@ def _checked(path: Path, part: str, x: NDArray[Any], y: NDArray[Any]) -> Split:
         )
     y = y.reshape(-1)
     if not np.issubdtype(y.dtype, np.integer) or len(y) != len(x) or len(y) == 0 or int(y.min()) < 0:
-        raise DataError(f"{path}: y_{part} must be {len(x)} class numbers from 0, one an image; it is {y.dtype} {y.shape}")
+        raise DataError(
+            f"{path}: y_{part} must be {len(x)} class numbers from 0, one an image; it is {y.dtype} {y.shape}"
+        )
     return np.ascontiguousarray(x), y.astype(np.int64)
 
 
@@ -259,7 +261,9 @@ def _decode(file: Path, size: int | None) -> NDArray[np.uint8]:
     if size:
         width, height = image.size
         factor = size / min(width, height)
-        image = image.resize((max(size, round(width * factor)), max(size, round(height * factor))), Image.Resampling.BILINEAR)
+        image = image.resize(
+            (max(size, round(width * factor)), max(size, round(height * factor))), Image.Resampling.BILINEAR
+        )
         left, top = (image.width - size) // 2, (image.height - size) // 2
         image = image.crop((left, top, left + size, top + size))
     return np.asarray(image, dtype=np.uint8)

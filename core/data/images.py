@@ -83,7 +83,7 @@ def stratified(labels: Tensor, share: float, rng: np.random.Generator) -> tuple[
     classes, counts = np.unique(given, return_counts=True)
     exact = share * counts
     take = np.floor(exact).astype(int)
-    missing = int(round(share * len(given))) - int(take.sum())
+    missing = round(share * len(given)) - int(take.sum())
     order = np.argsort(-(exact - take), kind="stable")
     take[order[:missing]] += 1
     second = [rng.permutation(np.flatnonzero(given == c))[:n] for c, n in zip(classes, take, strict=True)]
@@ -136,7 +136,9 @@ def augment(pixels: Tensor, augmentation: Augmentation, rng: np.random.Generator
         columns = np.where((rng.random(count) < 0.5)[:, None], columns[:, ::-1], columns)
     rows, columns_ = rows.to(pixels.device), torch.from_numpy(columns).to(pixels.device)
     samples = torch.arange(count, device=pixels.device)
-    return pixels.permute(0, 2, 3, 1)[samples[:, None, None], rows[:, :, None], columns_[:, None, :]].permute(0, 3, 1, 2)
+    return pixels.permute(0, 2, 3, 1)[samples[:, None, None], rows[:, :, None], columns_[:, None, :]].permute(
+        0, 3, 1, 2
+    )
 
 
 def cut_out(images: Tensor, side: int, rng: np.random.Generator) -> Tensor:

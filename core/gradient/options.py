@@ -17,7 +17,6 @@ from core.gradient.regularisers import Regulariser
 from core.gradient.relaxations import RELAXATIONS
 from core.gradient.schedules import Schedule
 
-
 GRADIENT = "gradient"  # as it stands in search.strategy
 SUMMARY = "differentiable search of a supernet (DARTS, SNAS, DSNAS, Single-DARTS, BATS, BNAS)"
 

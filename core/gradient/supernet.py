@@ -91,7 +91,7 @@ class Supernet(nn.Module, ABC):
         """Returns the primary objective of every sample, ``(batch,)``; by default whether the class is right."""
         return (outputs.argmax(1) == targets).to(outputs.dtype)
 
-    def begin_epoch(self, progress: float) -> None:  # noqa: B027  (most supernets do not change as they train)
+    def begin_epoch(self, progress: float) -> None:
         """Called before every epoch with the share of the search that is over, in [0, 1)."""
 
 

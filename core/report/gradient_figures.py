@@ -63,11 +63,12 @@ class GradientFigures:
 
 def gradient_figures(trials: Sequence[Trial]) -> GradientFigures | None:
     """Returns the figures of a gradient search's epochs; none for another kind of search."""
-    epochs = [dict(t.measurement.diagnostics) for t in trials if t.measurement and "mixture" in t.measurement.diagnostics]
+    measured = [t.measurement for t in trials if t.measurement and "mixture" in t.measurement.diagnostics]
+    epochs = [measurement.diagnostics for measurement in measured]
     if not epochs or not epochs[0].get("groups"):
         return None
     groups = [_group(name, fields) for name, fields in epochs[0]["groups"].items()]
-    values = [dict(t.measurement.values) for t in trials if t.measurement]
+    values = [measurement.values for measurement in measured]
     return GradientFigures(
         [_figures(group, epochs) for group in groups], _shape(groups, epochs), _scores(values), _samples(epochs)
     )
@@ -92,7 +93,7 @@ def _figures(group: EdgeGroup, epochs: Sequence[Mapping[str, Any]]) -> GroupFigu
     living = ""
     if found is not None:
         now = alive(group, history[-1])
-        living = f"at the end {width(group, now)} edges from inputs live, and the longest living path has {depth(group, now)} edges"
+        living = f"at the end {width(group, now)} edges from inputs live; the longest living path: {depth(group, now)}"
     return GroupFigures(
         group.name,
         _mixtures(group, np.array(history)),
@@ -115,7 +116,12 @@ def _mixtures(group: EdgeGroup, history: Any) -> Markup:
         for k, name in enumerate(group.operations):
             style = "--" if name in group.parameter_free else "-"
             axis.plot(
-                steps, history[:, index, k], style, color=colours[k % 10], linewidth=1, label=name if index == 0 else None
+                steps,
+                history[:, index, k],
+                style,
+                color=colours[k % 10],
+                linewidth=1,
+                label=name if index == 0 else None,
             )
         axis.set_title("{} → {}".format(*group.edges[index]), fontsize=8)
         axis.tick_params(labelsize=7)
@@ -139,7 +145,14 @@ def _costs(group: EdgeGroup, epochs: Sequence[Mapping[str, Any]]) -> Markup:
             linewidth=1,
             label={True: "from an input", False: "between nodes"}[outer] if edge in _firsts(group) else None,
         )
-        axes.annotate(f"{source}→{target}", (len(table) - 1, table[-1, edge]), fontsize=6, annotation_clip=False, xytext=(3, 0), textcoords="offset points")
+        axes.annotate(
+            f"{source}→{target}",
+            (len(table) - 1, table[-1, edge]),
+            fontsize=6,
+            annotation_clip=False,
+            xytext=(3, 0),
+            textcoords="offset points",
+        )
     finish(axes, "epoch", "cumulated cost of an edge", legend="best")
     return to_svg(figure)
 

@@ -30,7 +30,9 @@ class Progress:
         unit: what the journal has a row for.
     """
 
-    def __init__(self, objective: Objective, budget: Budget, console: Console | None = None, unit: str = "trial") -> None:
+    def __init__(
+        self, objective: Objective, budget: Budget, console: Console | None = None, unit: str = "trial"
+    ) -> None:
         self.objective = objective
         self.budget = budget
         self.unit = unit
@@ -99,7 +101,11 @@ class Progress:
         best = "none yet"
         if state.best is not None:
             best = f"{state.best.value(self.objective):.4f} ({self.unit} {state.best.number})"
-        parts = [f"{state.told}{total} {self.unit}s", f"best {self.objective.name} {best}", f"{rate:.2f} {self.unit}s/s"]
+        parts = [
+            f"{state.told}{total} {self.unit}s",
+            f"best {self.objective.name} {best}",
+            f"{rate:.2f} {self.unit}s/s",
+        ]
         parts.append(f"{state.failed} failed")
         left = self._seconds_left(state, rate)
         if left is not None:

@@ -68,9 +68,7 @@ def run_job(domain: Domain, job: Job, device: torch.device) -> list[Result]:
         TestDataError: when an evaluation read test data.
     """
     if isinstance(job, FullTraining):
-        context = Context(
-            job.seed, 0, device, job.limits, keep_weights=job.keep_weights, checkpoints=job.checkpoints
-        )
+        context = Context(job.seed, 0, device, job.limits, keep_weights=job.keep_weights, checkpoints=job.checkpoints)
         try:
             with open_test_data():
                 if isinstance(job.subject, str):

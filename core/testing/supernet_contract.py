@@ -52,7 +52,11 @@ class SupernetContract(DomainContract):
         for group in supernet.groups:
             assert list(group.edges) == sorted(group.edges, key=lambda edge: (edge[1], edge[0]))
             assert all(source < target for source, target in group.edges)
-            assert {group.none, group.skip, *group.parameter_free} - {None} <= {*group.operations, group.none, group.skip}
+            assert {group.none, group.skip, *group.parameter_free} - {None} <= {
+                *group.operations,
+                group.none,
+                group.skip,
+            }
             assert group.instances > 0
 
     def test_every_operation_that_runs_has_a_cost(self, domain: GradientDomain, supernet: Supernet) -> None:

@@ -11,7 +11,7 @@ from domains.binary.packed import pack
 
 DOMAIN = BinaryDomain
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "DOMAIN",
     "BinaryDomain",
     "PackedKernel",

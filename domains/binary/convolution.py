@@ -20,8 +20,8 @@ Scale = Literal["learned", "mean", "none"]
 class BinaryConv2d(nn.Conv2d):
     """A convolution whose input and kernel are binarised; both can be switched off, for stages and real twins.
 
-    Out: ``activation(scale * conv(sign(x), sign(w)))``, zero-padded, without bias. The latent kernel is real and takes the
-    straight-through gradient.
+    Out: ``activation(scale * conv(sign(x), sign(w)))``, zero-padded, without bias. The latent kernel is real and
+    takes the straight-through gradient.
 
     Args:
         scale: ``learned``, one number an output channel, 1 at first (XNOR-Net++, Bulat and Tzimiropoulos 2019);

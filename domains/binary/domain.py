@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from pydantic import field_validator
 from pydantic import model_validator
+from torch import Tensor
 
 from core.context import Context
 from core.costs.macs import Costs
@@ -26,6 +27,7 @@ from core.data.images import Batches
 from core.data.images import Images
 from core.data.images import ImageTask
 from core.data.images import stratified
+from core.domain import Deployment
 from core.domain import Drawing
 from core.domain import Measurement
 from core.domain import Proposal
@@ -190,7 +192,9 @@ class BinaryDomain(GradientDomain):
                 f"domain.upsample: images of {self.task.size} pixels are too small for two reductions; enlarge them"
             )
         if self.settings.training.auxiliary and size // 4 != AUXILIARY_FROM:
-            raise ConfigError("domain.training.auxiliary: the auxiliary classifier needs images of 32 pixels; set it to 0")
+            raise ConfigError(
+                "domain.training.auxiliary: the auxiliary classifier needs images of 32 pixels; set it to 0"
+            )
 
     @cached_property
     def task(self) -> ImageTask:
@@ -366,7 +370,9 @@ class BinaryDomain(GradientDomain):
             metrics["validation"],
             metrics["test"],
             time.perf_counter() - started,
-            {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()} if context.keep_weights else {},
+            {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+            if context.keep_weights
+            else {},
         )
 
     def _train_full(
@@ -387,6 +393,14 @@ class BinaryDomain(GradientDomain):
             teacher,
             checkpoint,
         )
+
+    def deploy(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> Deployment:
+        """Returns the fully trained network, everything binary that its last stage made so."""
+        network = self.network(self.genotype(architecture), Context(0), full=True)
+        network.load_state_dict(dict(weights))
+        last = self.settings.training.stages[-1]
+        binarize(network, last.activations, float(last.weights))
+        return Deployment(network.eval(), torch.zeros(2, self.task.channels, self.task.size, self.task.size))
 
     def draw(self, architecture: Architecture) -> Drawing:
         """Returns both cells side by side."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -174,9 +175,7 @@ class SourceMixer:
         assert isinstance(conv, BinaryConv2d)
         return conv
 
-    def _single(
-        self, x: Tensor, operations: nn.ModuleList, mix: Tensor, used: dict[int, list[int]]
-    ) -> Terms:
+    def _single(self, x: Tensor, operations: nn.ModuleList, mix: Tensor, used: dict[int, list[int]]) -> Terms:
         """Returns the terms of operations that are one convolution each: one kernel for all edges."""
         gathered: dict[tuple[int, ...], Tensor] = {}
         for k in self.convolutions:
@@ -203,14 +202,14 @@ class SourceMixer:
             terms += [(edge, part.flatten(1, 2)) for edge, part in zip(edges, parts, strict=True)]
         return terms
 
-    def _separable(
-        self, x: Tensor, operations: nn.ModuleList, mix: Tensor, used: dict[int, list[int]]
-    ) -> Terms:
+    def _separable(self, x: Tensor, operations: nn.ModuleList, mix: Tensor, used: dict[int, list[int]]) -> Terms:
         """Returns the terms of chains of depthwise and pointwise convolutions, edge by edge."""
         terms: Terms = []
         for k in self.convolutions:
             for edge in used[k]:
-                modules = list(operations[edge][k])  # type: ignore[call-overload]
+                chain = operations[edge][k]  # type: ignore[index]
+                assert isinstance(chain, nn.Sequential)
+                modules: list[Any] = list(chain)
                 if isinstance(self.family, DartsReal):
                     y = x
                     for module in modules[1:-1]:

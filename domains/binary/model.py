@@ -78,9 +78,7 @@ class DiscreteCell(nn.Module):
             same = not reduction and wide == previous
             self.around = nn.Identity() if same else nn.Conv2d(previous, wide, 1, self.stride, bias=False)
 
-    def forward(
-        self, s0: Tensor, s1: Tensor, drop: float = 0.0, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def forward(self, s0: Tensor, s1: Tensor, drop: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
         """Returns the cell's output, ``(batch, channels * concatenated, height, width)``."""
         states = [self.preprocess0(s0), self.preprocess1(s1)]
         empty: Tensor | None = None

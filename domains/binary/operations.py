@@ -310,9 +310,7 @@ class DartsReal(Family):
 
     def preprocess(self, channels_in: int, channels_out: int) -> nn.Module:
         """Returns ReLU, 1x1 convolution, BN."""
-        return nn.Sequential(
-            nn.ReLU(), nn.Conv2d(channels_in, channels_out, 1, bias=False), self.norm(channels_out)
-        )
+        return nn.Sequential(nn.ReLU(), nn.Conv2d(channels_in, channels_out, 1, bias=False), self.norm(channels_out))
 
 
 FAMILIES: Mapping[str, type[Family]] = {cls.name: cls for cls in (Bats, DartsBinary, DartsReal, Bnas)}

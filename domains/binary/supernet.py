@@ -74,7 +74,8 @@ class SearchCell(nn.Module):
         self.nodes = nodes
         self.operations = nn.ModuleList(
             nn.ModuleList(
-                self._operation(family, name, channels, 2 if reduction and source < INPUTS else 1) for name in operations
+                self._operation(family, name, channels, 2 if reduction and source < INPUTS else 1)
+                for name in operations
             )
             for source, _ in self.edges
         )
@@ -99,9 +100,7 @@ class SearchCell(nn.Module):
         # DARTS's search network normalises what it pools, so that no operation wins by its magnitude.
         return nn.Sequential(operation, family.norm(channels)) if name in (MAX, AVERAGE) else operation
 
-    def forward(
-        self, s0: Tensor, s1: Tensor, mix: Tensor, active: Tensor | None = None, plain: bool = False
-    ) -> Tensor:
+    def forward(self, s0: Tensor, s1: Tensor, mix: Tensor, active: Tensor | None = None, plain: bool = False) -> Tensor:
         """Returns the cell's output, ``(batch, nodes * channels, height, width)``.
 
         Args:
@@ -114,12 +113,17 @@ class SearchCell(nn.Module):
         out = torch.cat(states[INPUTS:], dim=1)
         return out if self.around is None else out + self.around(s1)
 
+    def _candidates(self, edge: int) -> list[nn.Module]:
+        candidates = self.operations[edge]
+        assert isinstance(candidates, nn.ModuleList)
+        return list(candidates)
+
     def _plain(self, states: list[Tensor], mix: Tensor) -> list[Tensor]:
         for node in range(INPUTS, INPUTS + self.nodes):
             total = None
             for edge, (source, target) in enumerate(self.edges):
                 if target == node:
-                    for k, operation in enumerate(self.operations[edge]):  # type: ignore[arg-type]
+                    for k, operation in enumerate(self._candidates(edge)):
                         y = mix[edge, k] * operation(states[source])
                         total = y if total is None else total + y
             assert total is not None
@@ -193,9 +197,7 @@ class CellSupernet(Supernet):
         for position in range(cells):
             reduction = position in positions
             current *= 2 if reduction else 1
-            self.cells.append(
-                SearchCell(family, names, nodes, before_previous, previous, current, reduction, reduced)
-            )
+            self.cells.append(SearchCell(family, names, nodes, before_previous, previous, current, reduction, reduced))
             kind = "reduction" if reduction else "normal"
             self.kinds.append((kind, counts[kind]))
             counts[kind] += 1

@@ -102,9 +102,7 @@ class TrainSettings(Settings):
     def real(self) -> TrainSettings:
         """Returns the settings of the real twin: as many epochs, in one stage, nothing binary, no teacher."""
         first = self.stages[0]
-        stage = first.model_copy(
-            update={"epochs": self.epochs, "activations": False, "weights": False, "gradual": 0.0}
-        )
+        stage = first.model_copy(update={"epochs": self.epochs, "activations": False, "weights": False, "gradual": 0.0})
         return self.model_copy(update={"stages": (stage,), "teacher": 0.0})
 
 

@@ -16,9 +16,7 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[in
     return total // 2, total - total // 2
 
 
-def pad_same(
-    x: Tensor, kernel: Sequence[int], strides: Sequence[int], dilation: Sequence[int], value: float
-) -> Tensor:
+def pad_same(x: Tensor, kernel: Sequence[int], strides: Sequence[int], dilation: Sequence[int], value: float) -> Tensor:
     """Returns ``(batch, channels, ...)`` padded so that a convolution without padding gives SAME's output."""
     amounts: list[int] = []
     axes = zip(x.shape[2:], kernel, strides, dilation, strict=True)

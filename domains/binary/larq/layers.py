@@ -73,7 +73,9 @@ class _Spatial(QuantizedLayer):
     axes = 2
     paddings: tuple[str, ...] = ("valid", "same")
 
-    def _set_window(self, kernel_size: Size, strides: Size, padding: str, dilation_rate: Size, pad_values: float) -> None:
+    def _set_window(
+        self, kernel_size: Size, strides: Size, padding: str, dilation_rate: Size, pad_values: float
+    ) -> None:
         self.kernel_size = per_axis(kernel_size, self.axes)
         self.strides = per_axis(strides, self.axes)
         self.dilation_rate = per_axis(dilation_rate, self.axes)
@@ -128,9 +130,7 @@ class _QuantConv(_Spatial):
         if in_channels % groups or filters % groups:
             raise ValueError(f"{in_channels} channels and {filters} filters do not divide into {groups} groups")
         area = math.prod(size)
-        kernel = glorot_uniform(
-            (filters, in_channels // groups, *size), area * (in_channels // groups), area * filters
-        )
+        kernel = glorot_uniform((filters, in_channels // groups, *size), area * (in_channels // groups), area * filters)
         super().__init__(
             filters,
             {"kernel": kernel},

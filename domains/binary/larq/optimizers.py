@@ -103,7 +103,9 @@ class CaseOptimizer:
         if rest and default_optimizer is not None:
             self.optimizers.append(default_optimizer(rest))
         elif rest:
-            _log.warning("no case claims %d parameters and there is no default_optimizer: they are not trained", len(rest))
+            _log.warning(
+                "no case claims %d parameters and there is no default_optimizer: they are not trained", len(rest)
+            )
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clears all gradients."""

@@ -54,7 +54,7 @@ def with_gradient(x: Tensor, value: Tensor, factor: Tensor) -> Tensor:
 def gradient_preset(name: Literal["larq", "bnn"]) -> Iterator[None]:
     """Sets where the clipped straight-through gradient of ``SteSign`` ends, inside the ``with`` block.
 
-    ``larq`` passes it where \\|x\\| <= clip, ``bnn`` (1adrianb/binary-networks-pytorch) where \\|x\\| < clip.
+    ``larq`` passes it where |x| <= clip, ``bnn`` (1adrianb/binary-networks-pytorch) where |x| < clip.
     That library's sign(0) = 0 is not offered: it makes binary tensors ternary.
     """
     global _strict_bound

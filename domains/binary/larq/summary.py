@@ -166,7 +166,12 @@ class ModelProfile:
         cells = ["Total", "", "", *(_short(totals["parameters_by_bits"][b]) for b in weight_bits)]
         rows.append([*cells, _two(totals["bytes"] / 1024), *(_short(totals["macs_by_bits"][b]) for b in mac_bits)])
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-        lines = ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows]
+        lines = [
+            "  ".join(
+                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        ]
         rule = "-" * len(lines[0])
         table = [lines[0], rule, *lines[1:-1], rule, lines[-1], ""]
         facts: list[tuple[str, str]] = [

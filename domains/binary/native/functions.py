@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_input
 
 from domains.binary.native import kernels
 
@@ -155,7 +156,7 @@ def normalise(x: Tensor, weight: Tensor | None = None, eps: float = 1e-5) -> Ten
 
 
 class _Depthwise(torch.autograd.Function):
-    """Gradients that torch's library is slow at: by a flipped convolution for the input, by a kernel for the weights."""
+    """Faster gradients: of the input by a flipped convolution, of the weights by a kernel."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernel: Tensor, stride: int, padding: int, dilation: int) -> Tensor:
@@ -176,9 +177,7 @@ class _Depthwise(torch.autograd.Function):
             if stride == 1 and around >= 0:
                 by_input = F.conv2d(gradient, kernel.flip(2, 3), None, 1, around, dilation, groups=channels)
             else:
-                by_input = torch.nn.grad.conv2d_input(
-                    x.shape, kernel, gradient, stride, padding, dilation, channels
-                )
+                by_input = conv2d_input(x.shape, kernel, gradient, stride, padding, dilation, channels)
         if ctx.needs_input_grad[1]:
             by_kernel = kernels().depthwise_weight_gradient(gradient, x, size, stride, padding, dilation)
         return by_input, by_kernel, None, None, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -37,7 +38,7 @@ def test_temperature(values: list[float]) -> None:
     for temperature in (0.05, 0.3, 1.0, 3.0, 30.0):
         top = Softmax().expected(alpha, temperature)["g"][0].topk(2).values
         margins.append(float(top[0] - top[1]))
-    assert all(a >= b - 1e-12 for a, b in zip(margins, margins[1:], strict=False))
+    assert all(a >= b - 1e-12 for a, b in itertools.pairwise(margins))
     flat = Softmax().expected(alpha, 1e6)["g"]
     torch.testing.assert_close(flat, torch.full_like(flat, 1 / len(values)), rtol=0, atol=1e-5)
     ordered = sorted(values)
@@ -89,7 +90,11 @@ def test_entropy_and_regularisers() -> None:
 
 def test_top_edges_rule_of_darts() -> None:
     # Edges: 0->2, 1->2, 0->3, 1->3, 2->3. 'none' is strongest everywhere and never kept.
-    mixture = {"normal": torch.tensor([[0.9, 0.06, 0.04], [0.8, 0.05, 0.15], [0.7, 0.1, 0.2], [0.6, 0.3, 0.1], [0.5, 0.25, 0.25]])}
+    mixture = {
+        "normal": torch.tensor(
+            [[0.9, 0.06, 0.04], [0.8, 0.05, 0.15], [0.7, 0.1, 0.2], [0.6, 0.3, 0.1], [0.5, 0.25, 0.25]]
+        )
+    }
     kept = Discretisation().kept(mixture, (GROUP,))
     assert kept["normal"] == ((0, "skip"), (1, "conv"), (3, "skip"), (4, "skip"))
     table = one_hot(kept, (GROUP,), mixture)["normal"]

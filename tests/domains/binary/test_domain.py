@@ -73,7 +73,11 @@ class TestBnas(SupernetContract):
 
 class TestDartsReal(SupernetContract):
     target = "domains.binary:BinaryDomain"
-    settings: Any = {**SMALL, "space": "darts-real", "training": {"batch": 32, "stages": [{"epochs": 1}], "teacher": 0.5}}
+    settings: Any = {
+        **SMALL,
+        "space": "darts-real",
+        "training": {"batch": 32, "stages": [{"epochs": 1}], "teacher": 0.5},
+    }
 
 
 # Integer checks
@@ -248,7 +252,7 @@ def test_mistakes_are_one_line(changes: dict[str, Any], message: str, tmp_path: 
 def test_gradient_search_needs_epochs_and_a_supernet() -> None:
     from core.config import resolve
 
-    with pytest.raises(ConfigError, match="search.epochs: missing"):
+    with pytest.raises(ConfigError, match=r"search\.epochs: missing"):
         resolve({"domain": {"kind": "binary", **SMALL}, "search": {"strategy": "gradient"}}, "x.yaml")
     with pytest.raises(ConfigError, match="has no supernet for 'gradient'; it can take: "):
         resolve({"domain": {"kind": "gnn", "dataset": "Cora"}, "search": {"strategy": "gradient", "epochs": 1}}, "x")
@@ -382,6 +386,25 @@ def test_early_stops(tmp_path: Path) -> None:
     collapse = small_config(tmp_path, early_stop={"skips": 0, "after": 3}, init_mean=0.0)
     result = run_search(load_config(str(collapse)), tmp_path / "collapse", quiet=True)
     assert result["trials"] >= 3
+
+
+@pytest.mark.parametrize("space", ["bats", "darts", "bnas"])
+def test_export_to_onnx(space: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    from core.commands.export import export_onnx
+    from core.config import resolve
+
+    raw = {
+        "domain": {"kind": "binary", **SMALL, "space": space},
+        "search": {"strategy": "random", "trials": 1},
+        "retrain": {"top": 1, "seeds": 1, "baselines": False},
+        "run": {"tensorboard": False},
+    }
+    run_search(resolve(raw, "x.yaml"), tmp_path / "run", quiet=True)
+    file, difference = export_onnx(tmp_path / "run")
+    assert file == tmp_path / "run" / "best" / "network.onnx"
+    assert difference < 1e-3
+    assert file.stat().st_size > 1000
 
 
 def test_families_are_known() -> None:

@@ -60,7 +60,7 @@ def test_packed_convolution_is_exact(case: tuple[Tensor, Tensor, int, tuple[int,
 def test_fallback_is_exact(case: tuple[Tensor, Tensor, int, tuple[int, int], int, int, int]) -> None:
     x, w, stride, padding, dilation, groups, value = case
     wanted = simulated(x, w, stride, padding, dilation, groups, value)
-    with mock.patch.object(packed, "kernels", lambda: None):
+    with mock.patch.object(packed, "kernels", return_value=None):
         assert torch.equal(binary_conv2d(x, w, stride, padding, dilation, groups, value), wanted)
 
 

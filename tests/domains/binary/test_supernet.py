@@ -71,7 +71,10 @@ def both(function: Any, *inputs: Tensor | None, monkeypatch: pytest.MonkeyPatch)
         pytest.skip("no compiler: there are no kernels")
     results = []
     for native in (True, False):
-        leaves = [None if x is None else x.detach().clone(memory_format=torch.preserve_format).requires_grad_() for x in inputs]
+        leaves = [
+            None if x is None else x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+            for x in inputs
+        ]
         with monkeypatch.context() as patch:
             if not native:
                 patch.setattr(functions, "usable", lambda x: False)
@@ -106,7 +109,19 @@ def test_normalise(channels: int, weighted: bool, monkeypatch: pytest.MonkeyPatc
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(("size", "stride", "padding", "dilation"), [(3, 1, 1, 1), (5, 1, 2, 1), (3, 1, 2, 2), (5, 1, 4, 2), (3, 2, 1, 1), (5, 2, 4, 2), (3, 1, 0, 1), (5, 3, 1, 1)])  # fmt: skip
+GEOMETRIES = [
+    (3, 1, 1, 1),
+    (5, 1, 2, 1),
+    (3, 1, 2, 2),
+    (5, 1, 4, 2),
+    (3, 2, 1, 1),
+    (5, 2, 4, 2),
+    (3, 1, 0, 1),
+    (5, 3, 1, 1),
+]
+
+
+@pytest.mark.parametrize(("size", "stride", "padding", "dilation"), GEOMETRIES)
 @pytest.mark.parametrize("channels", [4, 19])
 def test_depthwise_convolution(
     size: int, stride: int, padding: int, dilation: int, channels: int, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,101 @@
+"""Exporting the found network of a run to ONNX, checked with onnxruntime."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import warnings
+from contextlib import redirect_stderr
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.commands.retrain import configuration_of
+from core.commands.search import prepare
+from core.domain import Deployment
+from core.errors import ConfigError
+from core.errors import RunFolderError
+from core.search.run_folder import read_json
+from core.sharing.homogeneous import read_tensors
+
+TOLERANCE = 1e-3  # largest difference to torch's outputs, relative to their size
+
+
+def export_onnx(run: Path, file: Path | None = None, data: str | None = None) -> tuple[Path, float]:
+    """Writes the chosen, trained network of a finished run as ONNX, with a free batch size.
+
+    Args:
+        file: by default ``<run>/best/network.onnx``.
+        data: the data root, if named; the shape of inputs comes from the data.
+
+    Returns:
+        The file, and the largest difference between onnxruntime's and torch's outputs on random inputs.
+
+    Raises:
+        UserError: when the run was not retrained, its domain exports no networks, or a package is missing.
+    """
+    onnxruntime = _package("onnxruntime")
+    _package("onnxscript")
+    best = run / "best"
+    if not (best / "weights.pt").exists():
+        raise RunFolderError(f"'{run}' holds no trained network (no best/weights.pt); train it with: nichenas retrain")
+    workplace = prepare(configuration_of(run, None, None), data)
+    domain = workplace.domain
+    architecture = domain.space.architecture(read_json(best / "architecture.json")["architecture"])
+    deployment = domain.deploy(architecture, read_tensors(best / "weights.pt"))
+    if deployment is None:
+        raise ConfigError(f"'{run}': its domain exports no networks")
+    target = file or best / "network.onnx"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.part")
+    try:
+        _write(deployment, temporary)
+        difference = _difference(onnxruntime, deployment, temporary)
+        if difference > TOLERANCE:
+            raise RuntimeError(f"{target}: onnxruntime's outputs differ by {difference:g}")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target, difference
+
+
+def _write(deployment: Deployment, file: Path) -> None:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    batch = torch.export.Dim("batch", min=1)
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            deployment.network,
+            (deployment.example,),
+            str(file),
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_shapes=({0: batch},),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def _difference(onnxruntime: Any, deployment: Deployment, file: Path) -> float:
+    """Returns the largest difference of outputs, relative to the largest output, on batches of 1 and of 5."""
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for count in (1, 5):
+        generator = torch.Generator().manual_seed(count)
+        x = torch.randn(count, *deployment.example.shape[1:], generator=generator)
+        with torch.no_grad():
+            wanted = deployment.network(x)
+        (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        worst = max(worst, float((torch.from_numpy(found) - wanted).abs().max() / wanted.abs().max()))
+    return worst
+
+
+def _package(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ConfigError(f"export needs the package {name}; install it with: pip install nichenas[onnx]") from None

@@ -1,0 +1,257 @@
+"""Image sources, splits and augmentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from core.context import Environment
+from core.context import open_test_data
+from core.data import image_sources
+from core.data.image_sources import load_images
+from core.data.images import Augmentation
+from core.data.images import Batches
+from core.data.images import Images
+from core.data.images import augment
+from core.data.images import cut_out
+from core.data.images import stratified
+from core.data.images import to_float
+from core.errors import ConfigError
+from core.errors import DataError
+from core.errors import TestDataError
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Environment:
+    return Environment(tmp_path / "data", tmp_path / "cache", seed=3)
+
+
+def npz(path: Path, **changes: Any) -> Path:
+    rng = np.random.default_rng(0)
+    arrays: dict[str, Any] = {
+        "x_train": rng.integers(0, 256, (40, 6, 6, 3), dtype=np.uint8),
+        "y_train": np.arange(40) % 4,
+        "x_test": rng.integers(0, 256, (8, 6, 6, 3), dtype=np.uint8),
+        "y_test": np.arange(8) % 4,
+    }
+    arrays.update(changes)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
+    return path
+
+
+def folder(root: Path, parts: tuple[str, ...] = ("",), size: tuple[int, int] = (7, 5), count: int = 10) -> Path:
+    rng = np.random.default_rng(0)
+    for part in parts:
+        for name in ("cats", "dogs"):
+            (root / part / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / part / name / f"{index}.png")
+    return root
+
+
+# Splits
+
+
+@given(st.lists(st.integers(0, 4), min_size=5, max_size=80), st.floats(0.05, 0.9))
+@settings(max_examples=60, deadline=None)
+def test_stratified_split(labels: list[int], share: float) -> None:
+    given_labels = torch.tensor(labels)
+    rest, chosen = stratified(given_labels, share, np.random.default_rng(0))
+    assert sorted([*rest.tolist(), *chosen.tolist()]) == list(range(len(labels)))
+    assert len(chosen) == round(share * len(labels))
+    for label in set(labels):
+        count = labels.count(label)
+        assert abs(int((given_labels[chosen] == label).sum()) - share * count) < 1 + 1e-9
+
+
+def test_digits(place: Environment) -> None:
+    task = load_images("digits", place, validation=0.1, upsample=2)
+    assert task.train.pixels.shape == (1294, 1, 16, 16)
+    assert task.validation.pixels.shape == (144, 1, 16, 16)
+    assert task.train.pixels.dtype == torch.uint8
+    assert (len(task.classes), task.size, task.channels) == (10, 16, 1)
+    with pytest.raises(TestDataError):
+        task.test.read()
+    with open_test_data():
+        test = task.test.read()
+    assert len(test) == 359
+    counts = test.labels.bincount()
+    assert int(counts.max() - counts.min()) <= 2
+    images = to_float(task.train.pixels, task.mean, task.std)
+    assert float(images.mean()) == pytest.approx(0, abs=1e-4)
+    assert float(images.std()) == pytest.approx(1, abs=1e-3)
+
+
+def test_validation_depends_on_the_seed_and_the_test_split_does_not(place: Environment) -> None:
+    one = load_images("digits", place)
+    other = load_images("digits", Environment(place.data_root, place.cache, seed=4))
+    assert not torch.equal(one.validation.labels, other.validation.labels)
+    with open_test_data():
+        assert torch.equal(one.test.read().pixels, other.test.read().pixels)
+
+
+def test_limit_is_named(place: Environment) -> None:
+    task = load_images("digits", place, limit=200)
+    assert len(task.train) + len(task.validation) == 200
+    assert task.name == "digits (200 training images)"
+
+
+# Files
+
+
+def test_npz(place: Environment) -> None:
+    npz(place.data_root / "mine.npz", class_names=np.array(["a", "b", "c", "d"]))
+    task = load_images("mine.npz", place, validation=0.2)
+    assert task.train.pixels.shape == (32, 3, 6, 6)
+    assert task.classes == ("a", "b", "c", "d")
+    grey = npz(
+        place.data_root / "grey.npz", x_train=np.zeros((40, 6, 6), np.uint8), x_test=np.zeros((8, 6, 6), np.uint8)
+    )
+    assert load_images(str(grey), place, validation=0.2).channels == 1
+    first = npz(place.data_root / "nchw.npz", x_train=np.zeros((40, 3, 6, 6), np.uint8))
+    assert load_images(str(first), place, validation=0.2).train.pixels.shape[1:] == (3, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y_test": None}, "holds no 'y_test'"),
+        ({"x_train": np.zeros((40, 6, 6, 3))}, "x_train is float64"),
+        ({"x_test": np.zeros((8, 5, 6, 3), np.uint8)}, "x_test of (5, 6, 3)"),
+        ({"y_train": np.arange(39) % 4}, "must be 40 class numbers"),
+        ({"y_train": np.arange(40) % 4 + 1}, "every class from 0"),
+        ({"y_test": np.full(8, 9)}, "and y_test no other"),
+        ({"y_train": np.array(["a"] * 40)}, "class numbers"),
+        ({"x_train": np.array([{}] * 40, dtype=object)}, "cannot be read as .npz"),
+    ],
+)
+def test_broken_npz(place: Environment, changes: dict[str, Any], message: str) -> None:
+    file = npz(place.data_root / "broken.npz", **changes)
+    with pytest.raises(DataError) as caught:
+        load_images("broken.npz", place)
+    assert str(file) in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_no_npz_at_all(place: Environment) -> None:
+    place.data_root.mkdir()
+    (place.data_root / "text.npz").write_text("no")
+    with pytest.raises(DataError, match="cannot be read"):
+        load_images("text.npz", place)
+    with pytest.raises(ConfigError, match="did you mean 'digits'"):
+        load_images("digit", place)
+
+
+def test_folder_is_decoded_once(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder(place.data_root / "pets")
+    task = load_images("pets", place, validation=0.25)
+    assert task.classes == ("cats", "dogs")
+    assert task.train.pixels.shape[1:] == (3, 5, 7)
+    with open_test_data():
+        assert len(task.test.read()) == 4
+    monkeypatch.setattr(image_sources, "_decode", lambda *a: pytest.fail("decoded again"))
+    again = load_images("pets", place, validation=0.25)
+    assert torch.equal(task.train.pixels, again.train.pixels)
+
+
+def test_imagenet_style_folder(place: Environment) -> None:
+    folder(place.data_root / "net", ("train", "val"), size=(12, 9))
+    task = load_images("net", place, validation=0.2, size=6)
+    assert task.train.pixels.shape == (16, 3, 6, 6)
+    with open_test_data():
+        assert len(task.test.read()) == 20
+
+
+def test_broken_folders(place: Environment) -> None:
+    root = folder(place.data_root / "pets")
+    Image.new("RGB", (3, 3)).save(root / "dogs" / "zz.png")
+    with pytest.raises(DataError, match=r"zz.png: 3 x 3 pixels, the first image has 7 x 5; give domain.image_size"):
+        load_images("pets", place)
+    (root / "cats" / "broken.jpg").write_text("no image")
+    with pytest.raises(DataError, match=r"broken.jpg: cannot be decoded"):
+        load_images("pets", place, size=6)
+    (place.data_root / "empty" / "one").mkdir(parents=True)
+    with pytest.raises(DataError, match="holds 1 sub-folders"):
+        load_images("empty", place)
+    (place.data_root / "empty" / "two").mkdir()
+    with pytest.raises(DataError, match="no images"):
+        load_images("empty", place)
+
+
+def test_missing_torchvision_data_is_one_sentence(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.data_root.mkdir()
+
+    def offline(*_: Any, **__: Any) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.utils.urllib.request.urlopen", offline)
+    with pytest.raises(DataError) as caught:
+        load_images("cifar10", place)
+    assert "cifar-10-batches-py" in str(caught.value)
+    assert "--data-root" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_fashion_mnist(data: Path, tmp_path: Path) -> None:
+    task = load_images("FashionMNIST", Environment(data, tmp_path), limit=1000)
+    assert task.train.pixels.shape == (900, 1, 28, 28)
+    assert task.classes[0] == "T-shirt/top"
+
+
+def test_real_npz(data: Path, tmp_path: Path) -> None:
+    (file,) = (data / "cifar10").glob("*.npz")
+    task = load_images(str(file), Environment(data, tmp_path))
+    assert task.train.pixels.shape == (9000, 3, 32, 32)
+    assert len(task.classes) == 10
+
+
+# Augmentation
+
+
+def test_crop_and_flip_equal_the_plain_loop() -> None:
+    pixels = torch.randint(0, 256, (32, 3, 8, 6), dtype=torch.uint8)
+    found = augment(pixels, Augmentation(crop=2, flip=True), np.random.default_rng(5))
+    rng = np.random.default_rng(5)
+    top, left = rng.integers(0, 5, (2, 32))
+    flips = rng.random(32) < 0.5
+    padded = torch.nn.functional.pad(pixels, (2, 2, 2, 2))
+    for index in range(32):
+        wanted = padded[index, :, top[index] : top[index] + 8, left[index] : left[index] + 6]
+        assert torch.equal(found[index], wanted.flip(2) if flips[index] else wanted)
+    assert flips.any()
+    assert not flips.all()
+
+
+def test_cutout_sets_a_square_to_the_mean() -> None:
+    images = cut_out(torch.ones(64, 2, 9, 9), 4, np.random.default_rng(0))
+    gone = (images == 0).flatten(1).sum(1) // 2
+    assert int(gone.max()) == 16
+    assert int(gone.min()) >= 4
+    assert torch.equal(images[:, 0], images[:, 1])
+
+
+def test_batches() -> None:
+    images = Images(
+        torch.arange(22, dtype=torch.uint8).view(22, 1, 1, 1).expand(22, 1, 4, 4).contiguous(), torch.arange(22)
+    )
+    batches = Batches(images, 5, (0.0,), (1.0,))
+    seen = [label for _, labels in batches.shuffled(np.random.default_rng(0)) for label in labels.tolist()]
+    assert len(batches) == 4
+    assert len(set(seen)) == 20
+    again = [label for _, labels in batches.shuffled(np.random.default_rng(0)) for label in labels.tolist()]
+    assert seen == again
+    assert [label for _, labels in batches.in_order() for label in labels.tolist()] == list(range(22))
+    for pixels, labels in batches.in_order():
+        assert torch.allclose(pixels[:, 0, 0, 0] * 255, labels.float())
+    with pytest.raises(DataError, match="empty"):
+        Batches(images.part(torch.empty(0, dtype=torch.int64)), 5, (0.0,), (1.0,))
