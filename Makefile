@@ -26,6 +26,8 @@ test: lint
 
 bench: venv
 	$(BIN)/python benchmarks/gnn_evaluation.py
+	$(BIN)/python benchmarks/supernet_step.py
+	$(BIN)/python benchmarks/binary_inference.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -128,7 +128,7 @@ def main() -> None:
     """Prints the ratios and writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--spaces", nargs="+", default=["darts-real", "bats"], choices=sorted(FAMILIES))
     parser.add_argument("--output", type=Path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,31 @@ def test_scripts_hand_their_arguments_on() -> None:
         sys.path.pop(0)
     assert arguments(["--dataset", "citeseer", "--data-root", "d"]) == ["search", "gnn/citeseer", "--data-root", "d"]
     assert arguments(["--dataset", "a.b.Made"])[1:] == ["gnn/cora", "name=Made", "domain.dataset=a.b.Made"]
+
+
+def test_the_script_of_the_binary_domain_only_translates() -> None:
+    from scripts.search_binary import arguments
+
+    assert arguments(["--dataset", "digits", "seed=1"]) == ["search", "binary/digits", "seed=1"]
+    assert arguments(["--dataset", "CIFAR10"]) == ["search", "binary/cifar10"]
+    given = arguments(["--dataset", "some/my images.npz"])
+    assert given == ["search", "binary/fashionmnist", "name=my-images", "domain.dataset=some/my images.npz"]
+
+
+def test_binary_benchmarks_run(tmp_path: Path) -> None:
+    for name, options in (
+        ("supernet_step", ["--batch", "4", "--repeats", "1"]),
+        ("binary_inference", ["--repeats", "2"]),
+    ):
+        out = tmp_path / f"{name}.json"
+        command = [sys.executable, f"benchmarks/{name}.py", *options, "--output", str(out)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(out.read_text())
+        if name == "supernet_step":
+            assert max(found["darts-real"]["difference_float64"].values()) < 1e-9
+        else:
+            assert all(row["exact"] for row in found["rows"])
 
 
 def test_the_benchmark_runs(tmp_path: Path) -> None:

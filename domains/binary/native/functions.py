@@ -185,6 +185,8 @@ class _Depthwise(torch.autograd.Function):
 
 def depthwise_conv2d(x: Tensor, kernel: Tensor, stride: int, padding: int, dilation: int) -> Tensor:
     """Returns the depthwise convolution of ``(batch, channels, height, width)`` with ``(channels, 1, k, k)``."""
-    if usable(x) and kernel.shape[0] == x.shape[1]:
+    # torch's library is quick at 3x3 without dilation, and slow at the gradients of all others.
+    slow = kernel.shape[-1] > 3 or dilation > 1
+    if slow and usable(x) and kernel.shape[0] == x.shape[1]:
         return _Depthwise.apply(x, kernel, stride, padding, dilation)  # type: ignore[no-any-return]
     return F.conv2d(x, kernel, None, stride, padding, dilation, groups=x.shape[1])
