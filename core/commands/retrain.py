@@ -96,6 +96,7 @@ def retrain_architecture(
         result: dict[str, Any] = {
             "name": config.name,
             "metric": metric.name,
+            "unit": "trial",
             "architecture": dict(architecture),
             "key": architecture.key,
             "trial": None,

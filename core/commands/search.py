@@ -288,6 +288,7 @@ def _result(
     return {
         "name": config.name,
         "metric": domain.objectives[0].name,
+        "unit": "epoch" if config.search.strategy == GRADIENT else "trial",
         "architecture": dict(chosen),
         "key": chosen.key,
         "trial": by_key[chosen.key].number,

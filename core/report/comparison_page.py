@@ -26,9 +26,11 @@ def write_comparison_page(
         sides: the figures behind it.
         first: any of the runs, for settings, environment and baselines.
     """
+    measures = {entry["name"]: entry["measures"] for entry in summary["strategies"]}
     rows = [
         {
             "name": side.name,
+            "measures": measures[side.name] if measures[side.name] != summary["metric"] else "",
             "runs": len(side.best),
             "best": interval(side.best),
             "mean": interval(side.mean),

@@ -149,7 +149,9 @@ def _tests(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for entry in result.get("retrained", []):
         chosen = entry["label"] == result["key"]
-        rows.append({"name": f"trial {entry['trial']}", "chosen": chosen, "baseline": False, **entry})
+        rows.append(
+            {"name": f"{result.get('unit', 'trial')} {entry['trial']}", "chosen": chosen, "baseline": False, **entry}
+        )
     for entry in result.get("baselines", []):
         rows.append({"name": entry["label"], "chosen": False, "baseline": True, "architecture": {}, **entry})
     return rows

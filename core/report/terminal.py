@@ -16,14 +16,16 @@ def print_result(result: Mapping[str, Any], folder: Path) -> None:
     console = Console(markup=False)  # names of metrics may hold brackets
     metric = result["metric"]
     seconds = f"{result['seconds']:.1f} s" if result["seconds"] else ""
-    console.print(f"{result['name']}: {result['trials']} trials, {result['failed']} failed, {seconds}", highlight=False)
+    console.print(
+        f"{result['name']}: {result['trials']} {result['unit']}s, {result['failed']} failed, {seconds}", highlight=False
+    )
     if result["retrained"]:
         table = Table()
         for column in ("", "seeds", f"validation {metric}", f"test {metric}"):
             table.add_column(column, justify="left" if not column else "right")
         for entry in result["retrained"]:
             chosen = entry["label"] == result["key"]
-            label = f"trial {entry['trial']}" if entry["trial"] is not None else entry["label"]
+            label = f"{result['unit']} {entry['trial']}" if entry["trial"] is not None else entry["label"]
             _row(table, label + (" (chosen)" if chosen else ""), entry, metric, "bold" if chosen else "")
         for entry in result["baselines"]:
             _row(table, f"{entry['label']} (baseline)", entry, metric, "")
@@ -53,7 +55,9 @@ def print_comparison(summary: Mapping[str, Any], folder: Path) -> None:
         table.add_column(column, justify="left" if column == "strategy" else "right")
     for entry in summary["strategies"]:
         cells = [_interval(entry[part]) for part in ("best_validation", "mean_validation", "test")]
-        table.add_row(entry["name"], str(entry["best_validation"]["n"]), *cells, str(sum(entry["failed"])))
+        # A supernet's score is not that of a network of its own.
+        name = entry["name"] if entry["measures"] == metric else f"{entry['name']} ({entry['measures']})"
+        table.add_row(name, str(entry["best_validation"]["n"]), *cells, str(sum(entry["failed"])))
     console.print(table)
     for pair in summary["pairs"]:
         parts = [f"{name[2:]} {value:.3f}" for name, value in pair.items() if name.startswith("p_")]
