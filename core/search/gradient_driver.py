@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from core.checkpoint import read_checkpoint
+from core.checkpoint import write_checkpoint
 from core.context import Context
 from core.domain import Measurement
 from core.domain import Proposal
@@ -45,8 +47,6 @@ from core.gradient.supernet import Kept
 from core.gradient.supernet import Supernet
 from core.gradient.wiring import WiringRecorder
 from core.objectives import Objective
-from core.search.checkpoint import read_checkpoint
-from core.search.checkpoint import write_checkpoint
 from core.search.driver import Budget
 from core.search.driver import Listener
 from core.search.driver import SearchState

@@ -12,15 +12,14 @@ once none of its tensors is in the store any more: the store of any journal posi
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
+from core.checkpoint import read_checkpoint
+from core.checkpoint import write_checkpoint
 from core.domain import ShareKey
 from core.errors import RunFolderError
 
@@ -124,18 +123,8 @@ class HomogeneousStore:
 
 
 def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes tensors so that the file is there whole or not at all (write, fsync, rename)."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            torch.save({name: tensor.detach().cpu() for name, tensor in tensors.items()}, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+    """Writes tensors so that the file is there whole or not at all."""
+    write_checkpoint(file, {name: tensor.detach().cpu() for name, tensor in tensors.items()})
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -144,10 +133,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     Raises:
         RunFolderError: when the file is damaged.
     """
-    try:
-        tensors = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise RunFolderError(f"{file}: not a file of weights ({type(error).__name__})") from None
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+    tensors = read_checkpoint(file)
+    if not all(isinstance(t, Tensor) for t in tensors.values()):
         raise RunFolderError(f"{file}: holds something else than tensors by name")
     return tensors

@@ -51,7 +51,9 @@ from domains.binary.model import CellNetwork
 from domains.binary.operations import FAMILIES
 from domains.binary.operations import NONE
 from domains.binary.operations import Family
+from domains.binary.space import KINDS
 from domains.binary.space import architecture_of_kept
+from domains.binary.space import cell_names
 from domains.binary.space import cell_space
 from domains.binary.space import genotype_of
 from domains.binary.supernet import BinarisationStage
@@ -96,6 +98,8 @@ class BinarySettings(Settings):
         space: ``bats``; ``darts``, binarised directly; ``bnas``; or ``darts-real``, which has nothing binary.
         operations: candidates, a part of the space's; all by default.
         nodes: intermediate nodes of a cell.
+        per_cell: whether every cell is searched on its own; else all of a kind are the same. It needs
+            ``search_cells`` equal to ``cells``.
         groups: of the grouped convolutions of ``bats``.
         scale: of binary convolutions.
         search_channels: width of the supernet and of candidates that are evaluated alone.
@@ -118,6 +122,7 @@ class BinarySettings(Settings):
     space: Literal["bats", "darts", "bnas", "darts-real"] = "bats"
     operations: tuple[str, ...] | None = None
     nodes: int = Field(4, ge=1, le=8)
+    per_cell: bool = False
     groups: int = Field(12, ge=1)
     scale: Scale = "learned"
     search_channels: int = Field(24, ge=2)
@@ -155,6 +160,8 @@ class BinarySettings(Settings):
                 raise ValueError(f"operations: '{name}' is not of '{self.space}'{hint}; it has {family.operations}")
         if self.operations is not None and not set(self.operations) - {NONE}:
             raise ValueError("operations: at least one besides 'none' is needed")
+        if self.per_cell and self.search_cells != self.cells:
+            raise ValueError(f"per_cell: needs search_cells ({self.search_cells}) equal to cells ({self.cells})")
         for width in (self.search_channels, self.channels):
             try:
                 family(groups=self.groups).check(width)
@@ -211,7 +218,12 @@ class BinaryDomain(GradientDomain):
     def space(self) -> SearchSpace:
         """Pairs of inputs and operations of every node of both cells."""
         keeps_none = FAMILIES[self.settings.space].keeps_none
-        return cell_space([n for n in self.names if n != NONE or keeps_none], self.settings.nodes)
+        return cell_space([n for n in self.names if n != NONE or keeps_none], self.settings.nodes, self.kinds)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the cells that are searched."""
+        return cell_names(self.settings.cells) if self.settings.per_cell else KINDS
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -233,7 +245,7 @@ class BinaryDomain(GradientDomain):
 
     def genotype(self, architecture: Architecture) -> Genotype:
         """Returns the cells of an architecture."""
-        return genotype_of(architecture, self.settings.nodes)
+        return genotype_of(architecture, self.settings.nodes, self.kinds)
 
     def network(self, genotype: Genotype, context: Context, full: bool, purpose: str = "weights") -> CellNetwork:
         """Returns a fresh network on the context's device.
@@ -269,6 +281,7 @@ class BinaryDomain(GradientDomain):
                 self.names,
                 s.nodes,
                 stages=stages,
+                per_cell=s.per_cell,
                 recompute=recompute,
             )
         return supernet.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
@@ -287,8 +300,7 @@ class BinaryDomain(GradientDomain):
 
     def derived(self, kept: Kept) -> Architecture:
         """Returns the architecture of the edges and operations that are kept."""
-        supernet_groups = self._groups
-        return architecture_of_kept(kept, supernet_groups, self.space)
+        return architecture_of_kept(kept, self._groups, self.space, self.kinds)
 
     @cached_property
     def _groups(self) -> Any:

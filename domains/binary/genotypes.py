@@ -35,10 +35,21 @@ class Cell:
 
 @dataclass(frozen=True)
 class Genotype:
-    """A normal cell, which keeps the resolution, and a reduction cell, which halves it and doubles the channels."""
+    """A normal cell, which keeps the resolution, and a reduction cell, which halves it and doubles the channels.
+
+    Attributes:
+        each: the cells of the network one by one, where those of a kind differ.
+    """
 
     normal: Cell
     reduction: Cell
+    each: tuple[Cell, ...] = ()
+
+    def cell(self, position: int, reduction: bool) -> Cell:
+        """Returns the cell at a position of the network."""
+        if self.each:
+            return self.each[position]
+        return self.reduction if reduction else self.normal
 
 
 def parse_cell(text: str, concat: tuple[int, ...]) -> Cell:

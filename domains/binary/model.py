@@ -188,7 +188,7 @@ class CellNetwork(nn.Module):
         for position in range(cells):
             reduction = position in positions
             current *= 2 if reduction else 1
-            cell = genotype.reduction if reduction else genotype.normal
+            cell = genotype.cell(position, reduction)
             self.cells.append(DiscreteCell(family, cell, before_previous, previous, current, reduction, reduced))
             before_previous, previous, reduced = previous, len(cell.concat) * current, reduction
             if position == self.auxiliary_at:

@@ -18,7 +18,12 @@ from domains.binary.genotypes import Genotype
 KINDS = ("normal", "reduction")
 
 
-def cell_space(operations: Sequence[str], nodes: int) -> SearchSpace:
+def cell_names(cells: int) -> tuple[str, ...]:
+    """Returns the names of cells that are searched one by one."""
+    return tuple(f"cell{position}" for position in range(cells))
+
+
+def cell_space(operations: Sequence[str], nodes: int, kinds: Sequence[str] = KINDS) -> SearchSpace:
     """Returns the space of cells with so many intermediate nodes.
 
     Choices: ``<kind>.<node>.inputs``, a pair of earlier nodes such as ``0,2``, and ``<kind>.<node>.first`` and
@@ -26,9 +31,10 @@ def cell_space(operations: Sequence[str], nodes: int) -> SearchSpace:
 
     Args:
         operations: that a derived cell may hold.
+        kinds: of cells; :func:`cell_names` where all are searched one by one.
     """
     choices = []
-    for kind in KINDS:
+    for kind in kinds:
         for node in range(INPUTS, INPUTS + nodes):
             pairs = tuple(f"{a},{b}" for a, b in itertools.combinations(range(node), 2))
             choices.append(Choice(f"{kind}.{node}.inputs", pairs, group=f"{kind} inputs"))
@@ -37,17 +43,17 @@ def cell_space(operations: Sequence[str], nodes: int) -> SearchSpace:
     return SearchSpace(choices)
 
 
-def genotype_of(architecture: Architecture, nodes: int) -> Genotype:
+def genotype_of(architecture: Architecture, nodes: int, kinds: Sequence[str] = KINDS) -> Genotype:
     """Returns the cells of an architecture."""
     cells = []
-    for kind in KINDS:
+    for kind in kinds:
         operations: list[tuple[str, int]] = []
         for node in range(INPUTS, INPUTS + nodes):
             first, second = (int(n) for n in str(architecture[f"{kind}.{node}.inputs"]).split(","))
             operations.append((str(architecture[f"{kind}.{node}.first"]), first))
             operations.append((str(architecture[f"{kind}.{node}.second"]), second))
         cells.append(Cell(tuple(operations), tuple(range(INPUTS, INPUTS + nodes))))
-    return Genotype(*cells)
+    return Genotype(cells[0], cells[-1], () if tuple(kinds) == KINDS else tuple(cells))
 
 
 def architecture_of(genotype: Genotype, space: SearchSpace) -> Architecture:
@@ -68,7 +74,9 @@ def architecture_of(genotype: Genotype, space: SearchSpace) -> Architecture:
     return space.architecture(values)
 
 
-def architecture_of_kept(kept: Kept, groups: Sequence[EdgeGroup], space: SearchSpace) -> Architecture:
+def architecture_of_kept(
+    kept: Kept, groups: Sequence[EdgeGroup], space: SearchSpace, kinds: Sequence[str] = KINDS
+) -> Architecture:
     """Returns the architecture of what a discretisation keeps: two edges a node, one operation each.
 
     A group that the search network did not have, for want of cells of that kind, gets the cell of the other.
@@ -78,7 +86,7 @@ def architecture_of_kept(kept: Kept, groups: Sequence[EdgeGroup], space: SearchS
     """
     values: dict[str, str] = {}
     by_name = {group.name: group for group in groups}
-    for kind in KINDS:
+    for kind in kinds:
         name = kind if kind in by_name else next(iter(by_name))
         group = by_name[name]
         inputs: dict[int, list[tuple[int, str]]] = {}

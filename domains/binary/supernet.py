@@ -32,6 +32,8 @@ from domains.binary.operations import NONE
 from domains.binary.operations import PARAMETER_FREE
 from domains.binary.operations import SKIP
 from domains.binary.operations import Family
+from domains.binary.space import KINDS
+from domains.binary.space import cell_names
 
 INPUTS = 2
 
@@ -164,6 +166,7 @@ class CellSupernet(Supernet):
         reductions: positions of reduction cells; by default at a third and two thirds.
         classifier_bias: whether the classifier has one (identities of wiring diagnostics hold without).
         stages: what is binary in which part of the search; everything, always, by default.
+        per_cell: whether every cell has architecture parameters of its own; else all of a kind share them.
         recompute: whether cells are computed again in the backward pass.
         plain: compute operation by operation.
     """
@@ -180,6 +183,7 @@ class CellSupernet(Supernet):
         reductions: Sequence[int] | None = None,
         classifier_bias: bool = True,
         stages: Sequence[BinarisationStage] = (),
+        per_cell: bool = False,
         recompute: bool = False,
         plain: bool = False,
     ) -> None:
@@ -192,13 +196,13 @@ class CellSupernet(Supernet):
         self.cells = nn.ModuleList()
         self.kinds: list[tuple[str, int]] = []  # of every cell, its group and its place within it
         positions = reduction_positions(cells) if reductions is None else tuple(reductions)
-        counts = {"normal": 0, "reduction": 0}
+        counts = dict.fromkeys(cell_names(cells) if per_cell else KINDS, 0)
         current, reduced = channels, False
         for position in range(cells):
             reduction = position in positions
             current *= 2 if reduction else 1
             self.cells.append(SearchCell(family, names, nodes, before_previous, previous, current, reduction, reduced))
-            kind = "reduction" if reduction else "normal"
+            kind = cell_names(cells)[position] if per_cell else KINDS[reduction]
             self.kinds.append((kind, counts[kind]))
             counts[kind] += 1
             before_previous, previous, reduced = previous, nodes * current, reduction

@@ -14,6 +14,8 @@ from pydantic import Field
 from pydantic import model_validator
 from torch import Tensor
 
+from core.checkpoint import read_checkpoint
+from core.checkpoint import write_checkpoint
 from core.context import Context
 from core.data.images import Batches
 from core.domain import Settings
@@ -144,15 +146,12 @@ def train(
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainer = _Trainer(network, settings, batches, validation, context, purpose, teacher, validate_every)
     if checkpoint is not None and checkpoint.exists():
-        trainer.restore(torch.load(checkpoint, map_location=device, weights_only=True))
+        trainer.restore(read_checkpoint(checkpoint, device))
     while not trainer.finished:
         trainer.epoch()
         context.check_seconds()
         if checkpoint is not None and trainer.done % settings.checkpoint_every == 0 and not trainer.finished:
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            temporary = checkpoint.with_name(f".{checkpoint.name}.part")
-            torch.save(trainer.state(), temporary)
-            temporary.replace(checkpoint)
+            write_checkpoint(checkpoint, trainer.state())
     accuracy, loss = evaluate(network, validation)
     if not math.isfinite(loss):
         raise CandidateFailure("diverged", "the validation loss is not finite")

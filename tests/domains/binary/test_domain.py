@@ -71,6 +71,11 @@ class TestBnas(SupernetContract):
     settings: Any = {**SMALL, "space": "bnas"}
 
 
+class TestBatsCellByCell(SupernetContract):
+    target = "domains.binary:BinaryDomain"
+    settings: Any = {**SMALL, "per_cell": True}
+
+
 class TestDartsReal(SupernetContract):
     target = "domains.binary:BinaryDomain"
     settings: Any = {
@@ -230,6 +235,7 @@ def test_genotypes_and_architectures_convert() -> None:
     ("changes", "message"),
     [
         ({"groups": 3}, "groups: 4 channels do not divide into 3 groups"),
+        ({"per_cell": True, "cells": 4}, "needs search_cells (3) equal to cells (4)"),
         ({"space": "batz"}, "did you mean 'bats'"),
         ({"operations": ["sep_conv_3x4"]}, "did you mean 'sep_conv_3x3'"),
         ({"while_searching": [{"until": 0.5}]}, "must rise and end with 1"),

@@ -37,7 +37,7 @@ def read_checkpoint(file: Path, device: torch.device | str = "cpu") -> dict[str,
     try:
         state = torch.load(file, map_location=device, weights_only=True)
     except Exception as error:
-        raise RunFolderError(f"{file}: not a checkpoint that can be read ({type(error).__name__})") from None
+        raise RunFolderError(f"{file}: not a file of weights that can be read ({type(error).__name__})") from None
     if not isinstance(state, dict):
         raise RunFolderError(f"{file}: not a checkpoint")
     return state
