@@ -109,7 +109,8 @@ def kept_megabytes(space: str, batch: int) -> dict[str, float]:
             cell.register_forward_hook(count_output)
         with plain_form(net, plain), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             outputs = net(images, copies(net, mix, differentiable=True))
-            net.sample_losses(outputs, labels).mean()
+            loss = net.sample_losses(outputs, labels).mean()
+        del outputs, loss, net  # two graphs at once may be more than the machine has
         result[name] = sum(storages.values()) / 2**20
     return result
 
@@ -131,7 +132,7 @@ def sign_bytes(values: int = 1 << 20) -> dict[str, float]:
 def main() -> None:
     """Prints the ratios and writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--spaces", nargs="+", default=["darts-real", "bats"], choices=sorted(FAMILIES))
