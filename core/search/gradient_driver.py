@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -400,9 +399,3 @@ def _margin(values: Tensor) -> float:
         return 1.0
     top = values.topk(2, 1).values
     return float((top[:, 0] - top[:, 1]).mean())
-
-
-def tables_of(trial: Trial) -> Mapping[str, Any]:
-    """Returns the diagnostics of an epoch of a gradient search; empty for other trials."""
-    found = trial.measurement.diagnostics if trial.measurement is not None else {}
-    return found if "mixture" in found else {}

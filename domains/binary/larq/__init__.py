@@ -10,15 +10,13 @@ from domains.binary.larq.context import quantized_scope
 from domains.binary.larq.context import should_quantize
 from domains.binary.larq.layers import QuantConv1D
 from domains.binary.larq.layers import QuantConv2D
-from domains.binary.larq.layers import QuantConv2DTranspose
 from domains.binary.larq.layers import QuantConv3D
-from domains.binary.larq.layers import QuantConv3DTranspose
 from domains.binary.larq.layers import QuantDense
 from domains.binary.larq.layers import QuantDepthwiseConv2D
-from domains.binary.larq.layers import QuantLocallyConnected1D
-from domains.binary.larq.layers import QuantLocallyConnected2D
 from domains.binary.larq.layers import QuantSeparableConv1D
 from domains.binary.larq.layers import QuantSeparableConv2D
+from domains.binary.larq.locally_connected import QuantLocallyConnected1D
+from domains.binary.larq.locally_connected import QuantLocallyConnected2D
 from domains.binary.larq.metrics import FlipRatio
 from domains.binary.larq.metrics import get_training_metrics
 from domains.binary.larq.metrics import metrics_scope
@@ -37,6 +35,8 @@ from domains.binary.larq.quantizers import SteSign
 from domains.binary.larq.quantizers import SteTern
 from domains.binary.larq.quantizers import SwishSign
 from domains.binary.larq.quantizers import gradient_preset
+from domains.binary.larq.transposed import QuantConv2DTranspose
+from domains.binary.larq.transposed import QuantConv3DTranspose
 
 __all__ = [
     "ApproxSign",

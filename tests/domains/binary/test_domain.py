@@ -28,12 +28,12 @@ from domains.binary.convolution import BinaryConv2d
 from domains.binary.convolution import ChannelShuffle
 from domains.binary.convolution import shuffle_order
 from domains.binary.domain import BinaryDomain
-from domains.binary.domain import BinarySettings
 from domains.binary.genotypes import PUBLISHED
 from domains.binary.model import CellNetwork
 from domains.binary.operations import FAMILIES
 from domains.binary.operations import Bats
 from domains.binary.operations import DartsReal
+from domains.binary.settings import BinarySettings
 from domains.binary.space import architecture_of
 from domains.binary.space import cell_space
 from domains.binary.space import genotype_of

@@ -1,0 +1,61 @@
+"""What layers with a window share: strides, padding, dilation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from core.errors import did_you_mean
+from domains.binary.larq.base import QuantizedLayer
+from domains.binary.larq.constraints import Constraint
+from domains.binary.larq.geometry import pad_same
+from domains.binary.larq.geometry import per_axis
+
+Size = int | Sequence[int]
+ConstraintName = str | Constraint | None
+CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+def _check_padding(padding: str, allowed: Sequence[str]) -> str:
+    if padding not in allowed:
+        raise ValueError(f"padding '{padding}'{did_you_mean(padding, allowed)}; allowed: {', '.join(allowed)}")
+    return padding
+
+
+class Spatial(QuantizedLayer):
+    """What layers with a window share: strides, padding and dilation."""
+
+    axes = 2
+    paddings: tuple[str, ...] = ("valid", "same")
+
+    def set_window(
+        self, kernel_size: Size, strides: Size, padding: str, dilation_rate: Size, pad_values: float
+    ) -> None:
+        """Sets the window; raises ``ValueError`` for a padding that the layer does not have."""
+        self.kernel_size = per_axis(kernel_size, self.axes)
+        self.strides = per_axis(strides, self.axes)
+        self.dilation_rate = per_axis(dilation_rate, self.axes)
+        self.padding = _check_padding(padding, self.paddings)
+        self.pad_values = float(pad_values)
+        if padding == "causal" and pad_values != 0:
+            raise ValueError("padding 'causal' takes no pad_values other than 0")
+
+    def padded(self, x: Tensor) -> Tensor:
+        """Returns the quantized input padded with the raw pad value."""
+        if self.padding == "same":
+            return pad_same(x, self.kernel_size, self.strides, self.dilation_rate, self.pad_values)
+        if self.padding == "causal":
+            return F.pad(x, ((self.kernel_size[0] - 1) * self.dilation_rate[0], 0))
+        return x
+
+    def convolve(self, x: Tensor, kernel: Tensor, groups: int) -> Tensor:
+        """Returns the convolution of a padded input."""
+        function: Any = CONVOLUTIONS[self.axes]
+        return function(x, kernel.to(x.dtype), None, self.strides, 0, self.dilation_rate, groups)  # type: ignore[no-any-return]
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns quantizers and the pad value."""
+        return {**super().get_config(), "pad_values": self.pad_values}
