@@ -6,6 +6,7 @@ Architecture parameters, and how they become a mixture, are the business of :mod
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -51,6 +52,18 @@ class EdgeGroup:
     none: str | None = None
     parameter_free: frozenset[str] = frozenset()
     skip: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the group as JSON, for the journal."""
+        fields = dataclasses.asdict(self)
+        return {**fields, "parameter_free": sorted(self.parameter_free)}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> EdgeGroup:
+        """Returns the group that :meth:`to_dict` wrote."""
+        edges = tuple((int(source), int(target)) for source, target in fields["edges"])
+        free = frozenset(fields["parameter_free"])
+        return cls(**{**fields, "edges": edges, "operations": tuple(fields["operations"]), "parameter_free": free})
 
     def incoming(self) -> dict[int, list[int]]:
         """Returns the indices of the edges into every node, by node."""

@@ -67,23 +67,10 @@ def gradient_figures(trials: Sequence[Trial]) -> GradientFigures | None:
     epochs = [measurement.diagnostics for measurement in measured]
     if not epochs or not epochs[0].get("groups"):
         return None
-    groups = [_group(name, fields) for name, fields in epochs[0]["groups"].items()]
+    groups = [EdgeGroup.from_dict(fields) for fields in epochs[0]["groups"].values()]
     values = [measurement.values for measurement in measured]
     return GradientFigures(
         [_figures(group, epochs) for group in groups], _shape(groups, epochs), _scores(values), _samples(epochs)
-    )
-
-
-def _group(name: str, fields: Mapping[str, Any]) -> EdgeGroup:
-    return EdgeGroup(
-        name,
-        tuple((int(a), int(b)) for a, b in fields["edges"]),
-        tuple(fields["operations"]),
-        int(fields["instances"]),
-        int(fields["inputs"]),
-        fields["none"],
-        frozenset(fields["parameter_free"]),
-        fields["skip"],
     )
 
 

@@ -218,7 +218,7 @@ class GradientDriver:
         epoch, began = self._epoch, time.perf_counter()
         progress = epoch / self.epochs
         options = self.options
-        temperature = options.temperature.at(epoch / max(1, self.epochs - 1))
+        temperature = self._temperature()
         lr = options.final_lr + (options.weights.lr - options.final_lr) * (1 + math.cos(math.pi * progress)) / 2
         set_learning_rate(self.weight_optimizer, lr)
         self.supernet.train()
@@ -316,7 +316,7 @@ class GradientDriver:
             "temperature": temperature,
             "lr": lr,
             "train_loss": loss,
-            "groups": {group.name: _edge_table(group) for group in self.supernet.groups} if epoch == 0 else {},
+            "groups": {group.name: group.to_dict() for group in self.supernet.groups} if epoch == 0 else {},
             "parameters": {name: _table(values) for name, values in self.parameters.items()},
             "mixture": {name: _table(values) for name, values in mixture.items()},
             "entropy": {name: float(entropies(values).mean()) for name, values in mixture.items()},
@@ -375,18 +375,6 @@ class GradientDriver:
         if recorded and self._epoch == len(recorded):
             return self._reason_to_stop(recorded[-1])
         return None
-
-
-def _edge_table(group: Any) -> dict[str, Any]:
-    return {
-        "edges": [list(edge) for edge in group.edges],
-        "operations": list(group.operations),
-        "instances": group.instances,
-        "inputs": group.inputs,
-        "none": group.none,
-        "skip": group.skip,
-        "parameter_free": sorted(group.parameter_free),
-    }
 
 
 def _table(values: Tensor) -> list[list[float]]:

@@ -166,6 +166,17 @@ def _reduce(family: Family, channels_in: int, channels_out: int, activation: nn.
     return FactorizedReduce(family.norm(channels_in), one, other, activation)
 
 
+def _real_reduce(family: Family, channels_in: int, channels_out: int) -> FactorizedReduce:
+    half = channels_out // 2
+    one = nn.Conv2d(channels_in, half, 1, stride=2, bias=False)
+    other = nn.Conv2d(channels_in, channels_out - half, 1, stride=2, bias=False)
+    return FactorizedReduce(nn.ReLU(), one, other, family.norm(channels_out))
+
+
+def _real_preprocess(family: Family, channels_in: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(nn.ReLU(), nn.Conv2d(channels_in, channels_out, 1, bias=False), family.norm(channels_out))
+
+
 @dataclass(frozen=True)
 class Bats(Family):
     """BATS: one grouped k x k binary convolution each, dilated by 2 under the names ``dil_conv_*``.
@@ -259,11 +270,11 @@ class Bnas(Family):
 
     def reduce(self, channels_in: int, channels_out: int) -> nn.Module:
         """Returns DARTS's reduction, real."""
-        return DartsReal.reduce(self, channels_in, channels_out)  # type: ignore[arg-type]
+        return _real_reduce(self, channels_in, channels_out)
 
     def preprocess(self, channels_in: int, channels_out: int) -> nn.Module:
         """Returns DARTS's block, real."""
-        return DartsReal.preprocess(self, channels_in, channels_out)  # type: ignore[arg-type]
+        return _real_preprocess(self, channels_in, channels_out)
 
 
 @dataclass(frozen=True)
@@ -303,14 +314,11 @@ class DartsReal(Family):
 
     def reduce(self, channels_in: int, channels_out: int) -> nn.Module:
         """Returns ReLU, two 1x1 stride-2 convolutions, BN."""
-        half = channels_out // 2
-        one = nn.Conv2d(channels_in, half, 1, stride=2, bias=False)
-        other = nn.Conv2d(channels_in, channels_out - half, 1, stride=2, bias=False)
-        return FactorizedReduce(nn.ReLU(), one, other, self.norm(channels_out))
+        return _real_reduce(self, channels_in, channels_out)
 
     def preprocess(self, channels_in: int, channels_out: int) -> nn.Module:
         """Returns ReLU, 1x1 convolution, BN."""
-        return nn.Sequential(nn.ReLU(), nn.Conv2d(channels_in, channels_out, 1, bias=False), self.norm(channels_out))
+        return _real_preprocess(self, channels_in, channels_out)
 
 
 FAMILIES: Mapping[str, type[Family]] = {cls.name: cls for cls in (Bats, DartsBinary, DartsReal, Bnas)}

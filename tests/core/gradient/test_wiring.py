@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
@@ -54,6 +56,10 @@ def test_width_and_depth() -> None:
     assert depth(GROUP, [True, False, False, False, True]) == 2
     assert depth(GROUP, [False, False, True, False, True]) == 1, "node 2 is dead, so 2->3 leads nowhere"
     assert depth(GROUP, [False] * 5) == 0
+
+
+def test_groups_survive_the_journal() -> None:
+    assert EdgeGroup.from_dict(json.loads(json.dumps(GROUP.to_dict()))) == GROUP
 
 
 def test_growing() -> None:
