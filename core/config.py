@@ -27,6 +27,9 @@ from core.errors import unknown
 from core.gradient.options import GRADIENT
 from core.gradient.options import GradientOptions
 from core.gradient.supernet import GradientDomain
+from core.sharing.one_shot import SUPERNET
+from core.sharing.one_shot import OneShotDomain
+from core.sharing.one_shot import OneShotOptions
 from core.strategies import STRATEGIES
 
 SHIPPED = "configs"
@@ -46,11 +49,13 @@ class SearchSection(Settings):
 
     Attributes:
         strategy: a name of ``nichenas list``.
-        trials: budget; none for no limit. A gradient search has epochs instead.
+        trials: budget; none for no limit. A gradient search has epochs instead, a one-shot search iterations.
         epochs: of a gradient search; others have trials.
         seconds: budget; none for no limit. No trial is begun after it.
         schedule: of fidelities; ``full`` measures every proposal at the full setting.
-        sharing: ``none``, or one of the domain's rules for inheriting trained weights.
+        sharing: ``none``; one of the domain's rules for inheriting trained weights; or ``supernet``, which trains
+            one network for all architectures (a one-shot search).
+        one_shot: settings of a one-shot search.
         batch: proposals asked and evaluated together.
         options: of strategies, by name; those of other strategies than this run's are checked but not used.
         weights: of the objectives in the score; by default the primary objective alone counts.
@@ -62,9 +67,17 @@ class SearchSection(Settings):
     seconds: float | None = Field(None, gt=0)
     schedule: Literal["full"] = "full"
     sharing: str = "none"
+    one_shot: OneShotOptions | None = None
     batch: int = Field(1, ge=1)
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     weights: dict[str, float] | None = None
+
+    @property
+    def driver(self) -> Literal["trial", "gradient", "one-shot"]:
+        """Which driver runs the search."""
+        if self.strategy == GRADIENT:
+            return "gradient"
+        return "one-shot" if self.sharing == SUPERNET else "trial"
 
 
 class RetrainSection(Settings):
@@ -202,12 +215,14 @@ def resolve(raw: Mapping[str, Any], source: str, overridden: Sequence[str] = ())
         _validate(SEARCHES[strategy], options, ("search", "options", strategy), fail)
     options = search.options.get(search.strategy, {})
     strategy_options = _validate(SEARCHES[search.strategy], options, ("search", "options", search.strategy), fail)
-    if search.strategy == GRADIENT:
+    if search.driver == "gradient":
         _check_gradient(search, kind, domain, fail)
+    elif search.driver == "one-shot":
+        _check_one_shot(search, kind, domain, fail)
     elif search.trials is None and search.seconds is None:
         raise fail("search", "a budget is missing; give search.trials, search.seconds or both")
-    if search.sharing not in ("none", *domain.sharing_rules):
-        allowed = ["none", *domain.sharing_rules]
+    allowed = ["none", *domain.sharing_rules, *([SUPERNET] if issubclass(domain, OneShotDomain) else [])]
+    if search.sharing not in allowed:
         raise fail("search.sharing", f"{unknown('rule', search.sharing, allowed)} (for the domain '{kind}')")
     if run.executor == "serial" and run.workers != 1:
         raise fail("run.workers", f"{run.workers} workers need run.executor=processes; serial has 1")
@@ -222,6 +237,18 @@ def _check_gradient(search: SearchSection, kind: str, domain: type[Domain], fail
         raise fail("search.epochs", "missing; a gradient search needs its number of epochs")
     if search.sharing != "none":
         raise fail("search.sharing", "a gradient search shares all weights in its supernet already; allowed: none")
+
+
+def _check_one_shot(search: SearchSection, kind: str, domain: type[Domain], fail: Any) -> None:
+    if not issubclass(domain, OneShotDomain):
+        allowed = ", ".join(["none", *domain.sharing_rules])
+        raise fail("search.sharing", f"the domain '{kind}' has no '{SUPERNET}' to share; allowed: {allowed}")
+    if search.one_shot is None:
+        raise fail("search.one_shot", "missing; a one-shot search needs iterations and shared_epochs or shared_steps")
+    if search.seconds is not None:
+        raise fail("search.seconds", "a one-shot search ends after its iterations; allowed: null")
+    if search.weights is not None:
+        raise fail("search.weights", "a one-shot search scores by the domain's reward; allowed: null")
 
 
 def parse_override(text: str) -> tuple[list[str], Any]:

@@ -64,6 +64,7 @@ class Context:
         inherited: tensors to start from, by name.
         keep_weights: whether the measurement should carry the trained tensors.
         checkpoints: folder of this training alone, to go on from after a restart; none keeps none.
+        artifacts: folder of this training alone for what people may look at, such as pictures; none keeps none.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Context:
         inherited: Mapping[str, Tensor] | None = None,
         keep_weights: bool = False,
         checkpoints: Path | None = None,
+        artifacts: Path | None = None,
     ) -> None:
         self.seed = seed
         self.trial = trial
@@ -83,6 +85,7 @@ class Context:
         self.inherited = inherited or {}
         self.keep_weights = keep_weights
         self.checkpoints = checkpoints
+        self.artifacts = artifacts
         self.started = time.perf_counter()
 
     def numpy(self, purpose: str, trial: int | None = None) -> np.random.Generator:
@@ -92,6 +95,14 @@ class Context:
     def torch(self, purpose: str, trial: int | None = None, device: torch.device | str = "cpu") -> torch.Generator:
         """Returns the torch generator of a purpose, of this trial unless another is named."""
         return torch_generator(self.seed, purpose, self.trial if trial is None else trial, device)
+
+    @contextlib.contextmanager
+    def seeded(self, purpose: str) -> Iterator[None]:
+        """Lets torch's initialisers draw from this context's seed; the global generator is put back afterwards."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(self.torch(purpose).initial_seed())
+            yield
 
     @property
     def seconds(self) -> float:

@@ -48,6 +48,10 @@ class CandidateFailure(NichenasError):
         return CandidateFailure, (self.reason, self.detail)
 
 
+class SearchDiverged(NichenasError):
+    """The weights that a search shares have no finite loss any more, or serve no candidate."""
+
+
 class Interrupted(NichenasError):
     """The run was stopped by the user; everything finished so far is kept.
 

@@ -30,6 +30,12 @@ class Objective:
         """+1 where more is better, -1 where less is."""
         return 1.0 if self.direction == "maximize" else -1.0
 
+    def of_supernet(self) -> Objective:
+        """Returns the objective as it is measured with shared weights, and named so: ``x[supernet]``."""
+        plain, bracket, rest = self.name.partition("[")
+        name = f"{plain}[{rest[:-1]}, supernet]" if bracket else f"{plain}[supernet]"
+        return Objective(name, self.direction, self.unit)
+
 
 def score(
     objectives: Sequence[Objective],

@@ -3,6 +3,9 @@
 A space is a tuple of :class:`Choice`; an :class:`Architecture` assigns an option to every choice that is
 *active*. A choice with ``when={"op": ("conv", "pool")}`` is active only where the earlier choice ``op`` is
 active and has one of these options. All randomness comes from the generator that the caller passes in.
+
+A space can be searched in stages: :meth:`SearchSpace.first` is that of the leading choices, and
+:meth:`SearchSpace.extending` the part of a space whose leading choices are made already, in one of a few ways.
 """
 
 from __future__ import annotations
@@ -114,6 +117,10 @@ class SearchSpace:
         choices: in an order in which every condition refers to earlier choices only.
         canonical: maps an architecture to the representative of those that are the same network; must be
             idempotent. Two architectures are duplicates when their canonical forms are equal.
+        prefixes: ways in which the leading choices are made already; see :meth:`extending`.
+
+    Attributes:
+        free: the choices that are still to be made; all of them where there are no prefixes.
 
     Raises:
         SpaceError: for a name used twice or a condition on an unknown choice or option.
@@ -123,9 +130,11 @@ class SearchSpace:
         self,
         choices: Sequence[Choice],
         canonical: Callable[[Architecture], Architecture] | None = None,
+        prefixes: Sequence[Architecture] = (),
     ) -> None:
         self.choices = tuple(choices)
         self._canonical = canonical
+        self.prefixes = tuple(prefixes)
         self._by_name: dict[str, Choice] = {}
         for choice in self.choices:
             if choice.name in self._by_name:
@@ -136,15 +145,36 @@ class SearchSpace:
                 for option in options:
                     self._by_name[parent].index(option)
             self._by_name[choice.name] = choice
+        made = {name for prefix in self.prefixes for name in prefix}
+        last = max((i for i, choice in enumerate(self.choices) if choice.name in made), default=-1)
+        self.free = self.choices[last + 1 :]
+        self._free = {choice.name for choice in self.free}
 
     def __getitem__(self, name: str) -> Choice:
         return self._by_name[name]
 
+    def first(self, count: int) -> SearchSpace:
+        """Returns the space of the first ``count`` choices; its architectures are prefixes of this space's."""
+        return self if count == len(self.choices) else SearchSpace(self.choices[:count])
+
+    def extending(self, prefixes: Sequence[Architecture]) -> SearchSpace:
+        """Returns the part of this space that begins with one of these prefixes.
+
+        Every operation below leaves the prefix of an architecture alone; :meth:`sample` draws one uniformly, so
+        one that stands in the list twice is drawn twice as often.
+
+        Raises:
+            SpaceError: when a prefix does not make the leading choices, or not with their options.
+        """
+        for prefix in prefixes:
+            self.first(1 + max(i for i, c in enumerate(self.choices) if c.name in prefix)).architecture(prefix)
+        return SearchSpace(self.choices, self._canonical, prefixes)
+
     @cached_property
     def groups(self) -> dict[str, tuple[Choice, ...]]:
-        """The choices of every group, in the order in which groups first appear."""
+        """The free choices of every group, in the order in which groups first appear."""
         groups: dict[str, tuple[Choice, ...]] = {}
-        for choice in self.choices:
+        for choice in self.free:
             groups[choice.group] = (*groups.get(choice.group, ()), choice)
         return groups
 
@@ -206,16 +236,17 @@ class SearchSpace:
         return self._canonical(architecture) if self._canonical else architecture
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """Returns an architecture with every active choice drawn uniformly."""
-        return self.complete({}, lambda choice: choice.options[int(rng.integers(len(choice.options)))])
+        """Returns an architecture with every free active choice drawn uniformly."""
+        prefix = self.prefixes[int(rng.integers(len(self.prefixes)))] if self.prefixes else {}
+        return self.complete(prefix, lambda choice: choice.options[int(rng.integers(len(choice.options)))])
 
     def mutate(self, parent: Architecture, rng: np.random.Generator, choices: int = 1) -> Architecture:
-        """Returns the parent with ``choices`` of its active choices set to another option each.
+        """Returns the parent with ``choices`` of its free active choices set to another option each.
 
         Choices that become active through this are drawn uniformly. Choices with a single option cannot
         change; where fewer than ``choices`` can, all that can do.
         """
-        movable = [name for name in parent if len(self._by_name[name].options) > 1]
+        movable = [name for name in parent if name in self._free and len(self._by_name[name].options) > 1]
         picked = rng.permutation(len(movable))[:choices]
         return self._redraw(parent, {movable[int(i)] for i in picked}, rng, differ=True)
 
@@ -234,7 +265,7 @@ class SearchSpace:
         return self.complete({n: v for n, v in parent.items() if n not in names}, draw)
 
     def neighbours(self, architecture: Architecture) -> list[Architecture]:
-        """Returns all architectures that differ in one choice, in a fixed order, without duplicates.
+        """Returns all architectures that differ in one free choice, in a fixed order, without duplicates.
 
         Choices that become active through the change take their first option. Neighbours that are
         canonically equal to the architecture or to each other are listed once or not at all.
@@ -242,7 +273,7 @@ class SearchSpace:
         seen = {self.canonical(architecture).key}
         result = []
         for name, value in architecture.items():
-            for option in self._by_name[name].options:
+            for option in self._by_name[name].options if name in self._free else ():
                 if _same(option, value):
                     continue
                 other = self.complete({**architecture, name: option}, lambda choice: choice.options[0])
@@ -256,14 +287,23 @@ class SearchSpace:
     def size(self) -> int:
         """The exact number of architectures, with conditions counted and duplicates not merged.
 
-        Choices that no condition refers to multiply; the others are enumerated.
+        Choices that no condition refers to multiply; the others are enumerated. Different prefixes add up.
         """
+        if self.prefixes:
+            plain = SearchSpace(self.choices)
+            return sum(plain._count(dict(prefix)) for prefix in dict.fromkeys(self.prefixes))
+        return self._count({})
+
+    def _count(self, made: dict[str, Option]) -> int:
+        """Returns the number of architectures that agree with the leading choices made."""
         parents = {parent for choice in self.choices for parent in (choice.when or {})}
 
         def count(position: int, values: dict[str, Option]) -> int:
             if position == len(linked):
                 return 1
             choice = linked[position]
+            if choice.name in made:
+                return count(position + 1, {**values, choice.name: made[choice.name]})
             if not self.is_active(choice, values):
                 return count(position + 1, values)
             if choice.name not in parents:
@@ -271,8 +311,8 @@ class SearchSpace:
             return sum(count(position + 1, {**values, choice.name: option}) for option in choice.options)
 
         linked = [choice for choice in self.choices if choice.when or choice.name in parents]
-        free = [choice for choice in self.choices if not (choice.when or choice.name in parents)]
-        return math.prod(len(choice.options) for choice in free) * count(0, {})
+        single = [c for c in self.choices if not (c.when or c.name in parents) and c.name not in made]
+        return math.prod(len(choice.options) for choice in single) * count(0, {})
 
     def to_indices(self, architecture: Architecture) -> NDArray[np.int64]:
         """Returns the option index of every choice, ``(choices,)``; -1 where a choice is inactive."""

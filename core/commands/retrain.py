@@ -90,6 +90,7 @@ def retrain_architecture(
             place.checkpoints,
             Limits(config.retrain.seconds),
             progress,
+            place.artifacts,
         )
         summary = summaries[architecture.key]
         validation = summary.statistics("validation")

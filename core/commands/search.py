@@ -25,9 +25,9 @@ from core.errors import ConfigError
 from core.errors import NichenasError
 from core.errors import RunFolderError
 from core.errors import unknown
-from core.gradient.options import GRADIENT
 from core.gradient.options import GradientOptions
 from core.gradient.supernet import GradientDomain
+from core.objectives import Objective
 from core.report.run_page import write_run_page
 from core.search.curves import Curves
 from core.search.driver import Budget
@@ -40,8 +40,8 @@ from core.search.executors import Executor
 from core.search.executors import ProcessExecutor
 from core.search.executors import SerialExecutor
 from core.search.gradient_driver import GradientDriver
-from core.search.gradient_driver import supernet_objective
 from core.search.journal import Journal
+from core.search.one_shot_driver import OneShotDriver
 from core.search.progress import Progress
 from core.search.retraining import Summary
 from core.search.retraining import choose
@@ -51,9 +51,9 @@ from core.search.run_folder import read_yaml
 from core.search.run_folder import write_json
 from core.search.run_folder import write_yaml
 from core.sharing.homogeneous import HomogeneousStore
+from core.sharing.one_shot import OneShotDomain
 from core.space import Architecture
 from core.strategies import STRATEGIES
-from core.strategies import Strategy
 
 KEPT = 10  # best architectures in the result, the report and the drawings
 
@@ -93,6 +93,13 @@ def prepare(resolved: Resolved, data: str | None = None) -> Workplace:
     for name in config.search.weights or {}:
         if name not in names:
             raise ConfigError(f"{resolved.source}: search.weights.{name}: {unknown('objective', name, names)}")
+    if isinstance(domain, OneShotDomain) and config.search.driver == "one-shot":
+        assert config.search.one_shot is not None
+        if len(config.search.one_shot.iterations) != len(domain.stages):
+            raise ConfigError(
+                f"{resolved.source}: search.one_shot.iterations: {len(config.search.one_shot.iterations)} stages; "
+                f"the space is searched in {len(domain.stages)}"
+            )
     return Workplace(domain, recipe, device)
 
 
@@ -117,19 +124,17 @@ def run_search(
         _check_resume(folder, resolved)
     workplace = prepare(resolved, data)
     domain = workplace.domain
-    strategy = None if resolved.config.search.strategy == GRADIENT else _strategy(resolved, domain)
-    measured = domain.objectives if strategy is not None else (supernet_objective(domain.objectives[0]),)
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(RunFolder(folder, resume))
         journal = stack.enter_context(Journal(run.journal))
         if not resume:
-            journal.set_meta("objectives", [dataclasses.asdict(o) for o in measured])
+            journal.set_meta("objectives", [dataclasses.asdict(o) for o in _measured(resolved, domain)])
             journal.set_meta("retraining_objective", dataclasses.asdict(domain.objectives[0]))
             journal.flush()
         write_yaml(folder / "config.yaml", resolved.to_dict())
         write_json(folder / "environment.json", environment(config.seed, workplace.device))
         executor = stack.enter_context(make_executor(resolved, workplace))
-        state = _search(resolved, workplace, strategy, executor, journal, run, quiet)
+        state = _search(resolved, workplace, executor, journal, run, quiet)
         if state.best is None:
             reason = state.failures.most_common(1)[0][0] if state.failures else "no trial was made"
             raise SearchFailed(f"none of {state.told} candidates could be measured; the most frequent reason: {reason}")
@@ -157,10 +162,15 @@ def _check_resume(folder: Path, resolved: Resolved) -> None:
         )
 
 
-def _strategy(resolved: Resolved, domain: Domain) -> Strategy:
-    config = resolved.config
-    cls = STRATEGIES[config.search.strategy]
-    return cls(domain.space, domain.objectives, config.seed, resolved.strategy_options, config.search.weights)
+def _measured(resolved: Resolved, domain: Domain) -> tuple[Objective, ...]:
+    """Returns what the search measures."""
+    driver = resolved.config.search.driver
+    if driver == "gradient":
+        return (domain.objectives[0].of_supernet(),)
+    if driver == "one-shot":
+        assert isinstance(domain, OneShotDomain)
+        return tuple(objective.of_supernet() for objective in domain.shared_objectives)
+    return domain.objectives
 
 
 def make_executor(resolved: Resolved, workplace: Workplace) -> Executor:
@@ -176,54 +186,52 @@ def make_executor(resolved: Resolved, workplace: Workplace) -> Executor:
 
 
 def _search(
-    resolved: Resolved,
-    workplace: Workplace,
-    strategy: Strategy | None,
-    executor: Executor,
-    journal: Journal,
-    run: RunFolder,
-    quiet: bool,
+    resolved: Resolved, workplace: Workplace, executor: Executor, journal: Journal, run: RunFolder, quiet: bool
 ) -> SearchState:
     config = resolved.config
-    search = config.search
-    budget = Budget(search.trials if strategy is not None else search.epochs, search.seconds)
-    store = None
-    if search.sharing != "none":
-        rule = workplace.domain.sharing_rules[search.sharing]
-        store = HomogeneousStore(rule, run.checkpoints, lag=executor.capacity * search.batch)
-    with contextlib.ExitStack() as stack:
-        listeners: list[Any] = []
-        if config.run.tensorboard:
-            curves = Curves(run.path / "tensorboard", strategy.diagnostics if strategy is not None else None)
-            stack.callback(curves.close)
-            listeners.append(curves)
-        if not quiet:
-            metric, unit = workplace.domain.objectives[0], "trial"
-            if strategy is None:
-                metric, unit = supernet_objective(metric), "epoch"
-            listeners.append(stack.enter_context(Progress(metric, budget, unit=unit)))
-        keep = max(KEPT, config.retrain.top)
-        if strategy is None:
-            assert isinstance(workplace.domain, GradientDomain)
-            assert isinstance(resolved.strategy_options, GradientOptions)
-            return GradientDriver(
-                workplace.domain,
-                resolved.strategy_options,
-                journal,
-                budget,
-                config.seed,
-                workplace.device,
-                run.checkpoints,
-                listeners,
-                keep,
-            ).run()
+    search, domain, seed, device = config.search, workplace.domain, config.seed, workplace.device
+    keep = max(KEPT, config.retrain.top)
+    budget = Budget(search.trials, search.seconds)
+    listeners: list[Any] = []  # filled below: curves ask the driver for its figures
+    driver: TrialDriver | GradientDriver | OneShotDriver
+    if search.driver == "gradient":
+        assert isinstance(domain, GradientDomain)
+        assert isinstance(resolved.strategy_options, GradientOptions)
+        budget = Budget(search.epochs, search.seconds)
+        driver = GradientDriver(
+            domain, resolved.strategy_options, journal, budget, seed, device, run.checkpoints, listeners, keep
+        )
+    elif search.driver == "one-shot":
+        assert isinstance(domain, OneShotDomain)
+        assert search.one_shot is not None
+        budget = Budget(search.one_shot.trials)
+        driver = OneShotDriver(
+            domain,
+            STRATEGIES[search.strategy],
+            resolved.strategy_options,
+            search.one_shot,
+            journal,
+            seed,
+            device,
+            run.checkpoints,
+            listeners,
+            keep,
+        )
+    else:
+        strategy = STRATEGIES[search.strategy](
+            domain.space, domain.objectives, seed, resolved.strategy_options, search.weights
+        )
+        store = None
+        if search.sharing != "none":
+            rule = domain.sharing_rules[search.sharing]
+            store = HomogeneousStore(rule, run.checkpoints, lag=executor.capacity * search.batch)
         driver = TrialDriver(
-            workplace.domain,
+            domain,
             strategy,
             executor,
             journal,
             budget,
-            config.seed,
+            seed,
             search.batch,
             config.run.order,
             Limits(config.run.limits.seconds, config.run.limits.memory_mb),
@@ -231,7 +239,20 @@ def _search(
             listeners,
             keep=keep,
         )
+    with contextlib.ExitStack() as stack:
+        if config.run.tensorboard:
+            curves = Curves(run.path / "tensorboard", driver.diagnostics)
+            stack.callback(curves.close)
+            listeners.append(curves)
+        if not quiet:
+            metric = _measured(resolved, domain)[0]
+            listeners.append(stack.enter_context(Progress(metric, budget, unit=_unit(resolved))))
         return driver.run()
+
+
+def _unit(resolved: Resolved) -> str:
+    """Returns what the journal has a row for."""
+    return "epoch" if resolved.config.search.driver == "gradient" else "trial"
 
 
 def _retrain(
@@ -261,6 +282,7 @@ def _retrain(
             run.checkpoints,
             Limits(config.seconds),
             progress,
+            run.artifacts,
         )
 
 
@@ -278,7 +300,7 @@ def _result(
 ) -> dict[str, Any]:
     config, domain = resolved.config, workplace.domain
     # Why a gradient search ended: its epochs, its seconds, or a rule of its early stop.
-    stopped = {"stopped": journal.meta("stopped")} if config.search.strategy == GRADIENT else {}
+    stopped = {"stopped": journal.meta("stopped")} if config.search.driver == "gradient" else {}
     by_key: dict[str, Trial] = {trial.proposal.architecture.key: trial for trial in state.top(config.retrain.top)}
     candidates = [trial.proposal.architecture for trial in by_key.values()]
     chosen = choose(candidates, summaries, domain.objectives[0])
@@ -288,7 +310,7 @@ def _result(
     return {
         "name": config.name,
         "metric": domain.objectives[0].name,
-        "unit": "epoch" if config.search.strategy == GRADIENT else "trial",
+        "unit": _unit(resolved),
         "architecture": dict(chosen),
         "key": chosen.key,
         "trial": by_key[chosen.key].number,

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch import nn
 
 Conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+Transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,25 @@ class Costs:
 def count_costs(network: nn.Module, input_shape: Sequence[int]) -> Costs:
     """Runs a network once on zeros, in evaluation mode, and counts.
 
-    A layer with a true attribute ``binary`` counts as one of single bits. Only ``Conv*d`` and ``Linear`` count,
-    padding included, biases and everything else not.
+    A layer with a true attribute ``binary`` counts as one of single bits. Only ``Conv*d``, ``ConvTranspose*d`` and
+    ``Linear`` count, padding included, biases and everything else not.
 
     Args:
         input_shape: of one sample, without the batch.
     """
     counts = {True: 0, False: 0}
 
-    def hook(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         weight: Tensor = module.weight  # type: ignore[assignment]
-        places = output[0, 0].numel() if isinstance(module, Conv) else output[0].numel() // weight.shape[0]
+        if isinstance(module, Conv):
+            places = output[0, 0].numel()
+        elif isinstance(module, Transposed):  # every input is multiplied with the whole kernel
+            places = inputs[0][0, 0].numel()
+        else:
+            places = output[0].numel() // weight.shape[0]
         counts[bool(getattr(module, "binary", False))] += weight.numel() * places
 
-    layers = [module for module in network.modules() if isinstance(module, (*Conv, nn.Linear))]
+    layers = [module for module in network.modules() if isinstance(module, (*Conv, *Transposed, nn.Linear))]
     handles = [layer.register_forward_hook(hook) for layer in layers]
     was_training = network.training
     first = next(network.parameters())

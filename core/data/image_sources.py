@@ -36,6 +36,7 @@ KNOWN: Mapping[str, str] = {
     "CIFAR10": "60,000 colour images of 32 x 32, 10 classes (torchvision)",
     "CIFAR100": "60,000 colour images of 32 x 32, 100 classes (torchvision)",
     "FashionMNIST": "70,000 grey images of 28 x 28, 10 classes (torchvision)",
+    "STL10": "13,000 colour images of 96 x 96, 10 classes; 100,000 more without labels (torchvision)",
 }
 IMAGE_FILES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff")
 TEST_SHARE = 0.2  # of data that come without a test split
@@ -49,6 +50,7 @@ def load_images(
     upsample: int = 1,
     size: int | None = None,
     limit: int | None = None,
+    labelled: bool = True,
 ) -> ImageTask:
     """Loads a data set and splits validation data off its training data, every class in proportion.
 
@@ -60,6 +62,8 @@ def load_images(
         upsample: factor by which images are enlarged, bilinearly, after decoding.
         size: pixels a side; images of folders are scaled to it at the shorter side and cropped at the centre.
         limit: at most so many training images (validation included), every class in proportion.
+        labelled: whether labels are needed. If not, training images without one are taken too: STL-10's, those of a
+            folder without sub-folders; they have the label of a class of their own.
 
     Raises:
         ConfigError: for a data set that is not known.
@@ -70,13 +74,13 @@ def load_images(
     if name == "digits":
         train, test, classes = _digits()
     elif name in KNOWN:
-        train, test, classes = _torchvision(name, environment)
+        train, test, classes = _torchvision(name, environment, labelled)
     else:
         path = _find(dataset, environment)
         if path.suffix == ".npz":
             train, test, classes = _npz(path)
         else:
-            train, test, classes = _folder(path, size, environment)
+            train, test, classes = _folder(path, size, environment, labelled)
         name = path.stem
     rng = numpy_generator(environment.seed, "validation split")
     whole, held = _images(train, upsample), _images(test, upsample)
@@ -123,31 +127,49 @@ def _digits() -> tuple[Split, Split, list[str]]:
     return train, test, [str(i) for i in range(10)]
 
 
-def _torchvision(name: str, environment: Environment) -> tuple[Split, Split, list[str]]:
+def _torchvision(name: str, environment: Environment, labelled: bool) -> tuple[Split, Split, list[str]]:
     from torchvision import datasets
 
     cls: Any = getattr(datasets, name)
+    if name == "STL10":
+        return _stl10(cls, environment, labelled)
     parts: list[Split] = []
     classes: list[str] = []
     for train in (True, False):
-        data = _open_torchvision(cls, name, environment.data_root, train)
+        data = _open_torchvision(cls, name, environment.data_root, train=train)
         x = np.asarray(data.data)
         parts.append((x[..., None] if x.ndim == 3 else x, np.asarray(data.targets, dtype=np.int64)))
         classes = list(data.classes)
     return parts[0], parts[1], classes
 
 
-def _open_torchvision(cls: Any, name: str, root: Path, train: bool) -> Any:
+def _stl10(cls: Any, environment: Environment, labelled: bool) -> tuple[Split, Split, list[str]]:
+    train = _open_torchvision(cls, "STL10", environment.data_root, split="train" if labelled else "train+unlabeled")
+    test = _open_torchvision(cls, "STL10", environment.data_root, split="test")
+    classes = list(train.classes)
+    labels = np.asarray(train.labels, dtype=np.int64)
+    if (labels < 0).any():
+        labels = np.where(labels < 0, len(classes), labels)
+        classes.append("no label")
+    pixels = [np.ascontiguousarray(part.data.transpose(0, 2, 3, 1)) for part in (train, test)]
+    return (pixels[0], labels), (pixels[1], np.asarray(test.labels, dtype=np.int64)), classes
+
+
+def _open_torchvision(cls: Any, name: str, root: Path, **part: Any) -> Any:
     with contextlib.redirect_stdout(io.StringIO()):
         try:
-            return cls(root, train=train, download=False)
+            return cls(root, download=False, **part)
         except (RuntimeError, EOFError, ValueError, OSError):
             pass
         try:
-            return cls(root, train=train, download=True)
+            return cls(root, download=True, **part)
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            where = {"FashionMNIST": "FashionMNIST/raw/*-ubyte", "CIFAR10": "cifar-10-batches-py/"}
+            where = {
+                "FashionMNIST": "FashionMNIST/raw/*-ubyte",
+                "CIFAR10": "cifar-10-batches-py/",
+                "STL10": "stl10_binary/*.bin",
+            }
             raise DataError(
                 f"{name}: not whole in '{root}' and cannot be downloaded ({reason}); put torchvision's files at "
                 f"'{root}/{where.get(name, 'cifar-100-python/')}', or name another folder with --data-root"
@@ -202,11 +224,13 @@ def _checked(path: Path, part: str, x: NDArray[Any], y: NDArray[Any]) -> Split:
     return np.ascontiguousarray(x), y.astype(np.int64)
 
 
-def _folder(path: Path, size: int | None, environment: Environment) -> tuple[Split, Split, list[str]]:
+def _folder(path: Path, size: int | None, environment: Environment, labelled: bool) -> tuple[Split, Split, list[str]]:
     train = path / "train" if (path / "train").is_dir() else path
     test = next((path / part for part in ("test", "val") if train != path and (path / part).is_dir()), None)
     classes = sorted(p.name for p in train.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if len(classes) < 2:
+    if not labelled and not classes:
+        classes = ["."]  # all images are of one class
+    if labelled and len(classes) < 2:
         raise DataError(f"{train}: holds {len(classes)} sub-folders; wanted: one a class, at least two")
     first = _decoded(train, classes, size, environment)
     if test is None:

@@ -68,6 +68,18 @@ class ImageTask:
         return self.train.pixels.shape[-1]
 
 
+def resized(images: Images, size: int) -> Images:
+    """Returns square images brought to ``size`` pixels a side, bilinearly; made smaller, they are smoothed first."""
+    if images.pixels.shape[-2:] == (size, size):
+        return images
+    parts = [
+        F.interpolate(part.float(), size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+        for part in images.pixels.split(4096)
+    ]
+    pixels = torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts])
+    return Images(pixels, images.labels)
+
+
 def stratified(labels: Tensor, share: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Splits indices so that every class is divided in the same proportion, as nearly as whole images allow.
 

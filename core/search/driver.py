@@ -73,6 +73,15 @@ class SearchState:
         if trial.failed:
             self.failures[trial.failure or "error"] += 1
             return
+        self.consider(trial, score, identity)
+
+    def forget_best(self) -> None:
+        """Forgets the best trials, but not how many there were: what follows cannot be compared with them."""
+        self.best, self.best_score = None, float("-inf")
+        self._heap.clear()
+
+    def consider(self, trial: Trial, score: float, identity: str) -> None:
+        """Keeps a trial if it is among the best; it is not counted."""
         if score > self.best_score:
             self.best, self.best_score = trial, score
         entry = (score, -trial.number, identity, trial)
@@ -174,6 +183,10 @@ class TrialDriver:
             self.journal.flush()
             raise Interrupted(f"interrupted after {self.state.told} trials") from None
         return self.state
+
+    def diagnostics(self) -> dict[str, float]:
+        """Returns the strategy's figures."""
+        return self.strategy.diagnostics()
 
     def _seconds(self) -> float:
         return self._spent_before + time.perf_counter() - self._started

@@ -25,8 +25,8 @@ from core.domain import Measurement
 from core.domain import Proposal
 from core.domain import Trial
 from core.errors import Interrupted
-from core.errors import NichenasError
 from core.errors import RunFolderError
+from core.errors import SearchDiverged
 from core.gradient.discretisation import one_hot
 from core.gradient.optimizers import set_learning_rate
 from core.gradient.options import GradientOptions
@@ -45,7 +45,6 @@ from core.gradient.supernet import GradientDomain
 from core.gradient.supernet import Kept
 from core.gradient.supernet import Supernet
 from core.gradient.wiring import WiringRecorder
-from core.objectives import Objective
 from core.search.driver import Budget
 from core.search.driver import Listener
 from core.search.driver import SearchState
@@ -54,15 +53,6 @@ from core.seeds import numpy_generator
 from core.seeds import torch_generator
 
 CHECKPOINT = "gradient.pt"
-
-
-class SearchDiverged(NichenasError):
-    """The loss of the supernet is no finite number any more."""
-
-
-def supernet_objective(objective: Objective) -> Objective:
-    """Returns the objective that a gradient search measures: that of the supernet, and named so."""
-    return Objective(f"{objective.name}[supernet]", objective.direction, objective.unit)
 
 
 class GradientDriver:
@@ -92,7 +82,7 @@ class GradientDriver:
         self.domain, self.options, self.journal, self.seed = domain, options, journal, seed
         self.budget, self.epochs = budget, budget.trials
         self.device, self.folder, self.listeners = device, folder, listeners
-        self.objective = supernet_objective(domain.objectives[0])
+        self.objective = domain.objectives[0].of_supernet()
         self.state = SearchState(keep)
         context = Context(seed, 0, device)
         self.supernet = domain.supernet(context, options.recompute)
@@ -151,6 +141,10 @@ class GradientDriver:
             self.journal.flush()
             raise Interrupted(f"interrupted after {self.state.told} epochs") from None
         return self.state
+
+    def diagnostics(self) -> dict[str, float]:
+        """Returns nothing more than the trials hold."""
+        return {}
 
     def _seconds(self) -> float:
         return self._spent_before + time.perf_counter() - self._started

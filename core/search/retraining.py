@@ -87,6 +87,7 @@ def retrain_all(
     folder: Path | None = None,
     limits: Limits | None = None,
     listener: RetrainingListener | None = None,
+    artifacts: Path | None = None,
 ) -> dict[str, Summary]:
     """Trains every subject with every seed; what the journal holds already is not done again.
 
@@ -97,6 +98,7 @@ def retrain_all(
         objective: the primary one; the weights of an architecture's best seed by it are kept.
         folder: where these weights go; none keeps no weights.
         limits: of every training.
+        artifacts: where trainings leave what people may look at, each in a folder of its own; none keeps none.
 
     Returns:
         One summary a subject, by label, in the order of the subjects.
@@ -121,7 +123,8 @@ def retrain_all(
                 subject, index = todo[submitted]
                 keep = folder is not None and isinstance(subject, Architecture)
                 partial = _partial(folder, subject, index)
-                job = FullTraining(seed_of(run_seed, index), subject, limits or Limits(), keep, partial)
+                shown = None if artifacts is None else artifacts / f"{_label(subject)}-{index}"
+                job = FullTraining(seed_of(run_seed, index), subject, limits or Limits(), keep, partial, shown)
                 executor.submit(submitted, job)
                 submitted += 1
             ticket, (result,) = executor.wait()

@@ -73,6 +73,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def artifacts(self) -> Path:
+        """The folder of what full trainings leave to be looked at."""
+        return self.path / "artifacts"
+
+    @property
     def best(self) -> Path:
         """The folder of the chosen architecture."""
         return self.path / "best"

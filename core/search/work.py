@@ -49,6 +49,7 @@ class FullTraining:
 
     Attributes:
         checkpoints: folder for what this training must have to go on after a restart.
+        artifacts: folder for what people may look at.
     """
 
     seed: int
@@ -56,6 +57,7 @@ class FullTraining:
     limits: Limits = field(default_factory=Limits)
     keep_weights: bool = False
     checkpoints: Path | None = None
+    artifacts: Path | None = None
 
 
 Job = Evaluation | FullTraining
@@ -68,7 +70,15 @@ def run_job(domain: Domain, job: Job, device: torch.device) -> list[Result]:
         TestDataError: when an evaluation read test data.
     """
     if isinstance(job, FullTraining):
-        context = Context(job.seed, 0, device, job.limits, keep_weights=job.keep_weights, checkpoints=job.checkpoints)
+        context = Context(
+            job.seed,
+            0,
+            device,
+            job.limits,
+            keep_weights=job.keep_weights,
+            checkpoints=job.checkpoints,
+            artifacts=job.artifacts,
+        )
         try:
             with open_test_data():
                 if isinstance(job.subject, str):

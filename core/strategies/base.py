@@ -4,6 +4,10 @@ A strategy is pure: it does no training and no I/O, and all its randomness comes
 from the seed. It is therefore rebuilt exactly by asking and telling again what it was asked and told before.
 ``ask`` may be called several times before the first ``tell``; trials are told in the order of their numbers
 unless the run gives that up. A failed trial is told like any other and must not be proposed as a success.
+
+A one-shot search asks for more: architectures to train shared weights with (``sample``), those to look at when a
+stage ends (``candidates``), and what a later stage should know of an architecture that it extends (``remember``,
+``begin``). The defaults serve any strategy.
 """
 
 from __future__ import annotations
@@ -16,6 +20,8 @@ from collections.abc import Sequence
 from typing import Any
 from typing import ClassVar
 
+from torch import Tensor
+
 from core.domain import Proposal
 from core.domain import Settings
 from core.domain import Trial
@@ -23,6 +29,7 @@ from core.objectives import Objective
 from core.objectives import score
 from core.registry import Registry
 from core.seeds import numpy_generator
+from core.space import Architecture
 from core.space import SearchSpace
 
 
@@ -66,6 +73,43 @@ class Strategy(ABC):
     @abstractmethod
     def tell(self, trial: Trial) -> None:
         """Takes in a finished trial."""
+
+    # For one-shot searches
+
+    def begin(self, memories: Sequence[Mapping[str, Tensor]]) -> None:  # noqa: B027  (most need nothing)
+        """Called once before anything else where the space extends prefixes.
+
+        Args:
+            memories: what :meth:`remember` of the stage before returned, one a prefix of the space.
+        """
+
+    def remember(self, proposal: Proposal) -> Mapping[str, Tensor]:
+        """Returns what the strategy of the next stage should know of one of this strategy's architectures."""
+        return {}
+
+    def sample(self, count: int, seed: int) -> list[Architecture]:
+        """Returns architectures to train shared weights with; no proposals, nothing is remembered of them.
+
+        By default uniform draws from the space (as single-path one-shot does, Guo et al. 2020).
+
+        Args:
+            seed: decides the draws, with what the strategy was told so far.
+        """
+        rng = numpy_generator(seed, "samples")
+        return [self.space.sample(rng) for _ in range(count)]
+
+    def forget(self) -> None:  # noqa: B027  (most need nothing)
+        """Called when shared weights have changed: what was measured before may be worth measuring again."""
+
+    def candidates(self, count: int, best: Sequence[Proposal]) -> list[Proposal]:
+        """Returns what is to be measured once more when a stage ends, to choose from.
+
+        Args:
+            best: different architectures of the stage, best first; by default these, and new proposals if they
+                are too few.
+        """
+        found = list(best[:count])
+        return found + self.ask(count - len(found)) if len(found) < count else found
 
     def score(self, trial: Trial) -> float:
         """Returns one number for a trial, larger is better; minus infinity for a failure."""

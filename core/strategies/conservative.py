@@ -88,6 +88,8 @@ class Conservative(Strategy):
     def _offspring(self) -> Proposal:
         if self.incumbent is None:
             return self._remember(Proposal(self.space.sample(self.rng)))
+        if self.incumbent_score == -math.inf:
+            return Proposal(self.incumbent)
         order = self._guide(self.incumbent)
         chosen = order[: self.options.classes]
         child = self._change(self.incumbent, chosen)
@@ -165,6 +167,11 @@ class Conservative(Strategy):
             self._learn(trial, (score if math.isfinite(score) else self._worst) - self.incumbent_score)
         if score > self.incumbent_score:
             self.incumbent, self.incumbent_score = trial.proposal.architecture, score
+
+    def forget(self) -> None:
+        """Lets everything be proposed again, the incumbent first: its score is out of date."""
+        self._seen.clear()
+        self.incumbent_score = -math.inf
 
     def _learn(self, trial: Trial, change: float) -> None:
         parent = Architecture(trial.proposal.tag["incumbent"])

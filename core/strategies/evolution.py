@@ -52,6 +52,10 @@ class Evolution(Strategy):
         """Lets a trial live; the oldest dies when there are too many. Failures live too, with the worst score."""
         self._alive.append((trial.proposal.architecture, self.score(trial)))
 
+    def forget(self) -> None:
+        """Lets everything be proposed again."""
+        self._seen.clear()
+
     def _propose(self) -> Architecture:
         self._asked += 1
         child = self._make()

@@ -50,6 +50,11 @@ class LocalSearch(Strategy):
             self._queue = self.space.neighbours(trial.proposal.architecture)
             self.rng.shuffle(self._queue)  # type: ignore[arg-type]
 
+    def forget(self) -> None:
+        """Lets everything be proposed again, and begins a new climb: scores of the present one are out of date."""
+        self._seen.clear()
+        self._queue, self._out = [], 0
+
     def _next_neighbour(self) -> Architecture | None:
         while self._queue:
             candidate = self._queue.pop()

@@ -74,18 +74,21 @@ class OptunaSampler(Strategy):
         for _ in range(n):
             trial = self._study.ask()
             values: dict[str, Option] = {}
-            for choice in self.space.choices:
+            if self.space.prefixes:
+                count = len(self.space.prefixes)
+                values.update(self.space.prefixes[trial.suggest_categorical("prefix", list(range(count)))])
+            for choice in self.space.free:
                 if self.space.is_active(choice, values):
                     # Positions rather than options, so that options of any type are kept apart.
                     position = trial.suggest_categorical(choice.name, list(range(len(choice.options))))
                     values[choice.name] = choice.options[position]
             self._trials.append(trial)
-            proposals.append(Proposal(self.space.architecture(values)))
+            proposals.append(Proposal(self.space.architecture(values), tag={"asked": len(self._trials) - 1}))
         return proposals
 
     def tell(self, trial: Trial) -> None:
-        """Tells the study; trials are numbered as they were asked."""
-        ours = self._trials[trial.number]
+        """Tells the study."""
+        ours = self._trials[trial.proposal.tag.get("asked", trial.number)]
         if trial.measurement is None:
             self._study.tell(ours, state=self._failed)
         elif self.weights:

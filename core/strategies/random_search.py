@@ -48,5 +48,9 @@ class RandomSearch(Strategy):
                 break
         return proposals
 
+    def forget(self) -> None:
+        """Lets everything be proposed again."""
+        self._seen.clear()
+
     def tell(self, trial: Trial) -> None:
         """Random search learns nothing."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -143,7 +141,7 @@ class BinaryDomain(GradientDomain):
             full: of the size that is trained in full; else of the search's.
         """
         s = self.settings
-        with _seeded(context, purpose):
+        with context.seeded(purpose):
             network = CellNetwork(
                 self.family(affine=True),
                 genotype,
@@ -160,7 +158,7 @@ class BinaryDomain(GradientDomain):
         """Returns the search network."""
         s = self.settings
         stages = [BinarisationStage(stage.until, stage.activations, stage.weights) for stage in s.while_searching]
-        with _seeded(context, "supernet"):
+        with context.seeded("supernet"):
             supernet = CellSupernet(
                 self.family(affine=False),
                 s.search_channels,
@@ -306,11 +304,3 @@ class BinaryDomain(GradientDomain):
     def draw(self, architecture: Architecture) -> Drawing:
         """Returns both cells side by side."""
         return draw_genotype(self.genotype(architecture))
-
-
-@contextlib.contextmanager
-def _seeded(context: Context, purpose: str) -> Iterator[None]:
-    """Lets torch's initialisers draw from the context's seed; the global generator is put back afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(context.torch(purpose).initial_seed())
-        yield

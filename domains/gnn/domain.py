@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import ClassVar
 from typing import Literal
 
-import torch
 from pydantic import Field
 from pydantic import field_validator
 
@@ -261,9 +260,7 @@ class GNNDomain(Domain):
     def train_baseline(self, name: str, context: Context) -> Retrained:
         """Trains GCN, GAT or GraphSAGE from PyG's layers; see :mod:`domains.gnn.baselines`."""
         started = time.perf_counter()
-        with torch.random.fork_rng(devices=[context.device] if context.device.type == "cuda" else []):
-            # PyG's layers draw from the global generator; it is put back afterwards.
-            torch.manual_seed(context.torch("baseline").initial_seed())
+        with context.seeded("baseline"):  # PyG's layers draw from the global generator
             network, settings = make_baseline(name, self.task.features, self.task.outputs, self.settings)
             network = network.to(context.device)
             task = self.task

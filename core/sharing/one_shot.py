@@ -1,0 +1,145 @@
+"""What a domain offers so that one-shot methods can drive it: weights shared by all architectures, and their training.
+
+The driver decides which architectures are trained and scored, and when the weights are made anew; the domain decides
+what a step is. A search may go in stages, in each of which more of the leading choices are made (multi-level search,
+AutoGAN): then the shared network grows, and keeps the weights that it has.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+from pydantic import field_validator
+from pydantic import model_validator
+
+from core.context import Context
+from core.domain import Domain
+from core.domain import Settings
+from core.objectives import Objective
+from core.sharing.reset import ResetSettings
+from core.space import Architecture
+
+SUPERNET = "supernet"  # as it stands in search.sharing
+
+
+class OneShotOptions(Settings):
+    """``search.one_shot``; defaults are those of AutoGAN's search script unless they say otherwise.
+
+    Attributes:
+        iterations: of every stage; each trains shared weights, then scores architectures and tells the strategy.
+        shared_epochs: over the training data in an iteration.
+        shared_steps: in an iteration; given instead of ``shared_epochs``.
+        scored: architectures that are scored and told in an iteration.
+        candidates: that are scored when a stage ends.
+        beam: how many of them the next stage extends; of the last stage, the outcome of the search.
+        distinct: whether the beam holds different architectures only; AutoGAN's code lets them repeat.
+        reset: when shared weights are made anew; none never does that.
+        reset_before_controller: whether weights that have collapsed are made anew at once and the iteration's training
+            begins again; AutoGAN's code scores with the collapsed weights first.
+        checkpoint_every: iterations between checkpoints.
+    """
+
+    iterations: tuple[int, ...] = (15, 20, 30)
+    shared_epochs: float | None = Field(None, gt=0)
+    shared_steps: int | None = Field(None, ge=1)
+    scored: int = Field(30, ge=1)
+    candidates: int = Field(10, ge=1)
+    beam: int = Field(5, ge=1)
+    distinct: bool = True
+    reset: ResetSettings | None = ResetSettings()
+    reset_before_controller: bool = True
+    checkpoint_every: int = Field(1, ge=1)
+
+    @field_validator("iterations")
+    @classmethod
+    def _every_stage_has_some(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or min(value) < 1:
+            raise ValueError("give at least one iteration a stage")
+        return value
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> OneShotOptions:
+        if self.beam > self.candidates:
+            raise ValueError(f"beam: {self.beam} of {self.candidates} candidates cannot be kept")
+        if (self.shared_epochs is None) == (self.shared_steps is None):
+            raise ValueError("give either shared_epochs or shared_steps")
+        return self
+
+    @property
+    def trials(self) -> int:
+        """How many architectures are scored in the whole search, if no weights collapse."""
+        return sum(self.iterations) * self.scored + len(self.iterations) * self.candidates
+
+
+class SharedTraining(ABC):
+    """Weights shared by all architectures of a space, with all that their training needs.
+
+    Attributes:
+        losses: names of what :meth:`step` returns.
+        gate: the loss that is computed least often.
+    """
+
+    losses: tuple[str, ...]
+    gate: str
+
+    @property
+    @abstractmethod
+    def steps_per_epoch(self) -> int:
+        """Steps of one pass over the training data."""
+
+    @abstractmethod
+    def begin_stage(self, stage: int) -> None:
+        """Grows the network; weights that were there before stay bit by bit as they are."""
+
+    @abstractmethod
+    def begin_training(self, context: Context) -> None:
+        """Called before the steps of an iteration; all they draw comes from this context."""
+
+    @abstractmethod
+    def step(self, architecture: Architecture) -> Mapping[str, float]:
+        """Trains the weights that an architecture uses on one batch, and returns the losses that it computed."""
+
+    @abstractmethod
+    def score(self, architecture: Architecture, context: Context) -> Mapping[str, float]:
+        """Measures an architecture with the shared weights, which do not change.
+
+        Returns:
+            The domain's :attr:`OneShotDomain.shared_objectives` by name, and what else is worth keeping.
+
+        Raises:
+            CandidateFailure: when it cannot be measured.
+        """
+
+    @abstractmethod
+    def renew(self, context: Context) -> None:
+        """Makes weights and optimizers anew, as they were at first but for the draws."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Returns tensors, numbers and containers of them from which the training goes on exactly."""
+
+    @abstractmethod
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Takes in what :meth:`state` returned; the stage has been begun."""
+
+
+class OneShotDomain(Domain):
+    """A domain with shared weights."""
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """How many of the space's leading choices are made after each stage; by default all in one."""
+        return (len(self.space.choices),)
+
+    @property
+    def shared_objectives(self) -> tuple[Objective, ...]:
+        """What is measured with shared weights, the reward first; by default what the domain measures anyway."""
+        return self.objectives
+
+    @abstractmethod
+    def shared_training(self, context: Context) -> SharedTraining:
+        """Returns fresh shared weights on the context's device, in the first stage."""

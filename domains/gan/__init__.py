@@ -1,0 +1,12 @@
+"""Generative adversarial networks: AutoGAN's space and multi-level search, IS, FID and KID."""
+
+from domains.gan.domain import GanDomain
+from domains.gan.genotypes import PUBLISHED
+from domains.gan.genotypes import Genotype
+from domains.gan.metrics import frechet_distance
+from domains.gan.metrics import inception_score
+from domains.gan.metrics import kernel_distance
+
+DOMAIN = GanDomain
+
+__all__ = ["DOMAIN", "PUBLISHED", "GanDomain", "Genotype", "frechet_distance", "inception_score", "kernel_distance"]

@@ -1,0 +1,273 @@
+"""The GAN domain: generators of images, searched cell by cell."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.context import Context
+from core.costs.macs import count_costs
+from core.data.image_sources import KNOWN
+from core.data.image_sources import load_images
+from core.data.images import Images
+from core.data.images import ImageTask
+from core.data.images import resized
+from core.data.images import stratified
+from core.domain import Deployment
+from core.domain import Drawing
+from core.domain import Measurement
+from core.domain import Proposal
+from core.domain import Retrained
+from core.errors import ConfigError
+from core.objectives import Objective
+from core.seeds import numpy_generator
+from core.sharing.one_shot import OneShotDomain
+from core.space import Architecture
+from core.space import SearchSpace
+from domains.gan.adversaries import Adversaries
+from domains.gan.discriminator import Discriminator
+from domains.gan.drawing import draw_genotype
+from domains.gan.extractors import ClassifierExtractor
+from domains.gan.extractors import Extractor
+from domains.gan.extractors import InceptionExtractor
+from domains.gan.extractors import find_inception
+from domains.gan.extractors import load_classifier
+from domains.gan.generator import Generator
+from domains.gan.generator import initialise
+from domains.gan.genotypes import CellGenotype
+from domains.gan.genotypes import Genotype
+from domains.gan.genotypes import parse
+from domains.gan.settings import RANDOM
+from domains.gan.settings import AdversarialSettings
+from domains.gan.settings import GanSettings
+from domains.gan.settings import TrainSettings
+from domains.gan.shared import SharedGan
+from domains.gan.space import gan_space
+from domains.gan.space import genotype_of
+from domains.gan.space import stage_ends
+from domains.gan.statistics import RealStatistics
+from domains.gan.statistics import named
+from domains.gan.statistics import real_statistics
+from domains.gan.training import GanTraining
+from domains.gan.training import Trained
+
+SNGAN = CellGenotype("pre", "batch", "nearest", True)  # a cell of SN-GAN's generator (Miyato et al. 2018)
+
+
+class GanDomain(OneShotDomain):
+    """Searches the generator of an unconditional GAN; the discriminator is fixed and grows with it."""
+
+    Settings = GanSettings
+    reductions = frozenset({"epochs", "samples"})
+    settings: GanSettings
+
+    def __init__(self, settings: Any, environment: Any) -> None:
+        super().__init__(settings, environment)
+        self._baselines = _baselines(settings)
+        self.baselines = tuple(self._baselines)  # type: ignore[misc]
+
+    @classmethod
+    def datasets(cls) -> Mapping[str, str]:
+        """Returns the data sets that are known by name."""
+        return KNOWN
+
+    def prepare(self) -> None:
+        """Loads the data, and the network that images are judged by.
+
+        Raises:
+            ConfigError: when a classifier is wanted and there are no labels.
+            DataError: when data or Inception's weights are missing.
+        """
+        if self.settings.extractor == "inception":
+            find_inception(self.settings.inception_weights)  # before anything is loaded
+        self._real(self.settings.cells - 1, "validation")
+
+    @cached_property
+    def task(self) -> ImageTask:
+        """The data set.
+
+        Its split is the same for every run: extractor and statistics belong to it, and runs of several seeds must be
+        judged alike.
+        """
+        s = self.settings
+        environment = dataclasses.replace(self.environment, seed=0)
+        labelled = s.extractor == "classifier" and not s.unlabelled
+        return load_images(s.dataset, environment, s.validation, 1, s.image_size, s.limit, labelled)
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        """The network that images are judged by."""
+        s = self.settings
+        device = self.environment.device
+        if s.extractor == "inception":
+            return InceptionExtractor(s.inception_weights, device)
+        train, held_out = resized(self.task.train, s.size), resized(self.task.validation, s.size)
+        name = self.task.name.split(" ")[0].lower()
+        if s.limit is not None:
+            name += f"-{s.limit}"
+        if len(self.task.classes) < 2 or s.unlabelled:
+            raise ConfigError("domain.extractor: a classifier needs images with labels of two classes or more")
+        return load_classifier(f"{name}-cnn", train, held_out, len(self.task.classes), self.environment.cache, device)
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The tokens of every cell."""
+        return gan_space(self.settings.cells, self.settings.skip_position)
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """A cell a stage."""
+        return stage_ends(self.settings.cells)
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """FID first: checkpoints and architectures are chosen by it."""
+        return (
+            Objective(named(self.extractor, "FID"), "minimize"),
+            Objective(named(self.extractor, "IS")),
+        )
+
+    @property
+    def shared_objectives(self) -> tuple[Objective, ...]:
+        """The reward first."""
+        distance, score = self.objectives
+        return (score, distance) if self.settings.reward == "IS" else (distance, score)
+
+    # Data and networks
+
+    def _images(self, images: Images, stage: int) -> Images:
+        return resized(images, self.settings.bottom_width * 2 ** (stage + 1))
+
+    def _real(self, stage: int, part: str) -> RealStatistics:
+        """Returns the statistics of real images of one split at a stage's resolution."""
+        if part == "test":
+            images = self.task.test.read()
+        else:
+            images = self.task.train if part == "train" else self.task.validation
+        splits = self.settings.training.splits
+        return real_statistics(self._images(images, stage), self.extractor, splits, self.environment.cache)
+
+    def generator(self, genotype: Genotype | None, channels: int, plain: bool = False) -> Generator:
+        """Returns a generator with torch's own initial weights; shared where no genotype is given."""
+        s = self.settings
+        return Generator(s.cells, channels, s.latent, s.bottom_width, self.task.channels, genotype, s.skip_tap, plain)
+
+    def adversaries(self, genotype: Genotype | None, settings: AdversarialSettings, context: Context) -> Adversaries:
+        """Returns fresh networks and optimizers; of all genotypes where none is given."""
+        with context.seeded("networks"):
+            generator = self.generator(genotype, settings.channels)
+            initialise(generator)
+            discriminator = Discriminator(self.settings.cells, settings.discriminator_channels, self.task.channels)
+        half = isinstance(settings, TrainSettings) and settings.mixed_precision
+        return Adversaries(generator, discriminator, settings, context.device, self.settings.cells - 1, half)
+
+    def shared_training(self, context: Context) -> SharedGan:
+        """Returns the shared generator with its discriminator, in the first stage."""
+        settings = self.settings.shared
+        return SharedGan(
+            lambda context: self.adversaries(None, settings, context),
+            lambda stage: self._images(self.task.train, stage),
+            lambda stage: self._real(stage, "validation"),
+            self.extractor,
+            settings,
+            context,
+        )
+
+    # Measuring
+
+    def _train(
+        self, genotype: Genotype, settings: TrainSettings, context: Context, images: Images
+    ) -> tuple[GanTraining, Trained]:
+        last = self.settings.cells - 1
+        adversaries = self.adversaries(genotype, settings, context)
+        real = self._real(last, "validation")
+        training = GanTraining(adversaries, self._images(images, last), real, self.extractor, settings, context)
+        return training, training.run()
+
+    def evaluate(self, proposal: Proposal, context: Context) -> Measurement:
+        """Trains a generator alone for a while and measures it on validation data."""
+        full = self.settings.training
+        settings = (self.settings.evaluation or full.scaled(0.05)).scaled(proposal.fidelity.epochs)
+        images = self.task.train
+        if proposal.fidelity.samples < 1:
+            share = proposal.fidelity.samples
+            images = images.part(stratified(images.labels, share, context.numpy("fidelity samples", trial=0))[1])
+        _, trained = self._train(genotype_of(proposal.architecture), settings, context, images)
+        curve = trained.curves[self.objectives[0].name]
+        return Measurement(values=trained.values, curve=tuple(curve), seconds=context.seconds)
+
+    def retrain(self, architecture: Architecture, context: Context) -> Retrained:
+        """Trains a generator in full and measures it against validation, training and test images."""
+        return self._full(genotype_of(architecture), context)
+
+    def train_baseline(self, name: str, context: Context) -> Retrained:
+        """Trains a genotype that was not searched, as an architecture is trained."""
+        return self._full(self._baselines[name], context)
+
+    def _full(self, genotype: Genotype, context: Context) -> Retrained:
+        started = time.perf_counter()
+        s = self.settings
+        test = self._real(s.cells - 1, "test")  # opens the door first: no training for nothing where it is shut
+        training, trained = self._train(genotype, s.training, context, self.task.train)
+        plain = self.generator(genotype, s.training.channels, plain=True)
+        costs = count_costs(plain, (s.latent,))
+        validation = {
+            **training.measure(self._real(s.cells - 1, "validation"), "final noise", kernel=True),
+            "parameters": float(costs.parameters),
+            "macs": float(costs.macs),
+            "step": float(trained.step),
+        }
+        against_train = training.measure(self._real(s.cells - 1, "train"), "test noise", suffix="training images")
+        validation.update({name: value for name, value in against_train.items() if "training images" in name})
+        if isinstance(self.extractor, ClassifierExtractor):
+            validation[f"accuracy of {self.extractor.name}"] = self.extractor.accuracy
+        weights = {}
+        if context.keep_weights:
+            weights = {name: tensor.detach().cpu() for name, tensor in trained.generator.state_dict().items()}
+        return Retrained(
+            validation,
+            training.measure(test, "test noise", kernel=True),
+            time.perf_counter() - started,
+            weights,
+        )
+
+    def deploy(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> Deployment:
+        """Returns the trained generator; its input is noise."""
+        generator = self.generator(genotype_of(architecture), self.settings.training.channels)
+        generator.load_state_dict(dict(weights))
+        return Deployment(generator.eval(), torch.zeros(2, self.settings.latent))
+
+    def draw(self, architecture: Architecture) -> Drawing:
+        """Returns the cells with the skips between them."""
+        return draw_genotype(genotype_of(architecture), self.settings.bottom_width)
+
+
+def _baselines(settings: GanSettings) -> dict[str, Genotype]:
+    """Returns the genotypes of the baselines by name.
+
+    Raises:
+        ConfigError: when one has not as many cells as the space.
+    """
+    found: dict[str, Genotype] = {}
+    for name in settings.baselines:
+        if name in ("default", "sngan"):
+            cell = SNGAN if name == "sngan" else CellGenotype()
+            found[name] = Genotype((cell,) * settings.cells)
+        elif name.startswith(RANDOM):
+            space = gan_space(settings.cells, settings.skip_position)
+            rng = numpy_generator(0, "random baselines")
+            count = int(name.removeprefix(RANDOM))
+            found.update({f"random {i + 1}": genotype_of(space.sample(rng)) for i in range(count)})
+        else:
+            found[name] = parse(name, settings.skip_position)
+            if len(found[name].cells) != settings.cells:
+                raise ConfigError(
+                    f"domain.baselines: '{name}' has {len(found[name].cells)} cells; the space has {settings.cells}"
+                )
+    return found
