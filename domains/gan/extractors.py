@@ -26,12 +26,14 @@ from core.context import Context
 from core.data.images import Images
 from core.errors import DataError
 from core.errors import RunFolderError
+from core.gradient.optimizers import set_learning_rate
 
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"  # pytorch-fid's; its name ends with its hash
 INCEPTION_CLASSES = 1008
 CLASSIFIER_VERSION = 1  # part of the key in the cache: raise it whenever the classifier or its training changes
 WIDTH = 64  # features of the small classifier
-EPOCHS = 20
+STEPS = 2000  # of its training, or
+EPOCHS = 5  # over large data sets
 BATCH = 64
 EXTRACT = 256  # images in a batch of extraction
 
@@ -57,29 +59,40 @@ class Extractor(ABC):
 
 
 class Classifier(nn.Module):
-    """Four convolutions, a mean over places, and a linear layer; its features are the mean's."""
+    """Three convolutions and two linear layers; its features are those between the linear layers.
+
+    They are scaled by one number so that their mean square over the training images is 1.
+    """
+
+    scale: Tensor
 
     def __init__(self, channels: int, classes: int, size: int) -> None:
         super().__init__()
         self.size = size
+        side = max(1, size // 4)
         self.body = nn.Sequential(
             nn.Conv2d(channels, 32, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(32, 32, 3, stride=2, padding=1),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(32, WIDTH, 3, padding=1),
+            nn.Conv2d(64, 64, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(WIDTH, WIDTH, 3, stride=2, padding=1),
+            nn.AdaptiveAvgPool2d(side),
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Linear(64 * side * side, WIDTH),
             nn.ReLU(),
         )
         self.head = nn.Linear(WIDTH, classes)
+        self.register_buffer("scale", torch.ones(()))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Returns features and logits of images in [0, 1], which are brought to the classifier's size."""
         if images.shape[-1] != self.size:
             images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", align_corners=False)
-        features = self.body(2 * images - 1).mean((2, 3))
-        return features, self.head(features)
+        features = self.body(2 * images - 1)
+        return features * self.scale, self.head(features)
 
 
 class ClassifierExtractor(Extractor):
@@ -132,19 +145,28 @@ def load_classifier(
 
 
 def _train(network: Classifier, images: Images, device: torch.device) -> None:
-    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
+    epochs = max(EPOCHS, -(-STEPS * BATCH // len(images)))
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     draws = Context(0).torch("classifier batches")
-    for epoch in range(EPOCHS):
-        order = torch.randperm(len(images), generator=draws)
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * (1 - epoch / EPOCHS)
-        for indices in order.split(BATCH):
-            part = images.part(indices).to(device)
-            _, logits = network(part.pixels.float() / 255)
-            loss = F.cross_entropy(logits, part.labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+    network.train()
+    with Context(0, device=device).seeded("classifier dropout"):
+        for epoch in range(epochs):
+            order = torch.randperm(len(images), generator=draws)
+            set_learning_rate(optimizer, 1e-3 * (1 - epoch / epochs))
+            for indices in order.split(BATCH):
+                part = images.part(indices).to(device)
+                _, logits = network(part.pixels.float() / 255)
+                loss = F.cross_entropy(logits, part.labels)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+    network.eval()
+    with torch.no_grad():
+        squares = [
+            network(part.to(device).float() / 255)[0].double().square().mean(1).cpu()
+            for part in images.pixels.split(EXTRACT)
+        ]
+        network.scale.fill_(float(torch.cat(squares).mean().clamp(min=1e-12).rsqrt()))
 
 
 @torch.no_grad()

@@ -131,8 +131,9 @@ class GanTraining:
     @torch.no_grad()
     def _follow(self) -> None:
         """Moves the average towards the generator; running statistics are the generator's own."""
-        live = list(self.adversaries.generator.parameters())
-        torch._foreach_lerp_(list(self.average.parameters()), live, 1 - self.settings.ema)
+        averages: list[Tensor] = list(self.average.parameters())
+        live: list[Tensor] = list(self.adversaries.generator.parameters())
+        torch._foreach_lerp_(averages, live, 1 - self.settings.ema)
         for average, buffer in zip(self.average.buffers(), self.adversaries.generator.buffers(), strict=True):
             average.copy_(buffer)
 
