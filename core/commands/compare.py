@@ -69,7 +69,7 @@ def run_compare(
     for strategy in strategies:
         found = [records[strategy, seed] for seed in range(seeds)]
         runs = [(record.result, record.values(record.objectives[0])) for record in found]
-        sides.append(figures(strategy, runs, objective.name, objective.sign))
+        sides.append(figures(strategy, runs, objective.name, found[0].objectives[0].sign))
     measured = {strategy: records[strategy, 0].objectives[0].name for strategy in strategies}
     summary = _summary(base, objective.name, sides, measured)
     write_json(folder / "comparison.json", summary)
@@ -99,6 +99,7 @@ def _summary(
         found = interval(values)
         return {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n, "values": list(values)}
 
+    search = base.config.search
     pairs = [
         {
             "one": one.name,
@@ -117,9 +118,10 @@ def _summary(
     return {
         "name": base.config.name,
         "metric": metric,
-        "trials": base.config.search.trials,
-        "epochs": base.config.search.epochs,
-        "seconds": base.config.search.seconds,
+        "searched": next(iter(measured.values())) if len(set(measured.values())) == 1 else metric,
+        "trials": search.one_shot.trials if search.driver == "one-shot" and search.one_shot else search.trials,
+        "epochs": search.epochs,
+        "seconds": search.seconds,
         "strategies": [
             {
                 "name": side.name,

@@ -119,8 +119,8 @@ def figures(
 
     Args:
         runs: of each, its ``result.json`` and the value of every trial in order, none where it failed.
-        metric: name of the primary objective.
-        sign: of the primary objective.
+        metric: primary objective of full trainings.
+        sign: of what the search measured.
     """
     result = StrategyFigures(name, [], [], [], [], [], [], [], [])
     for record, values in runs:

@@ -30,7 +30,7 @@ def write_comparison_page(
     rows = [
         {
             "name": side.name,
-            "measures": measures[side.name] if measures[side.name] != summary["metric"] else "",
+            "measures": measures[side.name] if measures[side.name] != summary["searched"] else "",
             "runs": len(side.best),
             "best": interval(side.best),
             "mean": interval(side.mean),
@@ -47,7 +47,7 @@ def write_comparison_page(
         "comparison.html",
         summary=summary,
         rows=rows,
-        plot=comparison_plot(sides, summary["metric"]),
+        plot=comparison_plot(sides, summary["searched"]),
         baselines=first.result.get("baselines", []),
         settings=yaml.safe_dump(first.config, sort_keys=False, allow_unicode=True),
         environment=first.environment,

@@ -69,7 +69,20 @@ class RunRecord:
             drawings,
         )
 
-    def values(self, objective: Objective) -> list[float | None]:
-        """Returns the value of every trial in order of asking; none for a failed one."""
+    @property
+    def last_stage(self) -> list[Trial]:
+        """Trials in order of asking; of a search in stages those of the last one, whose values can be compared."""
         trials = sorted(self.trials, key=lambda trial: trial.number)
+        stages = [trial.proposal.tag.get("stage", 0) for trial in trials]
+        return [trial for trial, stage in zip(trials, stages, strict=True) if stage == max(stages)]
+
+    @property
+    def final(self) -> list[Trial]:
+        """The trials that the outcome was chosen from: the last candidates of a one-shot search, else all."""
+        trials = self.last_stage
+        return [trial for trial in trials if trial.proposal.tag.get("candidate")] or trials
+
+    def values(self, objective: Objective) -> list[float | None]:
+        """Returns the value of every trial of the last stage in order of asking; none for a failed one."""
+        trials = self.last_stage
         return [None if trial.failed else trial.value(objective) for trial in trials]

@@ -14,7 +14,10 @@ from core.objectives import pareto_ranks
 from core.objectives import score
 from core.report.drawing import to_svg
 from core.report.gradient_figures import gradient_figures
+from core.report.one_shot_figures import one_shot_figures
 from core.report.page import write_page
+from core.report.pictures import curve_plots
+from core.report.pictures import pictures_of
 from core.report.plots import search_plot
 from core.report.plots import training_plot
 from core.report.record import RunRecord
@@ -38,9 +41,13 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
     other = RunRecord.read(baseline).values(metric) if baseline else None
     weights = record.config["search"].get("weights")
     unit = "epoch" if record.config["search"].get("strategy") == "gradient" else "trial"
-    good = [trial for trial in record.trials if not trial.failed]
+    one_shot = one_shot_figures(sorted(record.trials, key=lambda t: t.number))
+    good = [trial for trial in record.final if not trial.failed]
     good.sort(key=lambda t: (-score(record.objectives, _values(t), weights), t.number))
     top = _distinct(good)[:TOP]
+    rows = _tests(record.result)
+    names = {row["label"]: row["name"] for row in rows}
+    pictures = pictures_of(folder / "artifacts", [row["label"] for row in rows], ("samples", "interpolation"))
     return write_page(
         folder / "report.html",
         "run.html",
@@ -55,13 +62,17 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
         failures=_failures(record.trials),
         seconds=record.seconds,
         best=top[0] if top else None,
-        plot=search_plot(values, metric.name, metric.sign, other, unit),
+        one_shot=one_shot,
+        pictures=pictures,
+        picture_names=names,
+        curves=curve_plots(pictures, names),
+        plot="" if one_shot else search_plot(values, metric.name, metric.sign, other, unit),
         training=_training(top[:5], metric.name),
         has_baseline=other is not None,
         table=[(t, _values(t)) for t in top],
         columns=sorted({name for t in top for name in _values(t)}, key=lambda n: (n != metric.name, n)),
         drawings=[(t, to_svg(record.drawings[_key(t)])) for t in _drawn(record, good, top)],
-        tests=_tests(record.result),
+        tests=rows,
         further=_further(record),
         gradient=gradient_figures(sorted(record.trials, key=lambda t: t.number)),
         settings=yaml.safe_dump(record.config, sort_keys=False, allow_unicode=True),

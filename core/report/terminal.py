@@ -51,12 +51,19 @@ def print_comparison(summary: Mapping[str, Any], folder: Path) -> None:
     console = Console(markup=False)  # names of metrics may hold brackets
     metric = summary["metric"]
     table = Table(title=f"{summary['name']}: mean ± half the 95% interval", title_justify="left")
-    for column in ("strategy", "runs", f"best validation {metric}", "mean of all trials", f"test {metric}", "failed"):
+    for column in (
+        "strategy",
+        "runs",
+        f"best validation {summary['searched']}",
+        "mean of all trials",
+        f"test {metric}",
+        "failed",
+    ):
         table.add_column(column, justify="left" if column == "strategy" else "right")
     for entry in summary["strategies"]:
         cells = [_interval(entry[part]) for part in ("best_validation", "mean_validation", "test")]
         # A supernet's score is not that of a network of its own.
-        name = entry["name"] if entry["measures"] == metric else f"{entry['name']} ({entry['measures']})"
+        name = entry["name"] if entry["measures"] == summary["searched"] else f"{entry['name']} ({entry['measures']})"
         table.add_row(name, str(entry["best_validation"]["n"]), *cells, str(sum(entry["failed"])))
     console.print(table)
     for pair in summary["pairs"]:

@@ -277,8 +277,9 @@ class OneShotDriver:
         figures = self.strategy.diagnostics()
         entropies = {n.removeprefix("entropy/"): v for n, v in figures.items() if n.startswith("entropy/")}
         try:
-            scored = self.shared.score(proposal.architecture, context)
-            values = {_supernet(name): value for name, value in scored.items()}
+            scored = dict(self.shared.score(proposal.architecture, context))
+            first = {objective.name: scored.pop(objective.name) for objective in self.domain.shared_objectives}
+            values = {_supernet(name): value for name, value in {**first, **scored}.items()}
             for objective in self.objectives:
                 if not math.isfinite(values[objective.name]):
                     raise CandidateFailure("diverged", f"{objective.name} is {values[objective.name]}")

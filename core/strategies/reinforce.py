@@ -155,6 +155,8 @@ class Reinforce(Strategy):
             return
         self._worst = min(self._worst, score)
         decisions = self._decide(trial.proposal.architecture, trial.proposal.tag.get("prefix", 0))
+        if not decisions.values:  # a prefix after which nothing is left to decide
+            return
         self._entropies = {name: float(entropy.detach()) for name, entropy in decisions.entropies.items()}
         entropy = decisions.entropy
         reward = score + self.options.entropy_weight * float(entropy.detach())
