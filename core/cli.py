@@ -28,8 +28,14 @@ app = typer.Typer(
 
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped one such as gnn/cora.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Overrides of any field, as search.trials=20.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE ...]",
+        help="Overrides of any field, as search.trials=20; --some-field VALUE stands for domain.some_field=VALUE.",
+    ),
 ]
+# Options that no command has are the domain's own fields.
+OWN_FIELDS = {"ignore_unknown_options": True}
 DataRoot = Annotated[
     str | None, typer.Option("--data-root", metavar="DIR", help="Folder of the data sets [$NICHENAS_DATA, else data].")
 ]
@@ -42,13 +48,32 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 def _load(config: str, overrides: list[str] | None, device: str | None = None, seed: int | None = None) -> Any:
     from core.config import load_config
 
-    words = list(overrides or [])
+    words = _own_fields(list(overrides or []))
     words += [f"run.device={device}"] if device else []
     words += [f"seed={seed}"] if seed is not None else []
     return load_config(config, words)
 
 
-@app.command()
+def _own_fields(words: list[str]) -> list[str]:
+    """Returns the words with ``--some-field VALUE`` and ``--some-field=VALUE`` as ``domain.some_field=VALUE``."""
+    result: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("--") and len(word) > 2:
+            name, equals, value = word[2:].partition("=")
+            if not equals:
+                if not rest or rest[0].startswith("-"):
+                    raise UserError(f"{word}: no such option, or its value is missing (see nichenas --help)")
+                value = rest.pop(0)
+            word = f"domain.{name.replace('-', '_')}={value}"
+        elif word.startswith("-"):
+            raise UserError(f"{word}: no such option (see nichenas --help)")
+        result.append(word)
+    return result
+
+
+@app.command(context_settings=OWN_FIELDS)
 def search(
     config: Config,
     overrides: Overrides = None,
@@ -107,7 +132,7 @@ def report(
     print(write_run_page(run, baseline))
 
 
-@app.command()
+@app.command(context_settings=OWN_FIELDS)
 def compare(
     config: Config,
     overrides: Overrides = None,

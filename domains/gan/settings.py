@@ -102,7 +102,7 @@ class GanSettings(Settings):
     validation: float = Field(0.1, gt=0, lt=1)
     image_size: int | None = Field(None, ge=4)
     limit: int | None = Field(None, ge=1)
-    bottom_width: int = Field(4, ge=1)
+    bottom_width: int = Field(4, ge=2)
     cells: int = Field(3, ge=1, le=5)
     latent: int = Field(128, ge=1)
     skip_tap: Tap = "before"

@@ -149,3 +149,46 @@ def test_wrong_architectures_are_refused(text: str, message: str) -> None:
     space = SearchSpace([Choice("op", ("conv", "pool")), Choice("kernel", (1, 3), when={"op": ("conv",)})])
     with pytest.raises(SpaceError, match=message):
         space.from_json(text)
+
+
+class TestPrefixes:
+    space = SearchSpace(
+        [Choice("a", (0, 1)), Choice("b", (0, 1, 2), when={"a": (1,)}), Choice("c", (0, 1)), Choice("d", (0, 1, 2))]
+    )
+
+    def test_every_operation_leaves_the_prefix_alone(self) -> None:
+        prefixes = [self.space.first(2).architecture(v) for v in ({"a": 0}, {"a": 1, "b": 2})]
+        part = self.space.extending(prefixes)
+        assert [c.name for c in part.free] == ["c", "d"]
+        assert set(part.groups) == {"c", "d"}
+        rng = np.random.default_rng(0)
+        seen = set()
+        for _ in range(200):
+            parent = part.sample(rng)
+            for found in (parent, part.mutate(parent, rng, 3), *part.neighbours(parent)):
+                prefix = Architecture({n: v for n, v in found.items() if n in ("a", "b")})
+                assert prefix in prefixes
+                assert prefix == Architecture({n: v for n, v in parent.items() if n in ("a", "b")})
+                seen.add(found.key)
+            assert len(part.neighbours(parent)) == 1 + 2
+        assert len(seen) == part.size == 2 * 6
+
+    def test_size_counts_different_prefixes_once(self) -> None:
+        one = self.space.first(1).architecture({"a": 1})
+        assert self.space.size == 6 + 18
+        assert self.space.extending([one, one]).size == 18
+
+    def test_one_that_stands_twice_is_drawn_twice_as_often(self) -> None:
+        one, other = (self.space.first(1).architecture({"a": v}) for v in (0, 1))
+        part = self.space.extending([one, other, other])
+        rng = np.random.default_rng(0)
+        assert np.mean([part.sample(rng)["a"] for _ in range(3000)]) == pytest.approx(2 / 3, abs=0.03)
+
+    def test_what_is_no_prefix_is_refused(self) -> None:
+        with pytest.raises(SpaceError, match="no value for choice 'b'"):
+            self.space.extending([Architecture({"a": 1, "c": 0})])
+
+    def test_without_prefixes_draws_are_as_before(self) -> None:
+        same = SearchSpace(self.space.choices)
+        one, other = np.random.default_rng(0), np.random.default_rng(0)
+        assert self.space.sample(one) == same.complete({}, lambda c: c.options[int(other.integers(len(c.options)))])
