@@ -8,32 +8,12 @@ Examples:
 
 from __future__ import annotations
 
-import argparse
-import re
 import sys
-from pathlib import PurePath
 
 from core.cli import main
-from core.config import shipped_configs
+from core.commands.by_dataset import search_arguments
 
-DOMAIN = "binary"
-OTHERS = f"{DOMAIN}/fashionmnist"  # a search that a workstation does in hours
-
-
-def arguments(given: list[str]) -> list[str]:
-    """Returns the arguments of ``nichenas`` for those of this script.
-
-    A data set with a configuration of its own uses that; any other takes Fashion-MNIST's settings.
-    """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", required=True, help="a name of `nichenas list`, a folder of images, or an .npz")
-    own, rest = parser.parse_known_args(given)
-    config = f"{DOMAIN}/{own.dataset.lower()}"
-    if config in shipped_configs():
-        return ["search", config, *rest]
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", PurePath(own.dataset).stem).strip("-._") or "images"
-    return ["search", OTHERS, f"name={name}", f"domain.dataset={own.dataset}", *rest]
-
+OTHERS = "fashionmnist"  # a search that a workstation does in hours
 
 if __name__ == "__main__":
-    sys.exit(main(arguments(sys.argv[1:])))
+    sys.exit(main(search_arguments(sys.argv[1:], "binary", OTHERS, __doc__)))

@@ -7,29 +7,12 @@ Examples:
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from core.cli import main
-from core.config import shipped_configs
+from core.commands.by_dataset import search_arguments
 
-DOMAIN = "gnn"
-
-
-def arguments(given: list[str]) -> list[str]:
-    """Returns the arguments of ``nichenas`` for those of this script.
-
-    A data set with a configuration of its own uses that; any other takes Cora's settings.
-    """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", required=True, help="a name of `nichenas list`, or a PyG class by dotted name")
-    own, rest = parser.parse_known_args(given)
-    config = f"{DOMAIN}/{own.dataset.lower()}"
-    if config in shipped_configs():
-        return ["search", config, *rest]
-    name = own.dataset.rpartition(".")[2]
-    return ["search", f"{DOMAIN}/cora", f"name={name}", f"domain.dataset={own.dataset}", *rest]
-
+OTHERS = "cora"
 
 if __name__ == "__main__":
-    sys.exit(main(arguments(sys.argv[1:])))
+    sys.exit(main(search_arguments(sys.argv[1:], "gnn", OTHERS, __doc__)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,23 +27,33 @@ def test_help_does_not_wait_for_torch() -> None:
     assert done.stderr.strip() == "False"
 
 
-def test_scripts_hand_their_arguments_on() -> None:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        from search_gnn import arguments  # type: ignore[import-not-found]
-    finally:
-        sys.path.pop(0)
-    assert arguments(["--dataset", "citeseer", "--data-root", "d"]) == ["search", "gnn/citeseer", "--data-root", "d"]
-    assert arguments(["--dataset", "a.b.Made"])[1:] == ["gnn/cora", "name=Made", "domain.dataset=a.b.Made"]
+@pytest.mark.parametrize("domain", ["binary", "gan", "gnn"])
+def test_scripts_only_translate(domain: str) -> None:
+    command = [sys.executable, f"scripts/search_{domain}.py", "--dataset", "cora"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command += ["--resume", "--out", "nowhere", "retrain.seeds=-1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert "retrain.seeds" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
-def test_the_script_of_the_binary_domain_only_translates() -> None:
-    from scripts.search_binary import arguments
-
-    assert arguments(["--dataset", "digits", "seed=1"]) == ["search", "binary/digits", "seed=1"]
-    assert arguments(["--dataset", "CIFAR10"]) == ["search", "binary/cifar10"]
-    given = arguments(["--dataset", "some/my images.npz"])
-    assert given == ["search", "binary/fashionmnist", "name=my-images", "domain.dataset=some/my images.npz"]
+def test_gan_benchmarks_run(tmp_path: Path) -> None:
+    small = {
+        "gan_step": ["--steps", "6", "--repeats", "1", "--threads", "1", "--channels", "4"],
+        "frechet": ["--dimensions", "96", "--repeats", "1", "--threads", "1"],
+    }
+    for name, options in small.items():
+        out = tmp_path / f"{name}.json"
+        command = [sys.executable, f"benchmarks/{name}.py", *options, "--output", str(out)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(out.read_text())
+        if name == "gan_step":
+            assert found["same_weights"] is True
+            assert len(found["stages"]) == 3
+        else:
+            assert found["relative_difference"] < 1e-6
 
 
 def test_binary_benchmarks_run(tmp_path: Path) -> None:

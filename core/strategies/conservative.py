@@ -177,7 +177,9 @@ class Conservative(Strategy):
         parent = Architecture(trial.proposal.tag["incumbent"])
         taken = {**parent, **trial.proposal.architecture}
         for group in trial.proposal.tag["classes"]:
-            log_probability, entropy, _ = self._decide(group, parent, taken)
+            log_probability, entropy, decided = self._decide(group, parent, taken)
+            if not decided:  # none of its choices is active in the parent
+                continue
             reward = change + self.options.entropy_weight * float(entropy.detach())
             advantage = reward - self._baselines[group]
             decay = self.options.baseline_decay

@@ -9,6 +9,7 @@ from core.domain import Measurement
 from core.domain import Proposal
 from core.domain import Trial
 from core.objectives import Objective
+from core.space import Architecture
 from core.space import Choice
 from core.space import SearchSpace
 from core.strategies.base import Strategy
@@ -129,6 +130,32 @@ class StrategyContract:
             return
         keys = [proposal.architecture.key for proposal in self.play(self.make(), 60)]
         assert len(set(keys)) == len(keys)
+
+    def test_extends_prefixes(self) -> None:
+        """Where the leading choices are made, proposals, samples and candidates begin as one of the prefixes."""
+        import numpy as np
+
+        whole = contract_space()
+        rng = np.random.default_rng(0)
+        prefixes = [whole.first(2).sample(rng) for _ in range(3)]
+        made = {choice.name for choice in whole.choices[:2]}
+        options = self.strategy.Options.model_validate(self.options)
+        strategy = self.strategy(whole.extending(prefixes), self.objectives, 0, options)
+        strategy.begin([{} for _ in prefixes])
+        asked: list[Proposal] = []
+        for number in range(24):
+            if number % 6 == 0:
+                strategy.forget()
+            for proposal in strategy.ask(1):
+                strategy.tell(answer(len(asked), proposal))
+                asked.append(proposal)
+        assert len(asked) >= 12
+        assert strategy.sample(20, seed=3) == strategy.sample(20, seed=3)
+        found = [proposal.architecture for proposal in (*asked, *strategy.candidates(5, asked[:2]))]
+        for architecture in [*found, *strategy.sample(20, seed=3)]:
+            assert whole.architecture(dict(architecture)) == architecture
+            assert Architecture({n: v for n, v in architecture.items() if n in made}) in prefixes
+        strategy.remember(asked[0])
 
     def test_tags_are_json(self) -> None:
         """What a strategy notes on a proposal survives the journal."""

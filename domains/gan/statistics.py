@@ -63,20 +63,14 @@ def real_statistics(images: Images, extractor: Extractor, splits: int, cache: Pa
             return RealStatistics(
                 tensors["mu"], tensors["sigma"], tensors["features"], int(held["count"]), float(held["score"])
             )
-    figures = gather(
-        _extracted(images.pixels, extractor), len(images), extractor.width, extractor.classes, splits, KEPT
-    )
+    batches = (extractor(part) for part in images.pixels.split(EXTRACT))
+    figures = gather(batches, len(images), extractor.width, extractor.classes, splits, KEPT)
     found = RealStatistics(
         figures.moments.mean, figures.moments.covariance, figures.features, len(images), figures.score.result()[0]
     )
     if file is not None:
         _write(file, found, extractor)
     return found
-
-
-def _extracted(pixels: Tensor, extractor: Extractor) -> Iterator[tuple[Tensor, Tensor]]:
-    for part in pixels.split(EXTRACT):
-        yield extractor(part)
 
 
 def _write(file: Path, found: RealStatistics, extractor: Extractor) -> None:

@@ -203,3 +203,14 @@ def test_ctrl_c_exits_with_130_and_can_be_resumed(config: Path) -> None:
     assert error.count("\n") == 1
     assert "continue with --resume" in error
     assert main(["search", str(config), "domain.sleep=0.2", "--resume", "--quiet"]) == 0
+
+
+def test_fields_of_the_domain_are_options(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", str(config), "--choices", "2", "--noise=0.5", "search.trials=3", "--quiet"]) == 0
+    written = Path("runs/toy/config.yaml").read_text()
+    assert "choices: 2" in written
+    assert "noise: 0.5" in written
+    message = fails(capsys, "search", str(config), "--nois", "0.5")
+    assert "domain.nois: unknown key (did you mean 'noise'?)" in message
+    assert "--noise: no such option, or its value is missing" in fails(capsys, "search", str(config), "--noise")
+    assert "-x: no such option" in fails(capsys, "search", str(config), "-x")

@@ -17,6 +17,8 @@ from core.costs.macs import count_costs
         (nn.Conv1d(2, 4, 3), (2, 12), 2 * 4 * 3 * 10),
         (nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), (3, 2, 2), 60),
         (nn.Linear(6, 5), (4, 6), 4 * 30),
+        (nn.ConvTranspose2d(3, 5, 2, 2), (3, 4, 4), 16 * 3 * 5 * 4),
+        (nn.ConvTranspose2d(4, 6, 3, 2, padding=1, groups=2), (4, 5, 5), 25 * 4 * 3 * 9),
     ],
 )
 def test_macs(network: nn.Module, shape: tuple[int, ...], macs: int) -> None:

@@ -22,6 +22,7 @@ from core.data.images import Batches
 from core.data.images import Images
 from core.data.images import augment
 from core.data.images import cut_out
+from core.data.images import resized
 from core.data.images import stratified
 from core.data.images import to_float
 from core.errors import ConfigError
@@ -255,3 +256,56 @@ def test_batches() -> None:
         assert torch.allclose(pixels[:, 0, 0, 0] * 255, labels.float())
     with pytest.raises(DataError, match="empty"):
         Batches(images.part(torch.empty(0, dtype=torch.int64)), 5, (0.0,), (1.0,))
+
+
+def test_resized_smooths_what_gets_smaller_and_keeps_what_fits() -> None:
+    rng = np.random.default_rng(0)
+    images = Images(torch.from_numpy(rng.integers(0, 256, (5, 1, 8, 8), dtype=np.uint8)), torch.arange(5))
+    assert resized(images, 8) is images
+    small, large = resized(images, 4), resized(images, 16)
+    assert small.pixels.shape == (5, 1, 4, 4)
+    assert large.pixels.shape == (5, 1, 16, 16)
+    assert large.pixels.dtype == torch.uint8
+    for found in (small, large):
+        means = found.pixels.float().mean((1, 2, 3)), images.pixels.float().mean((1, 2, 3))
+        assert torch.allclose(*means, atol=8)
+    stripes = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    stripes[..., ::2] = 200
+    # Without smoothing, every second column would be all there is.
+    assert resized(Images(stripes, torch.zeros(1)), 4).pixels.float().std() < 30
+
+
+def test_a_folder_without_labels(place: Environment) -> None:
+    folder = place.data_root / "flat"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{i:02d}.png")
+    task = load_images("flat", place, 0.25, labelled=False)
+    assert (len(task.train), len(task.validation)) == (12, 4)
+    assert task.classes == (".",)
+    with pytest.raises(DataError, match="one a class"):
+        load_images("flat", place, 0.25)
+
+
+def test_stl10_from_files_in_its_format(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import STL10
+
+    folder = place.data_root / "stl10_binary"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    (folder / "class_names.txt").write_text("\n".join(f"class {i}" for i in range(10)))
+    for part, count in (("train", 20), ("test", 10), ("unlabeled", 15)):
+        rng.integers(0, 256, count * 3 * 96 * 96, dtype=np.uint8).tofile(folder / f"{part}_X.bin")
+        if part != "unlabeled":
+            (np.arange(count) % 10 + 1).astype(np.uint8).tofile(folder / f"{part}_y.bin")
+    monkeypatch.setattr(STL10, "_check_integrity", lambda self: True)  # the real files' checksums
+    labelled = load_images("STL10", place, 0.5)
+    assert (len(labelled.train), len(labelled.validation), len(labelled.classes)) == (10, 10, 10)
+    assert labelled.train.pixels.shape[1:] == (3, 96, 96)
+    every = load_images("stl10", place, 0.2, labelled=False)
+    assert len(every.train) + len(every.validation) == 35
+    assert every.classes[-1] == "no label"
+    # Files hold images column by column, as torchvision reads them.
+    first = np.fromfile(folder / "train_X.bin", dtype=np.uint8, count=3 * 96 * 96).reshape(3, 96, 96).transpose(0, 2, 1)
+    assert any((image.numpy() == first).all() for image in (*every.train.pixels, *every.validation.pixels))

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -20,12 +21,18 @@ from core.search.journal import Journal
 from core.search.one_shot_driver import OneShotDriver
 from core.sharing.one_shot import OneShotOptions
 from core.strategies import STRATEGIES
+from core.testing.one_shot_contract import OneShotContract
 from core.testing.toy_one_shot import ToyOneShotDomain
 from tests.conftest import toy_config
 
 TOY = "core.testing.toy_one_shot:ToyOneShotDomain"
 STAGES = (2, 4, 5)
 POLICY = {"tanh": None, "betas": [0.0, 0.9], "deduplicate": False, "learning_rate": 0.01}
+
+
+class TestToyContract(OneShotContract):
+    target = TOY
+    settings: ClassVar[dict[str, Any]] = {"stage_ends": STAGES}
 
 
 def configuration(strategy: str = "reinforce", domain: Mapping[str, Any] | None = None, **one_shot: Any) -> Resolved:

@@ -129,24 +129,3 @@ def test_a_prefix_s_state_reaches_the_next_controller() -> None:
     one = second._decide(proposal.architecture, start).log_probability  # type: ignore[attr-defined]
     other = plain._decide(proposal.architecture, start).log_probability  # type: ignore[attr-defined]
     assert float(one.detach()) != float(other.detach())
-
-
-@pytest.mark.parametrize("name", list(STRATEGIES))
-def test_every_strategy_extends_prefixes(name: str) -> None:
-    if name == "optuna":
-        pytest.importorskip("optuna")
-    rng = np.random.default_rng(0)
-    prefixes = [TOKENS.first(3).sample(rng) for _ in range(3)]
-    found = STRATEGIES[name](TOKENS.extending(prefixes), (Objective("q"),), 0)
-    found.begin([{} for _ in prefixes])
-    told = []
-    for number in range(30):
-        if number % 6 == 0:
-            found.forget()
-        for proposal in found.ask(1):
-            found.tell(Trial(number, proposal, Measurement({"q": float(proposal.architecture["s"] is True)})))
-            told.append(proposal)
-    assert told
-    for architecture in [p.architecture for p in (*told, *found.candidates(5, told[:2]))] + found.sample(20, seed=3):
-        assert TOKENS.first(3).architecture({n: architecture[n] for n in ("c", "n", "u")}) in prefixes
-    assert found.sample(20, seed=3) == found.sample(20, seed=3)

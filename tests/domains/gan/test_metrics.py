@@ -204,7 +204,7 @@ def test_features_that_are_not_finite_fail_the_candidate() -> None:
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Images, Images, Path]:
     task = load_images("digits", Environment(Path(), Path()), 0.2)
-    return resized(task.train, 16), resized(task.validation, 16), tmp_path_factory.mktemp("classifier")
+    return resized(task.train, 8), resized(task.validation, 8), tmp_path_factory.mktemp("classifier")
 
 
 class TestClassifier:
