@@ -68,7 +68,8 @@ def main() -> None:
     }
     print(
         f"{arguments.dimensions} dimensions: ours {result['ours_s']:.2f} s, "
-        f"pytorch-fid {result['pytorch_fid_s']:.2f} s, {result['ratio']:.1f}x; relative difference {result['relative_difference']:.1e}"
+        f"pytorch-fid {result['pytorch_fid_s']:.2f} s, {result['ratio']:.1f}x; "
+        f"relative difference {result['relative_difference']:.1e}"
     )
     if arguments.output:
         arguments.output.write_text(json.dumps(result, indent=2) + "\n")
