@@ -30,6 +30,7 @@ def print_parts() -> None:
     strategies = _table("strategy", "")
     for name in STRATEGIES:
         strategies.add_row(name, STRATEGIES[name].summary)
+    strategies.add_row("", "each with search.sharing=supernet too, where a domain has shared weights (one-shot search)")
     strategies.add_row(GRADIENT, f"{SUMMARY}; for domains with a supernet")
     console.print(strategies)
     configs = _table("shipped configuration")

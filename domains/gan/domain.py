@@ -86,6 +86,10 @@ class GanDomain(OneShotDomain):
         """
         if self.settings.extractor == "inception":
             find_inception(self.settings.inception_weights)  # before anything is loaded
+        elif self.settings.unlabelled:
+            raise ConfigError(
+                "domain.unlabelled: a classifier cannot be trained on images without labels; set it to false"
+            )
         self._real(self.settings.cells - 1, "validation")
 
     @cached_property
@@ -97,7 +101,8 @@ class GanDomain(OneShotDomain):
         """
         s = self.settings
         environment = dataclasses.replace(self.environment, seed=0)
-        labelled = s.extractor == "classifier" and not s.unlabelled
+        known = s.dataset.lower() in {name.lower() for name in KNOWN}
+        labelled = not s.unlabelled and (known or s.extractor == "classifier")
         return load_images(s.dataset, environment, s.validation, 1, s.image_size, s.limit, labelled)
 
     @cached_property
@@ -111,8 +116,6 @@ class GanDomain(OneShotDomain):
         name = self.task.name.split(" ")[0].lower()
         if s.limit is not None:
             name += f"-{s.limit}"
-        if len(self.task.classes) < 2 or s.unlabelled:
-            raise ConfigError("domain.extractor: a classifier needs images with labels of two classes or more")
         return load_classifier(f"{name}-cnn", train, held_out, len(self.task.classes), self.environment.cache, device)
 
     @cached_property

@@ -78,7 +78,8 @@ class GanSettings(Settings):
 
     Attributes:
         dataset: a name of :data:`core.data.image_sources.KNOWN`, a folder of images, or an ``.npz`` file.
-        unlabelled: whether images without labels are trained on too, where the data set has some (STL-10).
+        unlabelled: whether images without labels are trained on too, where the data set has some (STL-10); not with a
+            classifier. A folder whose images lie in no sub-folders has none but these.
         validation: share of the training data.
         image_size: pixels a side, for folders of images of several sizes.
         limit: at most so many training images.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from collections.abc import Mapping
@@ -145,17 +146,13 @@ class GanTraining:
         return measure(images, settings.samples, self.extractor, real, settings.splits, kernel, suffix)
 
     def _validate(self) -> None:
-        before = {name: buffer.clone() for name, buffer in self.average.named_buffers()}
-        if self.settings.bn_recalibration:
-            draws = self.context.torch("normalisation noise", device=self.adversaries.device)
-            with measured_normalisation(self.average, None, draws, SCORED, self.adversaries.device):
-                values = self.measure(self.real, "validation noise")
-                state = _copied(self.average)
-        else:
+        with contextlib.ExitStack() as stack:
+            if self.settings.bn_recalibration:
+                device = self.adversaries.device
+                draws = self.context.torch("normalisation noise", device=device)
+                stack.enter_context(measured_normalisation(self.average, None, draws, SCORED, device))
             values = self.measure(self.real, "validation noise")
-            state = _copied(self.average)
-        for name, buffer in before.items():
-            self.average.get_buffer(name).copy_(buffer)
+            state = {name: tensor.clone() for name, tensor in self.average.state_dict().items()}
         for name, value in values.items():
             self.curves.setdefault(name, []).append((self.step, value))
         distance = named(self.extractor, "FID")
@@ -202,7 +199,3 @@ class GanTraining:
         self.adversaries.load(state["adversaries"])
         self.draws.set_state(state["draws"].cpu())
         self.batches.go_to(*state["batches"])
-
-
-def _copied(generator: Generator) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in generator.state_dict().items()}

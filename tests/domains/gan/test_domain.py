@@ -337,6 +337,8 @@ class TestErrors:
         domain = GanDomain(settings, Environment(Path(), tmp_path))
         with pytest.raises(DataError, match="sub-folders; wanted: one a class"):
             domain.prepare()
+        with pytest.raises(ConfigError, match="a classifier cannot be trained on images without labels"):
+            make(unlabelled=True)
 
     def test_test_data_stays_shut(self) -> None:
         domain = make()
@@ -346,3 +348,36 @@ class TestErrors:
             retrained = domain.retrain(architecture, Context(0, keep_weights=True))
         assert retrained.weights
         assert retrained.test["FID[digits-cnn]"] != retrained.validation["FID[digits-cnn]"]
+
+
+def test_real_images_of_cifar10(data: Path, tmp_path: Path) -> None:
+    files = sorted((data / "cifar10").glob("*.npz"))
+    if not files:
+        pytest.skip("no CIFAR-10 npz in the folder of real data")
+    changes = {"dataset": str(files[0]), "limit": 300, "bottom_width": 2, "cells": 2}
+    settings = GanSettings.model_validate({**SETTINGS, **changes})
+    domain = GanDomain(settings, Environment(data, tmp_path))
+    domain.prepare()
+    name = domain.extractor.name
+    assert name.endswith("-300-cnn")
+    assert domain.task.channels == 3
+    with open_test_data():
+        found = domain.retrain(domain.space.sample(np.random.default_rng(0)), Context(0, artifacts=tmp_path / "shown"))
+    assert np.isfinite(found.test[f"FID[{name}]"])
+    with Image.open(tmp_path / "shown" / "samples.png") as picture:
+        assert picture.mode == "RGB"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="mixed precision needs CUDA")
+def test_mixed_precision_is_near_full_precision() -> None:
+    losses = []
+    for half in (False, True):
+        domain = make()
+        settings = domain.settings.training.model_copy(update={"mixed_precision": half})
+        genotype = genotype_of(domain.space.sample(np.random.default_rng(0)))
+        both = domain.adversaries(genotype, settings, Context(0, device="cuda"))
+        draws = torch.Generator("cuda").manual_seed(0)
+        real = torch.rand(16, 1, 8, 8, device="cuda", generator=draws)
+        z = torch.randn(16, 8, device="cuda", generator=draws)
+        losses.append([float(both.discriminator_step(real, z)), float(both.generator_step(z))])
+    assert losses[0] == pytest.approx(losses[1], rel=2e-2, abs=2e-2)
