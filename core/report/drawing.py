@@ -12,12 +12,14 @@ LINE = 15.0
 PADDING = 10.0
 GAP_X = 24.0
 GAP_Y = 34.0
+LANE = 16.0  # between edges that go around nodes
 
 
 def to_svg(drawing: Drawing) -> Markup:
     """Returns a drawing as one ``<svg>`` element, all text escaped.
 
     A node lies one layer below the lowest of those that lead to it; parts that are not connected lie side by side.
+    An edge that would run behind another node goes around it on the right.
 
     Raises:
         ValueError: when an edge names an unknown node, or the graph has a circle.
@@ -25,6 +27,7 @@ def to_svg(drawing: Drawing) -> Markup:
     layers = _layers(drawing)
     size = {name: _size(label) for name, label in drawing.nodes.items()}
     place: dict[str, tuple[float, float]] = {}
+    lanes: dict[int, float] = {}  # where an edge goes around, by its position
     start, height = PADDING, 0.0
     for part in _parts(drawing):
         rows: dict[int, list[str]] = {}
@@ -39,7 +42,16 @@ def to_svg(drawing: Drawing) -> Markup:
                 place[name] = (left, top)
                 left += size[name][0] + GAP_X
             top += max(size[name][1] for name in rows[layer]) + GAP_Y
-        start += total + 2 * GAP_X
+        right = start + total
+        taken = LANE
+        for index, (source, target, label) in enumerate(drawing.edges):
+            if source in part:
+                edge = _behind(place, size, part, source, target)
+                if edge is not None:
+                    lanes[index] = edge + taken
+                    taken += LANE + len(label) * CHARACTER
+                    right = max(right, lanes[index] + len(label) * CHARACTER)
+        start = right + 2 * GAP_X
         height = max(height, top - GAP_Y + PADDING)
     width = start - 2 * GAP_X + PADDING
     parts = [
@@ -50,12 +62,59 @@ def to_svg(drawing: Drawing) -> Markup:
         Markup('<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" '),
         Markup('orient="auto"><path d="M0 0L8 4L0 8z" class="head"/></marker></defs>'),
     ]
-    for source, target, label in drawing.edges:
-        parts.append(_edge(place[source], size[source], place[target], size[target], label))
+    for index, (source, target, label) in enumerate(drawing.edges):
+        ends = place[source], size[source], place[target], size[target], label
+        parts.append(_around(lanes[index], *ends) if index in lanes else _edge(*ends))
     for name, text in drawing.nodes.items():
         parts.append(_node(place[name], size[name], text))
     parts.append(Markup("</svg>"))
     return Markup("").join(parts)
+
+
+def _behind(
+    place: dict[str, tuple[float, float]],
+    size: dict[str, tuple[float, float]],
+    part: list[str],
+    source: str,
+    target: str,
+) -> float | None:
+    """Returns the right border of the nodes beside an edge that would run behind one; none for other edges."""
+    x1, y1 = place[source][0] + size[source][0] / 2, place[source][1] + size[source][1]
+    x2, y2 = place[target][0] + size[target][0] / 2, place[target][1]
+    hidden, border = False, 0.0
+    for name in part:
+        (left, top), (width, height) = place[name], size[name]
+        if name in (source, target) or top + height <= y1 or top >= y2:
+            continue
+        border = max(border, left + width)
+        share = (top + height / 2 - y1) / (y2 - y1)
+        x = x1 + share * share * (3 - 2 * share) * (x2 - x1)  # about where the curve is at that height
+        hidden = hidden or left < x < left + width
+    if not hidden:
+        return None
+    return max(border, place[source][0] + size[source][0], place[target][0] + size[target][0])
+
+
+def _around(
+    lane: float,
+    start: tuple[float, float],
+    start_size: tuple[float, float],
+    end: tuple[float, float],
+    end_size: tuple[float, float],
+    label: str,
+) -> Markup:
+    """Returns an edge from one right side to the other, by way of a vertical lane."""
+    x1, y1 = start[0] + start_size[0], start[1] + start_size[1] / 2
+    x2, y2 = end[0] + end_size[0], end[1] + end_size[1] / 2
+    path = Markup(
+        '<path class="edge" marker-end="url(#arrow)" '
+        'd="M{:.1f} {:.1f}C{lane:.1f} {:.1f} {lane:.1f} {:.1f} {lane:.1f} {:.1f}V{:.1f}'
+        'C{lane:.1f} {:.1f} {lane:.1f} {:.1f} {:.1f} {:.1f}"/>'
+    ).format(x1, y1, y1, y1, y1 + LANE, y2 - LANE, y2, y2, x2, y2, lane=lane)
+    text = Markup('<text class="label" x="{:.1f}" y="{:.1f}">{}</text>').format(
+        lane + 4, (y1 + y2) / 2 + 4, escape(label)
+    )
+    return path + text
 
 
 def _parts(drawing: Drawing) -> list[list[str]]:

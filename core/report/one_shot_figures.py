@@ -140,7 +140,7 @@ def _entropy(trials: Sequence[Trial]) -> Markup:
         )
     axes.set_ylim(bottom=0)
     finish(axes, "iteration", "entropy, nats", legend="best")
-    axes.legend(frameon=False, fontsize=7, ncols=3)
+    axes.legend(frameon=False, fontsize=7, ncols=3, loc="best")
     return to_svg(figure)
 
 

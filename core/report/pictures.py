@@ -95,7 +95,7 @@ def curve_plots(found: Sequence[Pictures], names: Mapping[str, str], limit: int 
                 colour = COLOURS[index % len(COLOURS)]
                 label = names.get(pictures.label, pictures.label)
                 axes.plot(*zip(*points, strict=True), style, color=colour, label=label, linewidth=1)
-        finish(axes, "step", title, legend="best")
-        axes.legend(frameon=False, fontsize=8)
+        finish(axes, "step", title)
+        axes.legend(frameon=False, fontsize=8, loc="best", ncols=2)
         plots.append(to_svg(figure))
     return plots

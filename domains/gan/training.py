@@ -174,7 +174,8 @@ class GanTraining:
         ends = noise(2 * STRIP[0], self.average.latent, self.context.torch("shown ends"), self.adversaries.device)
         strip = interpolation_strip(self.average, ends.view(STRIP[0], 2, -1))
         write_png(self.context.artifacts / "interpolation.png", strip)
-        write_curves(self.context.artifacts / "curves.json", self.curves)
+        figures = {name: self.curves[name] for name in self.values}
+        write_curves(self.context.artifacts / "curves.json", {**figures, **self.curves})
 
     def state(self) -> dict[str, Any]:
         """Returns everything that the training goes on from."""

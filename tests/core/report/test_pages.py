@@ -106,3 +106,19 @@ def test_drawings_place_nodes_below_their_sources() -> None:
 def test_impossible_drawings(drawing: Drawing, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         to_svg(drawing)
+
+
+def test_an_edge_does_not_run_behind_a_node() -> None:
+    chain = [("a", "b", ""), ("b", "c", ""), ("c", "d", "")]
+    plain = to_svg(Drawing({n: n for n in "abcd"}, chain))
+    around = to_svg(Drawing({n: n for n in "abcd"}, [*chain, ("a", "d", "a skip"), ("b", "d", "")]))
+    widths = [float(re.search(r'width="(\d+)"', str(svg)).group(1)) for svg in (plain, around)]  # type: ignore[union-attr]
+    assert widths[1] > widths[0] + 60  # two lanes and a label beside the nodes
+    paths = re.findall(r'd="M[^"]*V[^"]*"', str(around))
+    assert len(paths) == 2
+    right = max(
+        float(x) + float(w) for x, w in re.findall(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', str(around))
+    )
+    for path in paths:
+        lane = float(re.search(r"C([\d.]+) ", path).group(1))  # type: ignore[union-attr]
+        assert right < lane < widths[1]
