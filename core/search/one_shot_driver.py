@@ -152,10 +152,11 @@ class OneShotDriver:
     def _beam(self) -> None:
         """Scores the candidates of the stage and keeps the best of them, best first."""
         best = [trial.proposal for trial in self.state.top(self.options.candidates)]
-        trials = [
-            self._measure(Proposal(p.architecture, tag={**p.tag, "stage": self._stage, "candidate": True}))
-            for p in self.strategy.candidates(self.options.candidates, best)
-        ]
+        trials = []
+        for proposal in self.strategy.candidates(self.options.candidates, best):
+            own = {key: value for key, value in proposal.tag.items() if key != "iteration"}
+            tag = {**own, "stage": self._stage, "candidate": True}
+            trials.append(self._measure(Proposal(proposal.architecture, tag=tag)))
         good = sorted((t for t in trials if not t.failed), key=lambda t: (-self.strategy.score(t), t.number))
         if self.options.distinct:
             first: dict[str, Trial] = {}
