@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Any
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel
 from pydantic import Field
 from pydantic import ValidationError
 
+from core.config_files import parse_override
+from core.config_files import read_config
+from core.config_files import set_value
 from core.domain import Domain
 from core.domain import Settings
 from core.domain_lookup import find_domain
@@ -32,7 +32,6 @@ from core.sharing.one_shot import OneShotDomain
 from core.sharing.one_shot import OneShotOptions
 from core.strategies import STRATEGIES
 
-SHIPPED = "configs"
 # What may change between the sessions of a run: how long it goes on, and what is done after the search.
 FREE_ON_RESUME = ("name", "search.trials", "search.seconds", "retrain", "run.tensorboard")
 
@@ -179,15 +178,15 @@ def load_config(name: str, overrides: Sequence[str] = (), **sections: Mapping[st
     Raises:
         ConfigError: one line: the file or override, the key, what is wrong and what is allowed.
     """
-    source, raw = _with_bases(name)
+    source, raw = read_config(name)
     overridden = []
     for text in overrides:
         key, value = parse_override(text)
-        _set(raw, key, value)
+        set_value(raw, key, value)
         overridden.append(".".join(key))
     for section, values in sections.items():
         for key_in_section, value in values.items():
-            _set(raw, [section, key_in_section], value)
+            set_value(raw, [section, key_in_section], value)
             overridden.append(f"{section}.{key_in_section}")
     return resolve(raw, source, overridden)
 
@@ -251,34 +250,6 @@ def _check_one_shot(search: SearchSection, kind: str, domain: type[Domain], fail
         raise fail("search.weights", "a one-shot search scores by the domain's reward; allowed: null")
 
 
-def parse_override(text: str) -> tuple[list[str], Any]:
-    """Returns the key and value of ``KEY=VALUE``.
-
-    Raises:
-        ConfigError: when it is not of that form.
-    """
-    key, equals, value = text.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise ConfigError(f"'{text}': overrides have the form KEY=VALUE, such as search.trials=20")
-    try:
-        return parts, yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError(f"'{text}': the value is no YAML") from None
-
-
-def shipped_configs() -> list[str]:
-    """Returns the names of the configurations in the package, such as ``gnn/cora``."""
-    root = resources.files(SHIPPED)
-    return sorted(
-        f"{folder.name}/{file.name.removesuffix('.yaml')}"
-        for folder in root.iterdir()
-        if folder.is_dir()
-        for file in folder.iterdir()
-        if file.name.endswith(".yaml")
-    )
-
-
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Returns what differs between two resolved configurations and must not on resume, one phrase a key."""
     one, other = dict(_flat(old)), dict(_flat(new))
@@ -288,86 +259,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         if not free and one.get(key) != other.get(key):
             result.append(f"{key} was {_show(one.get(key))} and is {_show(other.get(key))} now")
     return result
-
-
-def _with_bases(name: str) -> tuple[str, dict[str, Any]]:
-    """Reads a configuration laid over the one that its ``base`` names, and that over its own base, and so on."""
-    source, raw = _read(name)
-    seen = [name]
-    while "base" in raw:
-        base = raw.pop("base")
-        if not isinstance(base, str) or (base not in shipped_configs() and Path(base).name != base):
-            hint = did_you_mean(str(base), shipped_configs())
-            raise ConfigError(f"{source}: base: '{base}' is no shipped configuration{hint}, nor a file beside this one")
-        if base not in shipped_configs():
-            base = str(Path(seen[-1]).parent / base)
-        if base in seen:
-            raise ConfigError(f"{source}: base: '{base}' is built on itself")
-        seen.append(base)
-        raw = _laid_over(_read(base)[1], raw)
-    return source, raw
-
-
-def _laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns two configurations as one: mappings merged key by key, everything else from the upper one."""
-    result = dict(base)
-    for key, value in top.items():
-        below = result.get(key)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        result[key] = _laid_over(below, value) if both else value  # type: ignore[arg-type]
-    return result
-
-
-def _read(name: str) -> tuple[str, dict[str, Any]]:
-    path = Path(name)
-    if path.is_file():
-        source = str(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{source}: cannot be read ({error})") from None
-    elif name in shipped_configs():
-        source = f"{name} (shipped)"
-        text = resources.files(SHIPPED).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    else:
-        hint = did_you_mean(name, shipped_configs())
-        raise ConfigError(
-            f"no configuration '{name}'{hint}; name a YAML file or one of: {', '.join(shipped_configs())}"
-        )
-    try:
-        raw = yaml.load(text, _UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{source}{line}: not YAML ({getattr(error, 'problem', error)})") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(
-            f"{source}: holds no mapping; a configuration has the keys {', '.join(RunConfig.model_fields)}"
-        )
-    return source, raw
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Safe YAML in which a key that stands twice is an error rather than the last one winning."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key '{key_node.value}' stands twice", problem_mark=key_node.start_mark
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-
-def _set(raw: dict[str, Any], key: Sequence[str], value: Any) -> None:
-    for part in key[:-1]:
-        inner = raw.get(part)
-        if not isinstance(inner, dict):
-            inner = raw[part] = {}
-        raw = inner
-    raw[key[-1]] = value
 
 
 def _relabelled(fail: Any, call: Any, argument: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from core.config import shipped_configs
+from core.config_files import shipped_configs
 from core.domain_lookup import domain_targets
 from core.domain_lookup import load_target
 from core.errors import ConfigError

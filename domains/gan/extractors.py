@@ -7,6 +7,7 @@ own training images and kept in the cache with its accuracy and the hash of its 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from abc import ABC
 from abc import abstractmethod
@@ -140,7 +141,8 @@ def load_classifier(
             pass  # a damaged file of the cache is made anew
     _train(network, train, device)
     accuracy = _accuracy(network, held_out, device)
-    write_checkpoint(file, {"network": network.state_dict(), "accuracy": accuracy})
+    with contextlib.suppress(OSError):  # a cache that cannot be written is no error
+        write_checkpoint(file, {"network": network.state_dict(), "accuracy": accuracy})
     return ClassifierExtractor(name, network, accuracy)
 
 

@@ -9,7 +9,7 @@ import yaml
 from core.config import differences
 from core.config import load_config
 from core.config import resolve
-from core.config import shipped_configs
+from core.config_files import shipped_configs
 from core.errors import ConfigError
 from tests.conftest import toy_config
 

@@ -12,7 +12,7 @@ import torch
 
 from core.commands.search import run_search
 from core.config import load_config
-from core.config import shipped_configs
+from core.config_files import shipped_configs
 from core.context import Context
 from core.context import Environment
 from core.context import open_test_data
