@@ -250,6 +250,10 @@ class Domain(ABC):
     def draw(self, architecture: Architecture) -> Drawing:
         """Returns a picture of an architecture."""
 
+    def optimum(self) -> float | None:
+        """Returns the best value of the primary objective in the whole space, where it is known, as in a table."""
+        return None
+
     def train_baseline(self, name: str, context: Context) -> Retrained:
         """Trains one of :attr:`baselines` as :meth:`retrain` trains an architecture."""
         raise KeyError(name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import csv
+import io
 import itertools
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -16,12 +18,29 @@ from core.errors import ConfigError
 from core.errors import Interrupted
 from core.report.comparison import StrategyFigures
 from core.report.comparison import figures
+from core.report.comparison import holm
 from core.report.comparison import interval
+from core.report.comparison import mean_ranks
 from core.report.comparison import permutation_p
+from core.report.comparison import regrets
 from core.report.comparison_page import write_comparison_page
 from core.report.record import RunRecord
 from core.search.run_folder import read_json
 from core.search.run_folder import write_json
+from core.search.run_folder import write_text
+
+AFTER = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)  # trials after which regret is told
+COLUMNS = (
+    "strategy",
+    "seed",
+    "best_validation",
+    "mean_validation",
+    "last_fifth_validation",
+    "retrained_validation",
+    "test",
+    "failed",
+    "search_seconds",
+)
 
 
 def run_compare(
@@ -71,7 +90,10 @@ def run_compare(
         runs = [(record.result, record.values(record.objectives[0])) for record in found]
         sides.append(figures(strategy, runs, objective.name, found[0].objectives[0].sign))
     measured = {strategy: records[strategy, 0].objectives[0].name for strategy in strategies}
-    summary = _summary(base, objective.name, sides, measured)
+    optimum = records[strategies[0], 0].result.get("optimum")
+    sign = records[strategies[0], 0].objectives[0].sign
+    summary = _summary(base, objective.name, sides, measured, optimum, sign)
+    write_text(folder / "comparison.csv", _csv(base.config.seed, sides))
     write_json(folder / "comparison.json", summary)
     write_comparison_page(folder, summary, sides, records[strategies[0], 0])
     return summary
@@ -91,7 +113,12 @@ def _finished(run: Path, resolved: Resolved) -> bool:
 
 
 def _summary(
-    base: Resolved, metric: str, sides: Sequence[StrategyFigures], measured: Mapping[str, str]
+    base: Resolved,
+    metric: str,
+    sides: Sequence[StrategyFigures],
+    measured: Mapping[str, str],
+    optimum: float | None,
+    sign: float,
 ) -> dict[str, Any]:
     def tell(values: Sequence[float]) -> dict[str, Any] | None:
         if not values:
@@ -100,7 +127,7 @@ def _summary(
         return {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n, "values": list(values)}
 
     search = base.config.search
-    pairs = [
+    pairs: list[dict[str, Any]] = [
         {
             "one": one.name,
             "other": other.name,
@@ -115,8 +142,23 @@ def _summary(
         }
         for one, other in itertools.combinations(sides, 2)
     ]
+    for part in ("best", "mean", "test"):
+        tested = [pair for pair in pairs if f"p_{part}" in pair]
+        for pair, corrected in zip(tested, holm([pair[f"p_{part}"] for pair in tested]), strict=True):
+            pair[f"holm_{part}"] = corrected
+    alike = len(set(measured.values())) == 1
+    ranks = mean_ranks([side.best for side in sides], sign) if alike else [None] * len(sides)
+    known = {} if optimum is None or not alike else {"optimum": optimum}
+
+    def regret(side: StrategyFigures) -> dict[str, Any]:
+        if not known:
+            return {}
+        found = regrets(side.curves, known["optimum"], sign, AFTER)
+        return {"regret": {str(n): {"mean": i.mean, "low": i.low, "high": i.high} for n, i in found.items()}}
+
     return {
         "name": base.config.name,
+        **known,
         "metric": metric,
         "searched": next(iter(measured.values())) if len(set(measured.values())) == 1 else metric,
         "trials": search.one_shot.trials if search.driver == "one-shot" and search.one_shot else search.trials,
@@ -131,11 +173,27 @@ def _summary(
                 "last_fifth_validation": tell(side.last),
                 "retrained_validation": tell(side.test_validation),
                 "test": tell(side.test),
+                "mean_rank": rank,
+                **regret(side),
                 "failed": side.failed,
                 "search_seconds": side.seconds,
             }
-            for side in sides
+            for side, rank in zip(sides, ranks, strict=True)
         ],
         "pairs": pairs,
         "test_of_significance": "two-sided permutation test on the difference of means",
     }
+
+
+def _csv(first_seed: int, sides: Sequence[StrategyFigures]) -> str:
+    """Returns one row a run: what its search and its full trainings came to."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for side in sides:
+        none: list[Any] = [""] * len(side.best)
+        trained, tested = side.test_validation or none, side.test or none
+        rows = zip(side.best, side.mean, side.last, trained, tested, side.failed, side.seconds, strict=True)
+        for index, row in enumerate(rows):
+            writer.writerow([side.name, first_seed + index, *row])
+    return stream.getvalue()

@@ -301,6 +301,8 @@ def _result(
     config, domain = resolved.config, workplace.domain
     # Why a gradient search ended: its epochs, its seconds, or a rule of its early stop.
     stopped = {"stopped": journal.meta("stopped")} if config.search.driver == "gradient" else {}
+    optimum = domain.optimum() if config.search.driver == "trial" else None
+    known = {} if optimum is None else {"optimum": optimum}
     by_key: dict[str, Trial] = {trial.proposal.architecture.key: trial for trial in state.top(config.retrain.top)}
     candidates = [trial.proposal.architecture for trial in by_key.values()]
     chosen = choose(candidates, summaries, domain.objectives[0])
@@ -328,6 +330,7 @@ def _result(
         "seconds": round(state.seconds, 3),
         "order": config.run.order,
         **stopped,
+        **known,
         "device": device_name(workplace.device),
         "config_hash": resolved.hash,
     }

@@ -63,6 +63,36 @@ def permutation_p(one: Sequence[float], other: Sequence[float]) -> float:
     return float(result.pvalue)
 
 
+def holm(values: Sequence[float]) -> list[float]:
+    """Returns p-values corrected for their number by Holm's step-down rule (1979), in the given order."""
+    order = np.argsort(values, kind="stable")
+    corrected = np.empty(len(values))
+    largest = 0.0
+    for position, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(values) - position) * values[index]))
+        corrected[index] = largest
+    return [float(value) for value in corrected]
+
+
+def mean_ranks(values: Sequence[Sequence[float]], sign: float) -> list[float]:
+    """Returns every side's mean rank over runs that are paired by their seed; 1 is best, equals share their ranks.
+
+    Args:
+        values: of every side, one a run.
+        sign: +1 where more is better, -1 where less is.
+    """
+    ranks = stats.rankdata(-sign * np.asarray(values, dtype=float), axis=0)
+    return [float(rank) for rank in ranks.mean(1)]
+
+
+def regrets(
+    curves: Sequence[NDArray[np.float64]], optimum: float, sign: float, after: Sequence[int]
+) -> dict[int, Interval]:
+    """Returns how far the best so far is from the optimum after so many trials, as far as all runs go."""
+    length = min(len(curve) for curve in curves)
+    return {n: interval([sign * (optimum - curve[n - 1]) for curve in curves]) for n in after if n <= length}
+
+
 def best_so_far(values: Sequence[float | None], sign: float = 1.0) -> NDArray[np.float64]:
     """Returns the best value after every trial, ``(trials,)``; nan before the first success.
 

@@ -37,10 +37,12 @@ def write_comparison_page(
             "last": interval(side.last),
             "test": interval(side.test) if side.test else None,
             "tests": side.test,
+            "rank": entry["mean_rank"],
+            "regret": entry.get("regret", {}),
             "failed": sum(side.failed),
             "seconds": sum(side.seconds),
         }
-        for side in sides
+        for side, entry in zip(sides, summary["strategies"], strict=True)
     ]
     return write_page(
         folder / "report.html",

@@ -6,8 +6,11 @@ from scipy import stats
 
 from core.report.comparison import band
 from core.report.comparison import best_so_far
+from core.report.comparison import holm
 from core.report.comparison import interval
+from core.report.comparison import mean_ranks
 from core.report.comparison import permutation_p
+from core.report.comparison import regrets
 
 
 def test_interval_is_students() -> None:
@@ -24,6 +27,25 @@ def test_permutation_test_counts_every_split() -> None:
     assert permutation_p([1, 1], [1, 1]) == 1.0
     assert permutation_p([1, 5], [2, 4]) == 1.0
     assert permutation_p([1], [5]) == 1.0
+
+
+def test_holm_steps_down() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([]) == []
+
+
+def test_mean_ranks_share_equals() -> None:
+    assert mean_ranks([[3.0, 1.0], [2.0, 1.0], [1.0, 0.0]], 1.0) == [1.25, 1.75, 3.0]
+    assert mean_ranks([[3.0, 1.0], [1.0, 2.0]], -1.0) == [1.5, 1.5]
+
+
+def test_regret_is_the_distance_to_the_optimum() -> None:
+    curves = [np.array([0.1, 0.4, 0.5]), np.array([0.3, 0.4, 0.9, 0.9])]
+    found = regrets(curves, 1.0, 1.0, (1, 3, 4))
+    assert list(found) == [1, 3]
+    assert found[3].mean == pytest.approx(0.3)
+    assert regrets([np.array([3.0])], 1.0, -1.0, (1,))[1].mean == 2.0
 
 
 def test_best_so_far_passes_over_failures() -> None:

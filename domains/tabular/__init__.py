@@ -1,0 +1,7 @@
+"""Tabular benchmarks: searches on thousands of trained architectures in seconds."""
+
+from domains.tabular.domain import TabularDomain
+
+DOMAIN = TabularDomain
+
+__all__ = ["DOMAIN", "TabularDomain"]
