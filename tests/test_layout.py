@@ -56,6 +56,16 @@ def test_gan_benchmarks_run(tmp_path: Path) -> None:
             assert found["relative_difference"] < 1e-6
 
 
+def test_the_driver_s_benchmark_runs(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    out = tmp_path / "driver.json"
+    command = [sys.executable, "benchmarks/driver.py", "--trials", "200", "--optuna-trials", "20", "--output", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert all(found[name]["microseconds_a_trial"] > 0 for name in ("memory", "sqlite", "optuna"))
+
+
 def test_binary_benchmarks_run(tmp_path: Path) -> None:
     # One thread: with more, small operations wait for threads that other tests keep from running.
     small = {
