@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,21 +9,12 @@ from typing import Any
 import torch
 
 from core.errors import RunFolderError
+from core.whole_files import write_whole
 
 
 def write_checkpoint(file: Path, state: Mapping[str, Any]) -> None:
     """Writes tensors, numbers, strings and containers of them (write, fsync, rename)."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            torch.save(dict(state), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+    write_whole(file, lambda stream: torch.save(dict(state), stream))
 
 
 def read_checkpoint(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

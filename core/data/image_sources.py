@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import tempfile
 import zipfile
-from collections.abc import Callable
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +27,7 @@ from core.errors import ConfigError
 from core.errors import DataError
 from core.errors import unknown
 from core.seeds import numpy_generator
+from core.whole_files import write_cache
 
 KNOWN: Mapping[str, str] = {
     "digits": "embedded: 1,797 images of 8 x 8, 10 classes (a fifth of every class is test data)",
@@ -257,7 +255,7 @@ def _decoded(folder: Path, classes: list[str], size: int | None, environment: En
         return held["x"], held["y"]
     x = np.stack([_decode(file, size) for file, _ in files]) if size else _same_size(files)
     y = np.array([label for _, label in files], dtype=np.int64)
-    _write(kept, lambda stream: np.savez(stream, x=x, y=y))
+    write_cache(kept, lambda stream: np.savez(stream, x=x, y=y))
     return x, y
 
 
@@ -291,13 +289,3 @@ def _decode(file: Path, size: int | None) -> NDArray[np.uint8]:
         left, top = (image.width - size) // 2, (image.height - size) // 2
         image = image.crop((left, top, left + size, top + size))
     return np.asarray(image, dtype=np.uint8)
-
-
-def _write(file: Path, write: Callable[[Any], None]) -> None:
-    """Writes a cache file whole or not at all; a cache that cannot be written is no error."""
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent)
-        with os.fdopen(handle, "wb") as stream:
-            write(stream)
-        os.replace(temporary, file)

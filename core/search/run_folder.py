@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import yaml
 
 from core.errors import RunFolderError
+from core.whole_files import write_whole
 
 try:
     import fcntl
@@ -95,19 +94,7 @@ class RunFolder:
 
 def write_text(file: Path, text: str) -> None:
     """Writes a file so that it is there whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, file)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    write_whole(file, lambda stream: stream.write(text.encode()))
 
 
 def write_json(file: Path, value: Any) -> None:

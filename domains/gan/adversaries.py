@@ -14,6 +14,7 @@ from torch import nn
 
 from core.data.images import Images
 from core.data.images import to_float
+from core.errors import CandidateFailure
 from core.seeds import numpy_generator
 from domains.gan.discriminator import Discriminator
 from domains.gan.discriminator import hinge_discriminator
@@ -199,10 +200,17 @@ def generated(
     device: torch.device,
     genotype: Genotype | None = None,
 ) -> Iterator[Tensor]:
-    """Yields uint8 images in batches, the generator in evaluation mode."""
+    """Yields uint8 images in batches, the generator in evaluation mode.
+
+    Raises:
+        CandidateFailure: when an image is not finite.
+    """
     generator.eval()
     for count in in_batches(samples, batch):
-        yield as_pixels(generator(noise(count, generator.latent, draws, device), genotype))
+        images = generator(noise(count, generator.latent, draws, device), genotype)
+        if not bool(torch.isfinite(images).all()):
+            raise CandidateFailure("diverged", "generated images are not finite")
+        yield as_pixels(images)
 
 
 def as_pixels(images: Tensor) -> Tensor:

@@ -136,14 +136,16 @@ def load_classifier(
         try:
             held = read_checkpoint(file, device)
             network.load_state_dict(held["network"])
-            return ClassifierExtractor(name, network, float(held["accuracy"]))
+            found = ClassifierExtractor(name, network, float(held["accuracy"]))
+            if found.fingerprint == held["hash"]:
+                return found
         except (RunFolderError, RuntimeError, KeyError):
             pass  # a damaged file of the cache is made anew
     _train(network, train, device)
-    accuracy = _accuracy(network, held_out, device)
+    made = ClassifierExtractor(name, network, _accuracy(network, held_out, device))
     with contextlib.suppress(OSError):  # a cache that cannot be written is no error
-        write_checkpoint(file, {"network": network.state_dict(), "accuracy": accuracy})
-    return ClassifierExtractor(name, network, accuracy)
+        write_checkpoint(file, {"network": network.state_dict(), "accuracy": made.accuracy, "hash": made.fingerprint})
+    return made
 
 
 def _train(network: Classifier, images: Images, device: torch.device) -> None:

@@ -210,20 +210,10 @@ def in_batches(total: int, batch: int) -> Iterator[int]:
         yield min(batch, total - start)
 
 
-def expected_bias(width: int, count: int) -> float:
-    """Returns about what FID measures between two samples of one normal distribution of ``count`` each.
-
-    ``2 d / N + d (d + 1) / (2 N)``: a rule fitted to simulations with d from 32 to 128 and N from 500 to 5,000; it says
-    how far below a value FID cannot tell models apart.
-    """
-    return 2 * width / count + width * (width + 1) / (2 * count)
-
-
 __all__ = [
     "Figures",
     "InceptionScore",
     "Moments",
-    "expected_bias",
     "frechet_distance",
     "gather",
     "in_batches",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from core.whole_files import write_whole
 from domains.gan.adversaries import as_pixels
 from domains.gan.generator import Generator
 
@@ -37,10 +37,7 @@ def write_png(file: Path, picture: Tensor) -> None:
     factor = max(1, SMALLEST // max(picture.shape[1:]))
     array = picture.permute(1, 2, 0).repeat_interleave(factor, 0).repeat_interleave(factor, 1).numpy()
     image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    image.save(temporary, format="PNG")
-    temporary.replace(file)
+    write_whole(file, lambda stream: image.save(stream, format="PNG"))
 
 
 @torch.no_grad()
@@ -70,7 +67,4 @@ def interpolation_strip(generator: Generator, ends: Tensor) -> Tensor:
 
 def write_curves(file: Path, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     """Writes figures over the steps of a training as JSON."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(json.dumps({"step": dict(curves)}), encoding="utf-8")
-    temporary.replace(file)
+    write_whole(file, lambda stream: stream.write(json.dumps({"step": dict(curves)}).encode()))

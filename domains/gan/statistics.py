@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import torch
 from torch import Tensor
 
 from core.data.images import Images
+from core.whole_files import write_cache
 from domains.gan.extractors import EXTRACT
 from domains.gan.extractors import Extractor
 from domains.gan.extractors import image_hash
@@ -69,26 +68,16 @@ def real_statistics(images: Images, extractor: Extractor, splits: int, cache: Pa
         figures.moments.mean, figures.moments.covariance, figures.features, len(images), figures.score.result()[0]
     )
     if file is not None:
-        _write(file, found, extractor)
+        arrays = {
+            "mu": found.mean.numpy(),
+            "sigma": found.covariance.numpy(),
+            "features": found.features.numpy(),
+            "count": np.array(found.count),
+            "score": np.array(found.score),
+            "extractor": np.array(f"{extractor.name or 'inception'} {extractor.fingerprint}"),
+        }
+        write_cache(file, lambda stream: np.savez(stream, allow_pickle=False, **arrays))
     return found
-
-
-def _write(file: Path, found: RealStatistics, extractor: Extractor) -> None:
-    """Writes the file whole or not at all; a cache that cannot be written is no error."""
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent)
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(
-                stream,
-                mu=found.mean.numpy(),
-                sigma=found.covariance.numpy(),
-                features=found.features.numpy(),
-                count=found.count,
-                score=found.score,
-                extractor=f"{extractor.name or 'inception'} {extractor.fingerprint}",
-            )
-        os.replace(temporary, file)
 
 
 def measure(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -21,6 +19,7 @@ from core.errors import DataError
 from core.errors import unknown
 from core.space import Architecture
 from core.space import SearchSpace
+from core.whole_files import write_cache
 from domains.tabular import nas_bench_201
 from domains.tabular import nas_bench_graph
 from domains.tabular import nas_bench_macro
@@ -193,12 +192,7 @@ def load(name: str, data_root: Path, cache: Path) -> Table:
     with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(kept) as held:
         return _from_arrays({key: held[key] for key in held.files})
     table = known.read(file)
-    with contextlib.suppress(OSError):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=kept.parent)
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, allow_pickle=False, **_to_arrays(table))
-        os.replace(temporary, kept)
+    write_cache(kept, lambda stream: np.savez(stream, allow_pickle=False, **_to_arrays(table)))
     return table
 
 
