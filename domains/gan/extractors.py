@@ -130,17 +130,21 @@ def load_classifier(
     channels, size = train.pixels.shape[1], train.pixels.shape[-1]
     key = f"{CLASSIFIER_VERSION} {classes} {image_hash(train)} {image_hash(held_out)}"
     file = cache / "gan" / f"classifier-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt"
-    with Context(0).seeded("classifier weights"):
-        network = Classifier(channels, classes, size).to(device)
+
+    def fresh() -> Classifier:
+        with Context(0).seeded("classifier weights"):
+            return Classifier(channels, classes, size).to(device)
+
     if file.exists():
         try:
-            held = read_checkpoint(file, device)
-            network.load_state_dict(held["network"])
-            found = ClassifierExtractor(name, network, float(held["accuracy"]))
+            held, kept = read_checkpoint(file, device), fresh()
+            kept.load_state_dict(held["network"])
+            found = ClassifierExtractor(name, kept, float(held["accuracy"]))
             if found.fingerprint == held["hash"]:
                 return found
         except (RunFolderError, RuntimeError, KeyError):
             pass  # a damaged file of the cache is made anew
+    network = fresh()
     _train(network, train, device)
     made = ClassifierExtractor(name, network, _accuracy(network, held_out, device))
     with contextlib.suppress(OSError):  # a cache that cannot be written is no error

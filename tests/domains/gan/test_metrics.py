@@ -222,6 +222,10 @@ class TestClassifier:
         features, logits = again(held_out.pixels[:5])
         assert features.shape == (5, again.width)
         assert logits.shape == (5, 10)
+        held["network"]["head.bias"] += 1  # its hash is another one then
+        torch.save(held, files[0])
+        mended = load_classifier("digits-cnn", train, held_out, 10, cache, torch.device("cpu"))
+        assert mended.fingerprint == first.fingerprint
         files[0].write_bytes(b"damaged")
         mended = load_classifier("digits-cnn", train, held_out, 10, cache, torch.device("cpu"))
         assert mended.fingerprint == first.fingerprint
