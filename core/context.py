@@ -65,6 +65,8 @@ class Context:
         keep_weights: whether the measurement should carry the trained tensors.
         checkpoints: folder of this training alone, to go on from after a restart; none keeps none.
         artifacts: folder of this training alone for what people may look at, such as pictures; none keeps none.
+        resume_from: checkpoint of the trial that this one continues.
+        leave_at: where to leave a checkpoint from which this training may be continued.
     """
 
     def __init__(
@@ -77,6 +79,8 @@ class Context:
         keep_weights: bool = False,
         checkpoints: Path | None = None,
         artifacts: Path | None = None,
+        resume_from: Path | None = None,
+        leave_at: Path | None = None,
     ) -> None:
         self.seed = seed
         self.trial = trial
@@ -86,6 +90,8 @@ class Context:
         self.keep_weights = keep_weights
         self.checkpoints = checkpoints
         self.artifacts = artifacts
+        self.resume_from = resume_from
+        self.leave_at = leave_at
         self.started = time.perf_counter()
 
     def numpy(self, purpose: str, trial: int | None = None) -> np.random.Generator:

@@ -10,6 +10,7 @@ import dataclasses
 import time
 from abc import ABC
 from abc import abstractmethod
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,6 +52,11 @@ class Fidelity:
         """Returns the names of the factors below 1."""
         return frozenset(name for name, value in dataclasses.asdict(self).items() if value < 1)
 
+    @property
+    def cost(self) -> float:
+        """Arithmetic of a training as a share of the full setting's: widths and sides count squared (EcoNAS)."""
+        return self.channels**2 * self.resolution**2 * self.samples * self.epochs
+
 
 FULL = Fidelity()
 
@@ -62,12 +68,15 @@ class Proposal:
     Attributes:
         continues: number of the trial whose weights go on training.
         tag: the strategy's own remark, as JSON; kept in the journal.
+        horizon: share of the full epochs that the learning rate's schedule is laid out for; by default the
+            fidelity's. A training in several parts has the same horizon in all of them.
     """
 
     architecture: Architecture
     fidelity: Fidelity = FULL
     continues: int | None = None
     tag: Mapping[str, Any] = field(default_factory=dict)
+    horizon: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,8 @@ class Measurement:
         peak_memory: bytes the candidate was estimated or measured to need; 0 where not known.
         diagnostics: anything else worth keeping, as JSON.
         weights: trained tensors by name, only where they are shared; never written to the journal.
+        epochs: trained for this measurement, without those of a trial that it continues; none where the domain does
+            not count them, and then those of its fidelity are charged to a budget.
     """
 
     values: Mapping[str, float]
@@ -88,6 +99,7 @@ class Measurement:
     peak_memory: int = 0
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    epochs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +167,25 @@ class Deployment:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """An untrained network with what it takes to look at its gradients.
+
+    Attributes:
+        network: with fresh weights, in training mode.
+        inputs: one batch, samples along the first axis.
+        forward: of a batch like ``inputs``, to outputs.
+        loss: of outputs, a scalar.
+        example: shape of one sample for counting multiply-adds; none where they cannot be counted.
+    """
+
+    network: nn.Module
+    inputs: Tensor
+    forward: Callable[[Tensor], Tensor]
+    loss: Callable[[Tensor], Tensor]
+    example: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
 class ShareKey:
     """What decides whether a trained tensor may be inherited.
 
@@ -181,6 +212,7 @@ class Domain(ABC):
     Attributes:
         Settings: schema of the ``domain`` section of a configuration, without ``kind``.
         reductions: the factors of :class:`Fidelity` that :meth:`evaluate` honours.
+        continues: whether :meth:`evaluate` can go on from the trial that a proposal continues.
         sharing_rules: rule name to the attributes of :class:`ShareKey` that must agree; empty where the domain
             shares no weights.
         baselines: names that :meth:`train_baseline` takes.
@@ -188,6 +220,7 @@ class Domain(ABC):
 
     Settings: ClassVar[type[Settings]] = Settings
     reductions: ClassVar[frozenset[str]] = frozenset()
+    continues: ClassVar[bool] = False
     sharing_rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     baselines: ClassVar[tuple[str, ...]] = ()
 
@@ -249,6 +282,24 @@ class Domain(ABC):
     @abstractmethod
     def draw(self, architecture: Architecture) -> Drawing:
         """Returns a picture of an architecture."""
+
+    def setting(self, fidelity: Fidelity) -> Mapping[str, int]:
+        """Returns what a fidelity comes to in whole units, by factor; sizes that cannot be had are rounded.
+
+        ``epochs`` are those of a training (or whatever it counts, such as steps), ``samples`` training samples,
+        ``channels`` the width and ``resolution`` the pixels a side. Factors that the domain does not honour need not
+        be there; a domain that says nothing cannot be searched at reduced fidelity or on a budget of epochs.
+        """
+        return {}
+
+    @classmethod
+    def at_full_setting(cls, settings: Any) -> Any:
+        """Returns settings with which :meth:`evaluate` trains as a full training does; a study compares with it."""
+        return settings
+
+    def probe(self, architecture: Architecture, context: Context) -> Probe | None:
+        """Returns an untrained network with a batch, for scores without training; none where there is no network."""
+        return None
 
     def optimum(self) -> float | None:
         """Returns the best value of the primary objective in the whole space, where it is known, as in a table."""

@@ -104,6 +104,20 @@ def stratified(labels: Tensor, share: float, rng: np.random.Generator) -> tuple[
     return torch.from_numpy(rest), torch.from_numpy(chosen)
 
 
+def reduced(images: Images, share: float, size: int, rng: np.random.Generator) -> Images:
+    """Returns a stratified part of the images at another resolution; the images themselves where nothing is reduced.
+
+    Args:
+        share: of the images that is kept, at least one of them.
+        size: pixels a side.
+        rng: decides which; the same draws give the same part.
+    """
+    if share < 1:
+        chosen = stratified(images.labels, share, rng)[1]
+        images = images.part(chosen if len(chosen) else torch.zeros(1, dtype=torch.int64))
+    return resized(images, size)
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """What is done to training images at random.

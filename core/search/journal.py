@@ -208,6 +208,7 @@ def _trial_to_json(trial: Trial) -> str:
         "architecture": dict(proposal.architecture),
         "fidelity": {n: v for n, v in vars(proposal.fidelity).items() if v != 1.0},
         "continues": proposal.continues,
+        **({} if proposal.horizon is None else {"horizon": proposal.horizon}),
         "tag": dict(proposal.tag),
         "seconds": trial.seconds,
     }
@@ -217,6 +218,7 @@ def _trial_to_json(trial: Trial) -> str:
         record["measurement"] = {
             "values": {name: _finite(value) for name, value in measured.values.items()},
             "curve": [list(point) for point in measured.curve],
+            **({} if measured.epochs is None else {"epochs": measured.epochs}),
             "seconds": measured.seconds,
             "peak_memory": measured.peak_memory,
             "diagnostics": dict(measured.diagnostics),
@@ -237,6 +239,7 @@ def _trial_from_json(number: int, text: str) -> Trial:
         Fidelity(**record["fidelity"]),
         record["continues"],
         record["tag"],
+        record.get("horizon"),
     )
     return Trial(number, proposal, measurement, record.get("failure"), record.get("detail", ""), record["seconds"])
 

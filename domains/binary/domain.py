@@ -19,9 +19,12 @@ from core.data.image_sources import load_images
 from core.data.images import Batches
 from core.data.images import Images
 from core.data.images import ImageTask
+from core.data.images import reduced
+from core.data.images import resized
 from core.data.images import stratified
 from core.domain import Deployment
 from core.domain import Drawing
+from core.domain import Fidelity
 from core.domain import Measurement
 from core.domain import Proposal
 from core.domain import Retrained
@@ -61,7 +64,8 @@ class BinaryDomain(GradientDomain):
     """Searches the cells of binary image classifiers; BATS's space and its neighbours."""
 
     Settings = BinarySettings
-    reductions = frozenset({"epochs", "samples"})
+    reductions = frozenset({"epochs", "samples", "channels", "resolution"})
+    continues = True
     settings: BinarySettings
 
     def __init__(self, settings: Any, environment: Any) -> None:
@@ -134,18 +138,21 @@ class BinaryDomain(GradientDomain):
         """Returns the cells of an architecture."""
         return genotype_of(architecture, self.settings.nodes, self.kinds)
 
-    def network(self, genotype: Genotype, context: Context, full: bool, purpose: str = "weights") -> CellNetwork:
+    def network(
+        self, genotype: Genotype, context: Context, full: bool, purpose: str = "weights", channels: int | None = None
+    ) -> CellNetwork:
         """Returns a fresh network on the context's device.
 
         Args:
             full: of the size that is trained in full; else of the search's.
+            channels: another width than that.
         """
         s = self.settings
         with context.seeded(purpose):
             network = CellNetwork(
                 self.family(affine=True),
                 genotype,
-                s.channels if full else s.search_channels,
+                channels or (s.channels if full else s.search_channels),
                 s.cells if full else s.search_cells,
                 len(self.task.classes),
                 self.task.channels,
@@ -199,36 +206,66 @@ class BinaryDomain(GradientDomain):
 
     # Measuring
 
-    def costs(self, network: CellNetwork) -> Costs:
-        """Returns parameters and multiply-adds of a network."""
-        return count_costs(network, (self.task.channels, self.task.size, self.task.size))
+    def costs(self, network: CellNetwork, size: int | None = None) -> Costs:
+        """Returns parameters and multiply-adds of a network on images of ``size`` pixels a side, or the data set's."""
+        size = size or self.task.size
+        return count_costs(network, (self.task.channels, size, size))
+
+    def setting(self, fidelity: Fidelity) -> Mapping[str, int]:
+        """Returns epochs, images, width and pixels; sizes are such as networks can be built for."""
+        step = self.family(affine=True).width_step
+        least = 4 * (8 if self.settings.stem == "imagenet" else 1)  # halved twice
+        width, size = self.settings.search_channels, self.task.size
+        if fidelity.channels < 1:
+            width = max(step, step * round(width * fidelity.channels / step))
+        if fidelity.resolution < 1:
+            size = max(least, least * round(size * fidelity.resolution / least))
+        return {
+            "epochs": self._evaluation.scaled(fidelity.epochs).epochs,
+            "samples": max(1, round(len(self.task.train) * fidelity.samples)),
+            "channels": width,
+            "resolution": size,
+        }
+
+    @classmethod
+    def at_full_setting(cls, settings: BinarySettings) -> BinarySettings:
+        """Returns settings whose candidates are as wide and deep as full networks, and trained as long."""
+        wanted = {"evaluation": None, "search_channels": settings.channels, "search_cells": settings.cells}
+        return settings.model_copy(update=wanted)
+
+    @property
+    def _evaluation(self) -> TrainSettings:
+        return self.settings.evaluation or self.settings.training
 
     def evaluate(self, proposal: Proposal, context: Context) -> Measurement:
-        """Trains a network of the search's size and returns its validation accuracy."""
-        settings = (self.settings.evaluation or self.settings.training).scaled(proposal.fidelity.epochs)
-        network = self.network(self.genotype(proposal.architecture), context, full=False)
-        costs = self._binary_costs(network)
-        images = self.task.train
-        if proposal.fidelity.samples < 1:
-            share = proposal.fidelity.samples
-            images = images.part(stratified(images.labels, share, context.numpy("fidelity samples", trial=0))[1])
+        """Trains a network of the search's size, or one reduced from it, and returns its validation accuracy."""
+        fidelity = proposal.fidelity
+        setting = self.setting(fidelity)
+        horizon = fidelity.epochs if proposal.horizon is None else proposal.horizon
+        settings = self._evaluation.scaled(horizon)
+        network = self.network(self.genotype(proposal.architecture), context, full=False, channels=setting["channels"])
+        costs = self._binary_costs(network, setting["resolution"])
+        draws = context.numpy("fidelity samples", trial=0)
+        images = reduced(self.task.train, fidelity.samples, setting["resolution"], draws)
         trained = train(
             network,
             settings,
             self._batches(images, settings.batch, context, augmented=True),
-            self._batches(self.task.validation, settings.batch, context),
+            self._batches(resized(self.task.validation, setting["resolution"]), settings.batch, context),
             context,
+            until=setting["epochs"],
         )
         return Measurement(
             values={"accuracy": trained.accuracy, "loss": trained.loss, **costs},
             curve=tuple(trained.curve),
+            epochs=trained.epochs,
             seconds=context.seconds,
         )
 
-    def _binary_costs(self, network: CellNetwork) -> dict[str, float]:
+    def _binary_costs(self, network: CellNetwork, size: int | None = None) -> dict[str, float]:
         last = self.settings.training.stages[-1]
         binarize(network, last.activations, float(last.weights))
-        costs = self.costs(network)
+        costs = self.costs(network, size)
         return {
             "parameters": float(costs.parameters),
             "macs": float(costs.macs),

@@ -8,6 +8,7 @@ from binarisation; grouped convolutions with a channel shuffle and a real-valued
 
 from __future__ import annotations
 
+import math
 from abc import ABC
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -151,6 +152,11 @@ class Family(ABC):
     def preprocess(self, channels_in: int, channels_out: int) -> nn.Module:
         """Returns the 1x1 block that brings a cell's input to its width."""
 
+    @property
+    def width_step(self) -> int:
+        """What widths are multiples of."""
+        return 2  # half of the channels come from each side of a reduction
+
     def check(self, channels: int) -> None:  # noqa: B027  (most families take any width)
         """Checks that networks of this width (and its doublings) can be built.
 
@@ -187,6 +193,11 @@ class Bats(Family):
 
     name = "bats"
     operations = (NONE, MAX, AVERAGE, SKIP, "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
+
+    @property
+    def width_step(self) -> int:
+        """Groups of the convolution and of the shuffle."""
+        return math.lcm(self.groups, SHUFFLE_GROUPS)
 
     def check(self, channels: int) -> None:
         """Channels must divide into the groups of the convolution and of the shuffle."""

@@ -95,11 +95,15 @@ class TrainSettings(Settings):
         return sum(stage.epochs for stage in self.stages)
 
     def scaled(self, factor: float) -> TrainSettings:
-        """Returns the same with a share of the epochs, at least one a stage."""
-        stages = tuple(
-            stage.model_copy(update={"epochs": max(1, round(stage.epochs * factor))}) for stage in self.stages
-        )
-        return self.model_copy(update={"stages": stages})
+        """Returns the same with a share of the epochs, divided among the stages as before, at least one a stage."""
+        wanted = max(len(self.stages), round(self.epochs * factor))
+        stages, before, given = [], 0, 0
+        for left, stage in zip(reversed(range(len(self.stages))), self.stages, strict=True):
+            before += stage.epochs
+            epochs = min(max(1, round(wanted * before / self.epochs) - given), wanted - given - left)
+            stages.append(stage.model_copy(update={"epochs": epochs}))
+            given += epochs
+        return self.model_copy(update={"stages": tuple(stages)})
 
     def real(self) -> TrainSettings:
         """Returns the settings of the real twin: as many epochs, in one stage, nothing binary, no teacher."""
@@ -114,11 +118,13 @@ class Trained:
 
     Attributes:
         curve: (epoch, accuracy on validation data).
+        epochs: trained now; less than the curve's where the training went on from a checkpoint.
     """
 
     accuracy: float
     loss: float
     curve: list[tuple[int, float]]
+    epochs: int
 
 
 def train(
@@ -131,13 +137,18 @@ def train(
     teacher: CellNetwork | None = None,
     checkpoint: Path | None = None,
     validate_every: int = 1,
+    until: int | None = None,
 ) -> Trained:
     """Trains a network through all stages; its last epoch counts.
+
+    Where the context says so, the training goes on from another trial's checkpoint and leaves one. All of its state
+    is kept, optimizer and learning rate too, so that a training in parts is the training in one go.
 
     Args:
         purpose: tells the randomness of this training from others of the same context.
         teacher: whose logits are imitated; trained already.
         checkpoint: file to go on from and to write to; none keeps none.
+        until: epoch after which the training stops for now; none for the last.
 
     Raises:
         CandidateFailure: when the loss is not finite, or a limit is reached.
@@ -147,15 +158,20 @@ def train(
     trainer = _Trainer(network, settings, batches, validation, context, purpose, teacher, validate_every)
     if checkpoint is not None and checkpoint.exists():
         trainer.restore(read_checkpoint(checkpoint, device))
-    while not trainer.finished:
+    elif context.resume_from is not None:
+        trainer.restore(read_checkpoint(context.resume_from, device))
+    before = trainer.done
+    while not trainer.finished and (until is None or trainer.done < until):
         trainer.epoch()
         context.check_seconds()
         if checkpoint is not None and trainer.done % settings.checkpoint_every == 0 and not trainer.finished:
             write_checkpoint(checkpoint, trainer.state())
+    if context.leave_at is not None:
+        write_checkpoint(context.leave_at, trainer.state())
     accuracy, loss = evaluate(network, validation)
     if not math.isfinite(loss):
         raise CandidateFailure("diverged", "the validation loss is not finite")
-    return Trained(accuracy, loss, trainer.curve)
+    return Trained(accuracy, loss, trainer.curve, trainer.done - before)
 
 
 class _Trainer:

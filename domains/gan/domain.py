@@ -17,10 +17,11 @@ from core.data.image_sources import KNOWN
 from core.data.image_sources import load_images
 from core.data.images import Images
 from core.data.images import ImageTask
+from core.data.images import reduced
 from core.data.images import resized
-from core.data.images import stratified
 from core.domain import Deployment
 from core.domain import Drawing
+from core.domain import Fidelity
 from core.domain import Measurement
 from core.domain import Proposal
 from core.domain import Retrained
@@ -64,7 +65,8 @@ class GanDomain(OneShotDomain):
     """Searches the generator of an unconditional GAN; the discriminator is fixed and grows with it."""
 
     Settings = GanSettings
-    reductions = frozenset({"epochs", "samples"})
+    reductions = frozenset({"epochs", "samples", "channels", "resolution"})
+    continues = True
     settings: GanSettings
 
     def __init__(self, settings: Any, environment: Any) -> None:
@@ -144,27 +146,33 @@ class GanDomain(OneShotDomain):
 
     # Data and networks
 
-    def _images(self, images: Images, stage: int) -> Images:
-        return resized(images, self.settings.bottom_width * 2 ** (stage + 1))
+    def _images(self, images: Images, stage: int, bottom: int | None = None) -> Images:
+        return resized(images, (bottom or self.settings.bottom_width) * 2 ** (stage + 1))
 
-    def _real(self, stage: int, part: str) -> RealStatistics:
+    def _real(self, stage: int, part: str, bottom: int | None = None) -> RealStatistics:
         """Returns the statistics of real images of one split at a stage's resolution."""
         if part == "test":
             images = self.task.test.read()
         else:
             images = self.task.train if part == "train" else self.task.validation
         splits = self.settings.training.splits
-        return real_statistics(self._images(images, stage), self.extractor, splits, self.environment.cache)
+        real = self._images(images, stage, bottom)
+        return real_statistics(real, self.extractor, splits, self.environment.cache)
 
-    def generator(self, genotype: Genotype | None, channels: int, plain: bool = False) -> Generator:
+    def generator(
+        self, genotype: Genotype | None, channels: int, plain: bool = False, bottom: int | None = None
+    ) -> Generator:
         """Returns a generator with torch's own initial weights; shared where no genotype is given."""
         s = self.settings
-        return Generator(s.cells, channels, s.latent, s.bottom_width, self.task.channels, genotype, s.skip_tap, plain)
+        bottom = bottom or s.bottom_width
+        return Generator(s.cells, channels, s.latent, bottom, self.task.channels, genotype, s.skip_tap, plain)
 
-    def adversaries(self, genotype: Genotype | None, settings: AdversarialSettings, context: Context) -> Adversaries:
+    def adversaries(
+        self, genotype: Genotype | None, settings: AdversarialSettings, context: Context, bottom: int | None = None
+    ) -> Adversaries:
         """Returns fresh networks and optimizers; of all genotypes where none is given."""
         with context.seeded("networks"):
-            generator = self.generator(genotype, settings.channels)
+            generator = self.generator(genotype, settings.channels, bottom=bottom)
             initialise(generator)
             discriminator = Discriminator(self.settings.cells, settings.discriminator_channels, self.task.channels)
         half = isinstance(settings, TrainSettings) and settings.mixed_precision
@@ -185,25 +193,57 @@ class GanDomain(OneShotDomain):
     # Measuring
 
     def _train(
-        self, genotype: Genotype, settings: TrainSettings, context: Context, images: Images
+        self,
+        genotype: Genotype,
+        settings: TrainSettings,
+        context: Context,
+        images: Images,
+        bottom: int | None = None,
     ) -> tuple[GanTraining, Trained]:
         last = self.settings.cells - 1
-        adversaries = self.adversaries(genotype, settings, context)
-        real = self._real(last, "validation")
-        training = GanTraining(adversaries, self._images(images, last), real, self.extractor, settings, context)
+        adversaries = self.adversaries(genotype, settings, context, bottom)
+        real = self._real(last, "validation", bottom)
+        images = self._images(images, last, bottom)
+        training = GanTraining(adversaries, images, real, self.extractor, settings, context)
         return training, training.run()
 
+    def setting(self, fidelity: Fidelity) -> Mapping[str, int]:
+        """Returns the generator's steps as epochs, images, its width, and pixels a side."""
+        settings = self._evaluation
+        bottom = max(1, round(self.settings.bottom_width * fidelity.resolution))
+        return {
+            "epochs": settings.scaled(fidelity.epochs).steps,
+            "samples": max(1, round(len(self.task.train) * fidelity.samples)),
+            "channels": max(1, round(settings.channels * fidelity.channels)),
+            "resolution": bottom * 2**self.settings.cells,
+        }
+
+    @classmethod
+    def at_full_setting(cls, settings: GanSettings) -> GanSettings:
+        """Returns settings whose candidates are trained as long as full trainings."""
+        return settings.model_copy(update={"evaluation": settings.training})
+
+    @property
+    def _evaluation(self) -> TrainSettings:
+        return self.settings.evaluation or self.settings.training.scaled(0.05)
+
     def evaluate(self, proposal: Proposal, context: Context) -> Measurement:
-        """Trains a generator alone for a while and measures it on validation data."""
-        full = self.settings.training
-        settings = (self.settings.evaluation or full.scaled(0.05)).scaled(proposal.fidelity.epochs)
-        images = self.task.train
-        if proposal.fidelity.samples < 1:
-            share = proposal.fidelity.samples
-            images = images.part(stratified(images.labels, share, context.numpy("fidelity samples", trial=0))[1])
-        _, trained = self._train(genotype_of(proposal.architecture), settings, context, images)
+        """Trains a generator alone for a while, or a reduced one, and measures it on validation data.
+
+        Both networks are made narrower; images are smaller by as much as the generator's first features are. Figures
+        at a reduced resolution are against real images of that resolution.
+        """
+        fidelity = proposal.fidelity
+        setting = self.setting(fidelity)
+        settings = self._evaluation.scaled(fidelity.epochs)
+        narrow = max(1, round(settings.discriminator_channels * fidelity.channels))
+        settings = settings.model_copy(update={"channels": setting["channels"], "discriminator_channels": narrow})
+        draws = context.numpy("fidelity samples", trial=0)
+        images = reduced(self.task.train, fidelity.samples, setting["resolution"], draws)
+        bottom = setting["resolution"] // 2**self.settings.cells
+        training, trained = self._train(genotype_of(proposal.architecture), settings, context, images, bottom)
         curve = trained.curves[self.objectives[0].name]
-        return Measurement(values=trained.values, curve=tuple(curve), seconds=context.seconds)
+        return Measurement(values=trained.values, curve=tuple(curve), epochs=training.trained, seconds=context.seconds)
 
     def retrain(self, architecture: Architecture, context: Context) -> Retrained:
         """Trains a generator in full and measures it against validation, training and test images."""

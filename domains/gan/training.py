@@ -81,13 +81,14 @@ class GanTraining:
         self.batches = RealBatches(images, settings.batch, device, context.seed, "training real")
         self.draws = context.torch("training noise", device=device)
         self.step = 0
+        self.trained = 0  # steps taken here, not before a checkpoint
         self.best_step = 0
         self.best: dict[str, Tensor] = {}
         self.values: dict[str, float] = {}
         self.curves: dict[str, list[tuple[int, float]]] = {}
 
     def run(self) -> Trained:
-        """Trains to the end, from the checkpoint if there is one.
+        """Trains to the end, from the checkpoint if there is one, or from that of the trial that is continued.
 
         Raises:
             CandidateFailure: when a loss is not finite, or a limit is reached.
@@ -95,6 +96,9 @@ class GanTraining:
         settings, folder = self.settings, self.context.checkpoints
         if folder is not None and (folder / CHECKPOINT).exists():
             self.load(read_checkpoint(folder / CHECKPOINT, self.adversaries.device))
+        elif self.context.resume_from is not None:
+            self.load(read_checkpoint(self.context.resume_from, self.adversaries.device))
+        before = self.step
         while self.step < settings.steps:
             self.adversaries.train()
             self._step()
@@ -106,6 +110,9 @@ class GanTraining:
                 self.context.check_seconds()
                 if folder is not None and not last:
                     write_checkpoint(folder / CHECKPOINT, self.state())
+        self.trained = self.step - before
+        if self.context.leave_at is not None:
+            write_checkpoint(self.context.leave_at, self.state())
         self.average.load_state_dict(self.best)
         self._leave()
         return Trained(self.average, self.best_step, self.values, self.curves)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -9,12 +10,15 @@ from functools import cached_property
 from typing import ClassVar
 from typing import Literal
 
+import torch
 from pydantic import Field
 from pydantic import field_validator
 
 from core.context import Context
+from core.data.images import stratified
 from core.domain import Domain
 from core.domain import Drawing
+from core.domain import Fidelity
 from core.domain import Measurement
 from core.domain import Proposal
 from core.domain import Retrained
@@ -35,9 +39,11 @@ from domains.gnn.features import features_of
 from domains.gnn.model import AGNN
 from domains.gnn.model import MLP_HIDDEN
 from domains.gnn.model import Noise
+from domains.gnn.space import HIDDEN
 from domains.gnn.space import LayerSpec
 from domains.gnn.space import agnn_space
 from domains.gnn.space import layer_specs
+from domains.gnn.space import reduced_width
 from domains.gnn.training import Outcome
 from domains.gnn.training import Piece
 from domains.gnn.training import TrainSettings
@@ -81,7 +87,8 @@ class GNNDomain(Domain):
     """Searches node classifiers; see :mod:`domains.gnn.model` for what a layer computes."""
 
     Settings = GNNSettings
-    reductions = frozenset({"epochs"})
+    reductions = frozenset({"epochs", "samples", "channels"})
+    continues = True
     # AGNN, section on parameter sharing; GraphNAS's keys leave the activation out (and its aggregator in).
     sharing_rules: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "homogeneous": ("attention", "activation", "heads"),
@@ -109,6 +116,26 @@ class GNNDomain(Domain):
     def _train(self) -> list[Piece]:
         return self.pieces(self.task.train)
 
+    def _reduced_train(self, share: float) -> list[Piece]:
+        """Returns a share of the labelled training nodes, every class in proportion, the same in every run's trials."""
+        if share >= 1:
+            return self._train
+        if share not in self._reduced:
+            parts = []
+            for part in self.task.train:
+                # Nodes with several labels have no classes to be drawn in proportion.
+                classes = torch.zeros(len(part.nodes)) if self.task.multilabel else part.labels
+                draws = Context(self.environment.seed).numpy("fidelity samples")
+                chosen = stratified(classes, share, draws)[1]
+                if len(chosen):
+                    parts.append(dataclasses.replace(part, nodes=part.nodes[chosen], labels=part.labels[chosen]))
+            self._reduced[share] = self.pieces(parts or self.task.train)
+        return self._reduced[share]
+
+    @cached_property
+    def _reduced(self) -> dict[float, list[Piece]]:
+        return {}
+
     @cached_property
     def _validation(self) -> list[Piece]:
         return self.pieces(self.task.validation)
@@ -135,16 +162,28 @@ class GNNDomain(Domain):
         }
         return tuple(known[name] for name in self.settings.objectives)
 
-    def specs(self, architecture: Architecture) -> list[LayerSpec]:
-        """Returns the layers of an architecture on this data set."""
-        return layer_specs(architecture, self.task.features, self.task.outputs)
+    def specs(self, architecture: Architecture, share: float = 1.0) -> list[LayerSpec]:
+        """Returns the layers of an architecture on this data set, with a share of their hidden units."""
+        return layer_specs(architecture, self.task.features, self.task.outputs, share)
 
-    def network(self, architecture: Architecture, context: Context) -> AGNN:
-        """Returns a freshly initialised network on the context's device; inherited tensors replace their own."""
+    def network(self, architecture: Architecture, context: Context, share: float = 1.0) -> AGNN:
+        """Returns a freshly initialised network on the context's device; inherited tensors replace their own.
+
+        Args:
+            share: of the hidden layers' widths.
+        """
         s = self.settings
-        network = AGNN(self.specs(architecture), context.torch("weights"), s.batch_norm, s.skip)
+        network = AGNN(self.specs(architecture, share), context.torch("weights"), s.batch_norm, s.skip)
         network.load_state_dict({**network.state_dict(), **context.inherited})
         return network.to(context.device)
+
+    def setting(self, fidelity: Fidelity) -> Mapping[str, int]:
+        """Returns the most epochs, labelled training nodes, and the widest head of a hidden layer."""
+        return {
+            "epochs": max(1, round(self.settings.epochs * fidelity.epochs)),
+            "samples": max(1, round(sum(len(part.nodes) for part in self.task.train) * fidelity.samples)),
+            "channels": reduced_width(max(HIDDEN), fidelity.channels),
+        }
 
     def evaluate(self, proposal: Proposal, context: Context) -> Measurement:
         """Trains one network and returns its best validation score."""
@@ -160,25 +199,29 @@ class GNNDomain(Domain):
         results: dict[int, Measurement | CandidateFailure] = {}
         needed: dict[int, int] = {}
         for index, (proposal, context) in enumerate(zip(proposals, contexts, strict=True)):
-            needed[index] = self.memory(proposal.architecture)
+            needed[index] = self.memory(proposal.architecture, proposal.fidelity.channels)
             try:
                 context.check_memory(needed[index])
             except CandidateFailure as failure:
                 results[index] = failure
-        by_epochs: dict[int, list[int]] = {}
+        alike: dict[tuple[int, float, int], list[int]] = {}
         for index in needed:
             if index not in results:
-                full = self.settings.warm_epochs if contexts[index].inherited else self.settings.epochs
-                epochs = max(1, round(full * proposals[index].fidelity.epochs))
-                by_epochs.setdefault(epochs, []).append(index)
-        for epochs, group in by_epochs.items():
+                fidelity, context = proposals[index].fidelity, contexts[index]
+                full = self.settings.warm_epochs if context.inherited else self.settings.epochs
+                epochs = max(1, round(full * fidelity.epochs))
+                in_parts = context.resume_from is not None or context.leave_at is not None
+                alike.setdefault((epochs, fidelity.samples, index if in_parts else -1), []).append(index)
+        for (epochs, samples, _), group in alike.items():
             began = time.perf_counter()
             for i in group:
                 contexts[i].started = began
             try:
-                networks = [self.network(proposals[i].architecture, contexts[i]) for i in group]
+                networks = [
+                    self.network(proposals[i].architecture, contexts[i], proposals[i].fidelity.channels) for i in group
+                ]
                 keep = any(contexts[i].keep_weights for i in group)
-                outcomes = self._train_networks(networks, [contexts[i] for i in group], epochs, keep)
+                outcomes = self._train_networks(networks, [contexts[i] for i in group], epochs, keep, samples)
             except Exception as error:
                 # Memory may suffice for each alone, and whichever broke must not cost the others their measurement.
                 for i in group:
@@ -202,11 +245,17 @@ class GNNDomain(Domain):
             seconds=seconds,
             peak_memory=needed,
             diagnostics={"best_epoch": outcome.epoch, "epochs": outcome.curve[-1][0]},
+            epochs=outcome.epochs - outcome.before,
             weights=outcome.state,
         )
 
     def _train_networks(
-        self, networks: Sequence[AGNN], contexts: Sequence[Context], epochs: int, keep: bool
+        self,
+        networks: Sequence[AGNN],
+        contexts: Sequence[Context],
+        epochs: int,
+        keep: bool,
+        samples: float = 1.0,
     ) -> list[Outcome]:
         device = contexts[0].device
         # Feature masks come from the run alone, not from the trial: candidates that are trained together can
@@ -225,9 +274,12 @@ class GNNDomain(Domain):
                 context.check_seconds(together=len(contexts))
 
         settings = self.settings.model_copy(update={"epochs": epochs})
-        return train_group(networks, noises, self._train, self._validation, settings, check, keep)
+        first, train = contexts[0], self._reduced_train(samples)
+        return train_group(
+            networks, noises, train, self._validation, settings, check, keep, first.resume_from, first.leave_at
+        )
 
-    def memory(self, architecture: Architecture) -> int:
+    def memory(self, architecture: Architecture, share: float = 1.0) -> int:
         """Returns an estimate of the bytes that training a network takes at its peak.
 
         Four copies of the weights (themselves, gradient, two Adam moments), six node-wise tensors a layer
@@ -235,7 +287,7 @@ class GNNDomain(Domain):
         """
         numbers = 0
         pieces = [*self._train, *self._validation]
-        for position, spec in enumerate(self.specs(architecture)):
+        for position, spec in enumerate(self.specs(architecture, share)):
             sources = max(piece.field.blocks[position].pattern.columns for piece in pieces)
             edges = max(piece.field.blocks[position].pattern.entries for piece in pieces)
             wide = spec.heads * spec.outputs

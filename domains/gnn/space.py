@@ -70,8 +70,17 @@ def agnn_space(layers: int) -> SearchSpace:
     return SearchSpace(choices, canonical)
 
 
-def layer_specs(architecture: Architecture, features: int, outputs: int) -> list[LayerSpec]:
-    """Returns the layers of an architecture for inputs of width ``features`` and outputs of width ``outputs``."""
+def reduced_width(hidden: int, share: float) -> int:
+    """Returns a share of the units of a hidden layer's head, at least one."""
+    return max(1, round(hidden * share))
+
+
+def layer_specs(architecture: Architecture, features: int, outputs: int, share: float = 1.0) -> list[LayerSpec]:
+    """Returns the layers of an architecture for inputs of width ``features`` and outputs of width ``outputs``.
+
+    Args:
+        share: of the hidden layers' widths.
+    """
     layers = len(architecture) // len(CLASSES)
     specs: list[LayerSpec] = []
     width = features
@@ -80,7 +89,7 @@ def layer_specs(architecture: Architecture, features: int, outputs: int) -> list
         last = layer == layers
         spec = LayerSpec(
             inputs=width,
-            outputs=outputs if last else int(str(value["hidden"])),
+            outputs=outputs if last else reduced_width(int(str(value["hidden"])), share),
             heads=int(str(value["heads"])),
             attention=str(value["attention"]),
             aggregate=str(value["aggregate"]),

@@ -10,9 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -20,6 +23,8 @@ from torch import Tensor
 from torch import nn
 from torch.nn import functional
 
+from core.checkpoint import read_checkpoint
+from core.checkpoint import write_checkpoint
 from core.domain import Settings
 from core.errors import CandidateFailure
 from domains.gnn.features import Features
@@ -71,6 +76,9 @@ class Outcome:
         score: validation accuracy, or micro-F1 for several labels a node, at the best epoch.
         loss: validation loss at that epoch; it decides between equal scores.
         curve: (epoch, score) at every look at validation data.
+        epochs: that it was trained for, all in all.
+        before: how many of them in the trials that it goes on from.
+        stopped: whether it was for want of progress.
         state: weights at the best epoch, if they were asked for.
         failure: why the network is out; the rest is then meaningless.
     """
@@ -81,6 +89,9 @@ class Outcome:
     lowest_loss: float = float("inf")
     improved: int = 0
     curve: list[tuple[int, float]] = field(default_factory=list)
+    epochs: int = 0
+    before: int = 0
+    stopped: bool = False
     state: dict[str, Tensor] = field(default_factory=dict)
     failure: CandidateFailure | None = None
 
@@ -149,8 +160,12 @@ def train_group(
     settings: TrainSettings,
     check: Callable[[], None],
     keep_best: bool = False,
+    resume_from: Path | None = None,
+    leave_at: Path | None = None,
 ) -> list[Outcome]:
     """Trains networks together and returns what became of each.
+
+    A single network may go on from a checkpoint and leave one; a training in parts is the training in one go.
 
     Args:
         networks: on the device of the data.
@@ -159,7 +174,10 @@ def train_group(
         validation: what epochs are chosen by.
         check: called once an epoch; may raise :class:`CandidateFailure` for all that are still training.
         keep_best: whether outcomes carry the weights of the best epoch.
+        resume_from: checkpoint of a single network.
+        leave_at: where to leave one.
     """
+    assert len(networks) == 1 or (resume_from is None and leave_at is None)
     outcomes = [Outcome() for _ in networks]
     active = list(range(len(networks)))
     optimiser = torch.optim.Adam(
@@ -168,7 +186,13 @@ def train_group(
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    for epoch in range(1, settings.epochs + 1):
+    if resume_from is not None:
+        device = next(networks[0].parameters()).device
+        outcomes = [_restore(read_checkpoint(resume_from, device), networks[0], optimiser, noises[0])]
+        active = [0] if not outcomes[0].stopped else []
+    for epoch in range(outcomes[0].epochs + 1, settings.epochs + 1):
+        if not active:
+            break
         try:
             check()
         except CandidateFailure as failure:
@@ -177,16 +201,40 @@ def train_group(
             break
         for piece in train:
             losses = _step([networks[i] for i in active], [noises[i] for i in active], piece, optimiser)
+        for index in active:
+            outcomes[index].epochs = epoch
         if epoch % settings.validate_every and epoch != settings.epochs:
             continue
         for index, train_loss in zip(list(active), losses, strict=True):
             score, loss = evaluate(networks[index], validation)
             loss += 0.0 * float(train_loss.detach())  # a training loss that is not finite makes this one so
             if not outcomes[index].look(epoch, score, loss, networks[index], keep_best, settings.patience):
+                outcomes[index].stopped = True
                 active.remove(index)
-        if not active:
-            break
+    if leave_at is not None and outcomes[0].failure is None:
+        write_checkpoint(leave_at, _held(outcomes[0], networks[0], optimiser, noises[0]))
     return outcomes
+
+
+def _held(outcome: Outcome, network: AGNN, optimiser: torch.optim.Adam, noise: Noise) -> dict[str, Any]:
+    known = {name: getattr(outcome, name) for name in outcome.__dataclass_fields__ if name != "failure"}
+    return {
+        "outcome": known,
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "draws": [noise.features.get_state(), noise.inner.get_state()],
+    }
+
+
+def _restore(held: Mapping[str, Any], network: AGNN, optimiser: torch.optim.Adam, noise: Noise) -> Outcome:
+    network.load_state_dict(held["network"])
+    optimiser.load_state_dict(held["optimiser"])
+    for generator, state in zip((noise.features, noise.inner), held["draws"], strict=True):
+        generator.set_state(state.cpu())
+    outcome = Outcome(**held["outcome"])
+    outcome.before = outcome.epochs
+    outcome.curve = [(int(epoch), float(score)) for epoch, score in outcome.curve]
+    return outcome
 
 
 def _step(networks: list[AGNN], noises: list[Noise], piece: Piece, optimiser: torch.optim.Adam) -> list[Tensor]:

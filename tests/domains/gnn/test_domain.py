@@ -128,10 +128,10 @@ def test_what_breaks_in_a_group_costs_no_other_its_measurement(monkeypatch: pyte
     of = domain(epochs=3)
     network = of.network
 
-    def breaking(architecture: Architecture, context: Context) -> object:
+    def breaking(architecture: Architecture, context: Context, share: float) -> object:
         if context.trial == 1:
             raise MemoryError("no more of it")
-        return network(architecture, context)
+        return network(architecture, context, share)
 
     monkeypatch.setattr(of, "network", breaking)
     found = of.evaluate_many([Proposal(GAT)] * 3, [Context(0, trial) for trial in range(3)])
