@@ -156,6 +156,35 @@ def compare(
     print_comparison(run_compare(resolved, names, seeds, folder, data_root, quiet), folder)
 
 
+@app.command(context_settings=OWN_FIELDS)
+def proxies(
+    config: Config,
+    overrides: Overrides = None,
+    zoo: Annotated[
+        int | None, typer.Option("--zoo", min=4, help="How many random architectures [proxies.zoo].")
+    ] = None,
+    settings: Annotated[
+        str | None, typer.Option("--settings", metavar="A,B,...", help="Reduced settings, such as c2r0s0e10.")
+    ] = None,
+    data_root: DataRoot = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder [runs/proxies-<name>].")] = None,
+    device: Device = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a zoo in full and at reduced settings: which cheap setting keeps the ranking?"""
+    words = list(overrides or [])
+    words += [f"proxies.zoo={zoo}"] if zoo is not None else []
+    words += [f"proxies.settings=[{settings}]"] if settings is not None else []
+    resolved = _load(config, words, device, seed)
+    folder = out or Path("runs") / f"proxies-{resolved.config.name}"
+
+    from core.commands.proxies import run_proxies
+    from core.report.terminal import print_proxies
+
+    print_proxies(run_proxies(resolved, folder, data_root, quiet), folder)
+
+
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],

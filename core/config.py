@@ -27,13 +27,25 @@ from core.errors import unknown
 from core.gradient.options import GRADIENT
 from core.gradient.options import GradientOptions
 from core.gradient.supernet import GradientDomain
+from core.proxies.factors import Levels
+from core.proxies.factors import ReducedSetting
+from core.proxies.zero_cost import ZERO_COST
 from core.sharing.one_shot import SUPERNET
 from core.sharing.one_shot import OneShotDomain
 from core.sharing.one_shot import OneShotOptions
 from core.strategies import STRATEGIES
 
 # What may change between the sessions of a run: how long it goes on, and what is done after the search.
-FREE_ON_RESUME = ("name", "search.trials", "search.seconds", "retrain", "run.tensorboard")
+FREE_ON_RESUME = (
+    "name",
+    "search.trials",
+    "search.seconds",
+    "retrain",
+    "run.tensorboard",
+    "proxies.zoo",
+    "proxies.zero_cost",
+    "proxies.wanted",
+)
 
 
 # Every way to search, with the schema of its options.
@@ -77,6 +89,28 @@ class SearchSection(Settings):
         if self.strategy == GRADIENT:
             return "gradient"
         return "one-shot" if self.sharing == SUPERNET else "trial"
+
+
+class ProxiesSection(Settings):
+    """The ``proxies`` section: reduced settings, and the study of whether they keep the ranking.
+
+    Attributes:
+        levels: what the levels in names of settings stand for.
+        zoo: how many random architectures the study trains.
+        settings: that it compares with the full one; by default one for every factor at a quarter of the cost, and
+            their combinations.
+        again: whether the full setting is trained a second time, with other randomness: no proxy can be expected to
+            agree with it better than it agrees with itself.
+        zero_cost: scores of untrained networks that are compared too; by default all there are.
+        wanted: rank correlation from which a proxy is good enough.
+    """
+
+    levels: Levels = Levels()
+    zoo: int = Field(30, ge=4)
+    settings: tuple[str, ...] | None = None
+    again: bool = True
+    zero_cost: tuple[str, ...] | None = None
+    wanted: float = Field(0.8, gt=0, le=1)
 
 
 class RetrainSection(Settings):
@@ -135,6 +169,7 @@ class RunConfig(Settings):
     search: SearchSection = SearchSection()
     retrain: RetrainSection = RetrainSection()
     run: RunSection = RunSection()
+    proxies: ProxiesSection = ProxiesSection()
 
 
 @dataclass(frozen=True)
@@ -223,9 +258,21 @@ def resolve(raw: Mapping[str, Any], source: str, overridden: Sequence[str] = ())
     allowed = ["none", *domain.sharing_rules, *([SUPERNET] if issubclass(domain, OneShotDomain) else [])]
     if search.sharing not in allowed:
         raise fail("search.sharing", f"{unknown('rule', search.sharing, allowed)} (for the domain '{kind}')")
+    _check_proxies(config.proxies, fail)
     if run.executor == "serial" and run.workers != 1:
         raise fail("run.workers", f"{run.workers} workers need run.executor=processes; serial has 1")
     return Resolved(config, source, target, domain, settings, strategy_options)
+
+
+def _check_proxies(proxies: ProxiesSection, fail: Any) -> None:
+    for name in proxies.settings or ():
+        try:
+            ReducedSetting.parse(name)
+        except ConfigError as error:
+            raise fail("proxies.settings", str(error)) from None
+    for name in proxies.zero_cost or ():
+        if name not in ZERO_COST:
+            raise fail("proxies.zero_cost", unknown("zero-cost proxy", name, ZERO_COST))
 
 
 def _check_gradient(search: SearchSection, kind: str, domain: type[Domain], fail: Any) -> None:

@@ -175,14 +175,14 @@ class Probe:
         inputs: one batch, samples along the first axis.
         forward: of a batch like ``inputs``, to outputs.
         loss: of outputs, a scalar.
-        example: shape of one sample for counting multiply-adds; none where they cannot be counted.
+        macs: multiply-adds of one sample, of single bits too; none where they are not counted.
     """
 
     network: nn.Module
     inputs: Tensor
     forward: Callable[[Tensor], Tensor]
     loss: Callable[[Tensor], Tensor]
-    example: tuple[int, ...] | None = None
+    macs: float | None = None
 
 
 @dataclass(frozen=True)

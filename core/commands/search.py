@@ -121,7 +121,7 @@ def run_search(
     config = resolved.config
     folder = out or Path("runs") / config.name
     if resume:
-        _check_resume(folder, resolved)
+        check_resume(folder, resolved)
     workplace = prepare(resolved, data)
     domain = workplace.domain
     with contextlib.ExitStack() as stack:
@@ -148,7 +148,7 @@ def run_search(
     return result
 
 
-def _check_resume(folder: Path, resolved: Resolved) -> None:
+def check_resume(folder: Path, resolved: Resolved) -> None:
     """Raises :class:`RunFolderError` if the run in the folder was made with another configuration."""
     file = folder / "config.yaml"
     if not file.exists():

@@ -8,6 +8,7 @@ arithmetic, and those of samples, halves, are ours.
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -39,7 +40,7 @@ class Levels(Settings):
     @field_validator("*")
     @classmethod
     def _fall_from_one(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not value or value[0] != 1 or any(b >= a for a, b in zip(value, value[1:], strict=False)) or value[-1] <= 0:
+        if not value or value[0] != 1 or any(b >= a for a, b in itertools.pairwise(value)) or value[-1] <= 0:
             raise ValueError("must begin with 1 and fall, all above 0")
         return value
 

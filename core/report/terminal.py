@@ -72,6 +72,27 @@ def print_comparison(summary: Mapping[str, Any], folder: Path) -> None:
     console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
+def print_proxies(summary: Mapping[str, Any], folder: Path) -> None:
+    """Prints how well settings and scores of untrained networks rank a zoo."""
+    console = Console(markup=False)
+    table = Table(title=f"{summary['name']}: {summary['measured']} architectures, full setting {summary['full']}")
+    for column in ("", "arithmetic", "seconds", "Spearman (95% interval)", "Kendall"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, one in {**summary["proxies"], **summary["zero_cost"]}.items():
+        cost, seconds = summary["cost"].get(name), summary["seconds"].get(name)
+        cells = ["–" if cost is None else f"{cost:.4f}", "–" if seconds is None else f"{seconds:.2f}"]
+        if one is None:
+            table.add_row(name, *cells, "not defined here", "–")
+            continue
+        rho = one["spearman"]
+        cells += [f"{rho['value']:.2f} ({rho['low']:.2f} to {rho['high']:.2f})", f"{one['kendall']['value']:.2f}"]
+        table.add_row(name, *cells, style="bold" if name == summary["cheapest"] else "")
+    console.print(table)
+    found = summary["cheapest"] or "none of these settings"
+    console.print(f"least arithmetic with a correlation of {summary['wanted']:g} or more: {found}", highlight=False)
+    console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
 def _interval(found: Mapping[str, float] | None) -> str:
     if found is None:
         return "–"

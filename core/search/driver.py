@@ -34,7 +34,6 @@ from core.search.journal import Journal
 from core.search.work import Evaluation
 from core.search.work import Result
 from core.sharing.homogeneous import HomogeneousStore
-from core.strategies.base import Strategy
 
 
 @dataclass(frozen=True)
@@ -107,6 +106,26 @@ class Listener(Protocol):
         ...
 
 
+class Searcher(Protocol):
+    """What the driver asks and tells: a strategy, a schedule over one, or a fixed list."""
+
+    def ask(self, n: int = 1) -> list[Proposal]:
+        """Returns up to ``n`` proposals; fewer only while trials are out, or when there is nothing left."""
+        ...
+
+    def tell(self, trial: Trial) -> None:
+        """Takes in a finished trial."""
+        ...
+
+    def score(self, trial: Trial) -> float:
+        """Returns one number, larger is better, for trials of the same fidelity."""
+        ...
+
+    def diagnostics(self) -> dict[str, float]:
+        """Returns figures worth a curve."""
+        ...
+
+
 class TrialDriver:
     """Runs one search.
 
@@ -128,7 +147,7 @@ class TrialDriver:
     def __init__(
         self,
         domain: Domain,
-        strategy: Strategy,
+        strategy: Searcher,
         executor: Executor,
         journal: Journal,
         budget: Budget,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from core.context import Context
@@ -26,6 +27,7 @@ from core.domain import Deployment
 from core.domain import Drawing
 from core.domain import Fidelity
 from core.domain import Measurement
+from core.domain import Probe
 from core.domain import Proposal
 from core.domain import Retrained
 from core.errors import ConfigError
@@ -261,6 +263,20 @@ class BinaryDomain(GradientDomain):
             epochs=trained.epochs,
             seconds=context.seconds,
         )
+
+    def probe(self, architecture: Architecture, context: Context) -> Probe:
+        """Returns a fresh network with a batch of training images, in double precision.
+
+        It is binary as at the end of a training.
+        """
+        network = self.network(self.genotype(architecture), context, full=False).double()
+        last = self.settings.training.stages[-1]
+        binarize(network, last.activations, float(last.weights))
+        batches = self._batches(self.task.train, self._evaluation.batch, context)
+        images, labels = next(batches.shuffled(context.numpy("probe", trial=0)))
+        costs = self.costs(network)
+        macs = costs.macs + costs.binary_macs
+        return Probe(network, images.double(), network, lambda logits: F.cross_entropy(logits, labels), macs)
 
     def _binary_costs(self, network: CellNetwork, size: int | None = None) -> dict[str, float]:
         last = self.settings.training.stages[-1]

@@ -23,6 +23,7 @@ from core.domain import Deployment
 from core.domain import Drawing
 from core.domain import Fidelity
 from core.domain import Measurement
+from core.domain import Probe
 from core.domain import Proposal
 from core.domain import Retrained
 from core.errors import ConfigError
@@ -33,6 +34,7 @@ from core.space import Architecture
 from core.space import SearchSpace
 from domains.gan.adversaries import Adversaries
 from domains.gan.discriminator import Discriminator
+from domains.gan.discriminator import hinge_generator
 from domains.gan.drawing import draw_genotype
 from domains.gan.extractors import ClassifierExtractor
 from domains.gan.extractors import Extractor
@@ -244,6 +246,20 @@ class GanDomain(OneShotDomain):
         training, trained = self._train(genotype_of(proposal.architecture), settings, context, images, bottom)
         curve = trained.curves[self.objectives[0].name]
         return Measurement(values=trained.values, curve=tuple(curve), epochs=training.trained, seconds=context.seconds)
+
+    def probe(self, architecture: Architecture, context: Context) -> Probe:
+        """Returns a fresh generator with a batch of noise; the loss is its own, by a fresh discriminator."""
+        settings = self._evaluation
+        both = self.adversaries(genotype_of(architecture), settings, context)
+        generator, discriminator = both.generator.double(), both.discriminator.double().requires_grad_(False)
+        draws = context.torch("probe", trial=0)
+        noise = torch.randn(settings.generator_batch, self.settings.latent, generator=draws, dtype=torch.float64)
+
+        def loss(images: Tensor) -> Tensor:
+            return hinge_generator(discriminator(images, both.stage))
+
+        macs = count_costs(generator, (self.settings.latent,)).macs
+        return Probe(generator, noise.to(context.device), generator, loss, macs)
 
     def retrain(self, architecture: Architecture, context: Context) -> Retrained:
         """Trains a generator in full and measures it against validation, training and test images."""

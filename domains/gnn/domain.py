@@ -20,6 +20,7 @@ from core.domain import Domain
 from core.domain import Drawing
 from core.domain import Fidelity
 from core.domain import Measurement
+from core.domain import Probe
 from core.domain import Proposal
 from core.domain import Retrained
 from core.domain import ShareKey
@@ -35,6 +36,7 @@ from domains.gnn.data import KNOWN
 from domains.gnn.data import LabelledNodes
 from domains.gnn.data import NodeTask
 from domains.gnn.data import load_task
+from domains.gnn.features import DenseFeatures
 from domains.gnn.features import features_of
 from domains.gnn.model import AGNN
 from domains.gnn.model import MLP_HIDDEN
@@ -48,6 +50,7 @@ from domains.gnn.training import Outcome
 from domains.gnn.training import Piece
 from domains.gnn.training import TrainSettings
 from domains.gnn.training import evaluate
+from domains.gnn.training import node_loss
 from domains.gnn.training import train_group
 
 
@@ -277,6 +280,22 @@ class GNNDomain(Domain):
         first, train = contexts[0], self._reduced_train(samples)
         return train_group(
             networks, noises, train, self._validation, settings, check, keep, first.resume_from, first.leave_at
+        )
+
+    def probe(self, architecture: Architecture, context: Context) -> Probe:
+        """Returns a fresh network without dropout with the first training graph; samples are its input nodes."""
+        network, piece = self.network(architecture, context), self._train[0]
+        features = self.task.train[0].x[piece.field.inputs]
+        # Products with weights of every node, and one for every edge and channel; of the whole graph.
+        macs = 0
+        for spec, block in zip(self.specs(architecture), piece.field.blocks, strict=True):
+            macs += spec.heads * spec.outputs * (spec.inputs * block.pattern.columns + block.pattern.entries)
+        return Probe(
+            network,
+            features,
+            lambda x: network(piece.field, DenseFeatures(x)),
+            lambda outputs: node_loss(outputs, piece.labels),
+            macs,
         )
 
     def memory(self, architecture: Architecture, share: float = 1.0) -> int:

@@ -1,0 +1,230 @@
+"""The study of whether cheap settings keep the ranking of full training (EcoNAS, section on reliable proxies)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.commands.search import Workplace
+from core.commands.search import check_resume
+from core.commands.search import make_executor
+from core.commands.search import prepare
+from core.config import ProxiesSection
+from core.config import Resolved
+from core.context import Context
+from core.context import Limits
+from core.domain import FULL
+from core.domain import Domain
+from core.domain import Fidelity
+from core.domain import Trial
+from core.errors import ConfigError
+from core.errors import Interrupted
+from core.proxies.consistency import Consistency
+from core.proxies.consistency import cheapest
+from core.proxies.consistency import consistency
+from core.proxies.factors import ReducedSetting
+from core.proxies.factors import fidelity_of
+from core.proxies.factors import full_epochs
+from core.proxies.factors import real_cost
+from core.proxies.zero_cost import ZERO_COST
+from core.proxies.zero_cost import score_all
+from core.proxies.zoo import Zoo
+from core.proxies.zoo import draw_zoo
+from core.report.proxies_page import write_proxies_page
+from core.search.driver import Budget
+from core.search.driver import TrialDriver
+from core.search.environment import device_name
+from core.search.environment import environment
+from core.search.journal import Journal
+from core.search.progress import Progress
+from core.search.run_folder import RunFolder
+from core.search.run_folder import write_csv
+from core.search.run_folder import write_json
+from core.search.run_folder import write_yaml
+from core.seeds import numpy_generator
+
+AGAIN = "full again"
+QUARTER = 2  # the level that costs a quarter, of every factor
+
+
+def run_proxies(
+    resolved: Resolved, out: Path | None = None, data: str | None = None, quiet: bool = False
+) -> dict[str, Any]:
+    """Trains a zoo at the full setting and at reduced ones, and returns what ``consistency.json`` holds.
+
+    The full setting is that of full trainings, whatever the configuration's candidates get. An interrupted study is
+    continued by the same command, and so is a shorter one by one of more architectures.
+
+    Args:
+        out: the folder; ``runs/proxies-<name>`` by default.
+        data: the data root, if named.
+
+    Raises:
+        UserError: for a setting that the domain does not have, or a folder that holds another study.
+        Interrupted: on Ctrl-C.
+    """
+    resolved = dataclasses.replace(resolved, settings=resolved.domain.at_full_setting(resolved.settings))
+    config = resolved.config
+    folder = out or Path("runs") / f"proxies-{config.name}"
+    resume = (folder / "config.yaml").exists()
+    if resume:
+        check_resume(folder, resolved)
+    workplace = prepare(resolved, data)
+    domain, objective = workplace.domain, workplace.domain.objectives[0]
+    settings = _settings(config.proxies, domain)
+    zoo = draw_zoo(domain.space, config.proxies.zoo, config.seed)
+    total = len(zoo) * len(settings)
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(RunFolder(folder, resume))
+        journal = stack.enter_context(Journal(run.journal))
+        journal.set_meta("objectives", [dataclasses.asdict(o) for o in domain.objectives])
+        write_yaml(folder / "config.yaml", resolved.to_dict())
+        write_json(folder / "environment.json", environment(config.seed, workplace.device))
+        executor = stack.enter_context(make_executor(resolved, workplace))
+        limits = Limits(config.run.limits.seconds, config.run.limits.memory_mb)
+        listeners = []
+        if not quiet:
+            listeners.append(stack.enter_context(Progress(objective, Budget(total))))
+        driver = TrialDriver(
+            domain,
+            Zoo(zoo, settings, objective),
+            executor,
+            journal,
+            Budget(total),
+            config.seed,
+            limits=limits,
+            listeners=listeners,
+        )
+        try:
+            driver.run()
+        except Interrupted as error:
+            error.advice = "the same command continues the study"
+            raise
+        trials = list(journal.trials())
+    summary, rows = _summary(resolved, workplace, settings, trials)
+    write_csv(folder / "consistency.csv", rows)
+    write_json(folder / "consistency.json", summary)
+    write_proxies_page(folder, summary, rows)
+    return summary
+
+
+def _settings(section: ProxiesSection, domain: Domain) -> dict[str, Fidelity]:
+    """Returns the settings by name, the full one first; those that come to the same sizes as an earlier one go."""
+    if not domain.reductions:
+        raise ConfigError("the domain has no reduced settings to compare")
+    names = section.settings
+    if names is None:
+        names = default_settings(domain)
+    found = {str(ReducedSetting(0, 0, 0, full_epochs(domain))): FULL}
+    sizes = [domain.setting(FULL)]
+    for name in names:
+        fidelity = fidelity_of(name, section.levels, domain)
+        if domain.setting(fidelity) not in sizes:
+            found[name] = fidelity
+            sizes.append(domain.setting(fidelity))
+    if section.again:
+        found[AGAIN] = FULL
+    return found
+
+
+def default_settings(domain: Domain) -> tuple[str, ...]:
+    """Returns names of settings: every factor alone at a quarter of the cost, and combinations of several."""
+    epochs = full_epochs(domain)
+    quarter = max(1, round(epochs / 4))
+    level = {factor: QUARTER if factor in domain.reductions else 0 for factor in ("channels", "resolution", "samples")}
+    c, r, s = level["channels"], level["resolution"], level["samples"]
+    wanted = [(c, 0, 0, epochs), (0, r, 0, epochs), (0, 0, s, epochs), (0, 0, 0, quarter)]
+    wanted += [(c, 0, 0, quarter), (0, r, 0, quarter), (c, r, 0, quarter)]
+    names = dict.fromkeys(str(ReducedSetting(*levels)) for levels in wanted)
+    names.pop(str(ReducedSetting(0, 0, 0, epochs)), None)
+    return tuple(names)
+
+
+def _summary(
+    resolved: Resolved, workplace: Workplace, settings: Mapping[str, Fidelity], trials: Sequence[Trial]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    domain, section = workplace.domain, resolved.config.proxies
+    objective = domain.objectives[0]
+    full = next(iter(settings))
+    members: dict[int, dict[str, Trial]] = {}
+    for trial in trials:
+        members.setdefault(int(trial.proposal.tag["member"]), {})[str(trial.proposal.tag["setting"])] = trial
+    untrained = _untrained(resolved, workplace, members)
+    rows: list[dict[str, Any]] = [
+        {
+            "member": member,
+            "key": domain.space.canonical(by_setting[full].proposal.architecture).key,
+            **{name: _value(by_setting.get(name), objective.name) for name in settings},
+            **untrained.get(member, {}),
+        }
+        for member, by_setting in sorted(members.items())
+        if full in by_setting
+    ]
+
+    def signed(name: str, sign: float) -> list[float | None]:
+        return [None if row.get(name) is None else sign * row[name] for row in rows]
+
+    def compare(name: str, sign: float, bounds: tuple[float, float] | None = None) -> Consistency | None:
+        rng = numpy_generator(resolved.config.seed, f"bootstrap {name}")
+        return consistency(signed(full, objective.sign), signed(name, sign), rng, bounds)
+
+    reduced = [name for name in settings if name not in (full, AGAIN)]
+    values = [v for name in (*settings,) for v in signed(name, objective.sign) if v is not None]
+    bounds = (min(values), max(values)) if values else None
+    found = {name: compare(name, objective.sign, bounds) for name in (*reduced, *([AGAIN] if section.again else []))}
+    scores = {name: compare(name, 1.0) for name in _zero_cost_names(section)} if untrained else {}
+    costs = {name: real_cost(domain, settings[name]) for name in reduced}
+    seconds = {name: _seconds([members[row["member"]].get(name) for row in rows]) for name in settings}
+    good = {name: one for name, one in found.items() if one is not None and name in costs}
+    summary = {
+        "name": resolved.config.name,
+        "metric": objective.name,
+        "zoo": len(rows),
+        "measured": sum(row[full] is not None for row in rows),
+        "full": full,
+        "sizes": {name: dict(domain.setting(fidelity)) for name, fidelity in settings.items()},
+        "seconds": seconds,
+        "cost": costs,
+        "proxies": {name: one and dataclasses.asdict(one) for name, one in found.items()},
+        "zero_cost": {name: one and dataclasses.asdict(one) for name, one in scores.items()},
+        "wanted": section.wanted,
+        "cheapest": cheapest(good, costs, section.wanted),
+        "cheapest_by_seconds": cheapest(good, {n: s for n, s in seconds.items() if s is not None}, section.wanted),
+        "device": device_name(workplace.device),
+    }
+    return summary, rows
+
+
+def _value(trial: Trial | None, name: str) -> float | None:
+    return None if trial is None or trial.measurement is None else trial.measurement.values[name]
+
+
+def _seconds(trials: Sequence[Trial | None]) -> float | None:
+    taken = [trial.seconds for trial in trials if trial is not None and not trial.failed]
+    return float(np.mean(taken)) if taken else None
+
+
+def _zero_cost_names(section: ProxiesSection) -> list[str]:
+    return list(ZERO_COST if section.zero_cost is None else section.zero_cost)
+
+
+def _untrained(
+    resolved: Resolved, workplace: Workplace, members: Mapping[int, Mapping[str, Trial]]
+) -> dict[int, dict[str, float | None]]:
+    """Returns scores of every member's untrained network; none where the domain builds none."""
+    names = _zero_cost_names(resolved.config.proxies)
+    found: dict[int, dict[str, float | None]] = {}
+    for member, by_setting in members.items():
+        architecture = next(iter(by_setting.values())).proposal.architecture
+        context = Context(resolved.config.seed, member, workplace.device)
+        probe = workplace.domain.probe(architecture, context) if names else None
+        if probe is None:
+            return {}
+        found[member] = score_all(probe, names)
+    return found
