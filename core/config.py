@@ -27,6 +27,7 @@ from core.errors import unknown
 from core.gradient.options import GRADIENT
 from core.gradient.options import GradientOptions
 from core.gradient.supernet import GradientDomain
+from core.proxies import SCHEDULES
 from core.proxies.factors import Levels
 from core.proxies.factors import ReducedSetting
 from core.proxies.zero_cost import ZERO_COST
@@ -40,6 +41,7 @@ FREE_ON_RESUME = (
     "name",
     "search.trials",
     "search.seconds",
+    "search.total_epochs",
     "retrain",
     "run.tensorboard",
     "proxies.zoo",
@@ -62,21 +64,26 @@ class SearchSection(Settings):
         strategy: a name of ``nichenas list``.
         trials: budget; none for no limit. A gradient search has epochs instead, a one-shot search iterations.
         epochs: of a gradient search; others have trials.
-        seconds: budget; none for no limit. No trial is begun after it.
-        schedule: of fidelities; ``full`` measures every proposal at the full setting.
+        total_epochs: budget: epochs that all trials of a trial search train together; none for no limit.
+        seconds: budget; none for no limit. No trial is begun after it. Where trials are looked up in a table that
+            knows how long they took, these seconds count.
+        schedule: of fidelities; ``full`` measures every proposal once, at the same setting.
+        proxy: reduced setting that counts as a complete measurement, such as ``c2r0s0e10``; by default the full one.
         sharing: ``none``; one of the domain's rules for inheriting trained weights; or ``supernet``, which trains
             one network for all architectures (a one-shot search).
         one_shot: settings of a one-shot search.
         batch: proposals asked and evaluated together.
-        options: of strategies, by name; those of other strategies than this run's are checked but not used.
+        options: of strategies and schedules, by name; those that this run does not use are checked all the same.
         weights: of the objectives in the score; by default the primary objective alone counts.
     """
 
     strategy: str = "conservative"
     trials: int | None = Field(100, ge=1)
     epochs: int | None = Field(None, ge=1)
+    total_epochs: int | None = Field(None, ge=1)
     seconds: float | None = Field(None, gt=0)
-    schedule: Literal["full"] = "full"
+    schedule: str = "full"
+    proxy: str | None = None
     sharing: str = "none"
     one_shot: OneShotOptions | None = None
     batch: int = Field(1, ge=1)
@@ -181,6 +188,7 @@ class Resolved:
         target: of the domain's class, ``module:attribute``.
         settings: the domain's own section, validated.
         strategy_options: the strategy's own section, validated.
+        schedule_options: the schedule's.
     """
 
     config: RunConfig
@@ -189,6 +197,7 @@ class Resolved:
     domain: type[Domain]
     settings: Settings
     strategy_options: Settings
+    schedule_options: Settings
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the configuration with every default filled in, as JSON."""
@@ -243,25 +252,52 @@ def resolve(raw: Mapping[str, Any], source: str, overridden: Sequence[str] = ())
     search, run = config.search, config.run
     if search.strategy not in SEARCHES:
         raise fail("search.strategy", unknown("strategy", search.strategy, SEARCHES))
-    for strategy, options in search.options.items():
-        if strategy not in SEARCHES:
-            raise fail(f"search.options.{strategy}", unknown("strategy", strategy, SEARCHES))
-        _validate(SEARCHES[strategy], options, ("search", "options", strategy), fail)
-    options = search.options.get(search.strategy, {})
-    strategy_options = _validate(SEARCHES[search.strategy], options, ("search", "options", search.strategy), fail)
+    if search.schedule not in SCHEDULES:
+        raise fail("search.schedule", unknown("schedule", search.schedule, SCHEDULES))
+    schemas = {**SEARCHES, **{name: SCHEDULES[name].Options for name in SCHEDULES}}
+    for name, options in search.options.items():
+        if name not in schemas:
+            raise fail(f"search.options.{name}", unknown("strategy or schedule", name, schemas))
+        _validate(schemas[name], options, ("search", "options", name), fail)
+    strategy_options, schedule_options = (
+        _validate(schemas[name], search.options.get(name, {}), ("search", "options", name), fail)
+        for name in (search.strategy, search.schedule)
+    )
     if search.driver == "gradient":
         _check_gradient(search, kind, domain, fail)
     elif search.driver == "one-shot":
         _check_one_shot(search, kind, domain, fail)
-    elif search.trials is None and search.seconds is None:
-        raise fail("search", "a budget is missing; give search.trials, search.seconds or both")
+    elif search.trials is None and search.seconds is None and search.total_epochs is None:
+        raise fail("search", "a budget is missing; give search.trials, search.total_epochs or search.seconds")
+    _check_schedule(search, kind, domain, fail)
     allowed = ["none", *domain.sharing_rules, *([SUPERNET] if issubclass(domain, OneShotDomain) else [])]
     if search.sharing not in allowed:
         raise fail("search.sharing", f"{unknown('rule', search.sharing, allowed)} (for the domain '{kind}')")
     _check_proxies(config.proxies, fail)
     if run.executor == "serial" and run.workers != 1:
         raise fail("run.workers", f"{run.workers} workers need run.executor=processes; serial has 1")
-    return Resolved(config, source, target, domain, settings, strategy_options)
+    return Resolved(config, source, target, domain, settings, strategy_options, schedule_options)
+
+
+def _check_schedule(search: SearchSection, kind: str, domain: type[Domain], fail: Any) -> None:
+    if search.driver != "trial":
+        for key, default in (("schedule", "full"), ("proxy", None), ("total_epochs", None)):
+            if getattr(search, key) != default:
+                what = f"a {search.driver} search trains no candidate alone"
+                raise fail(f"search.{key}", f"{what}; allowed: {'null' if default is None else default}")
+    if SCHEDULES[search.schedule].continues:
+        if not domain.continues:
+            raise fail("search.schedule", f"the domain '{kind}' cannot go on with a trial's training; allowed: full")
+        if search.sharing != "none":
+            raise fail(
+                "search.sharing",
+                f"trials of the schedule '{search.schedule}' go on from their own weights; allowed: none",
+            )
+    if search.proxy is not None:
+        try:
+            ReducedSetting.parse(search.proxy)
+        except ConfigError as error:
+            raise fail("search.proxy", str(error)) from None
 
 
 def _check_proxies(proxies: ProxiesSection, fail: Any) -> None:

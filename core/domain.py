@@ -213,6 +213,8 @@ class Domain(ABC):
         Settings: schema of the ``domain`` section of a configuration, without ``kind``.
         reductions: the factors of :class:`Fidelity` that :meth:`evaluate` honours.
         continues: whether :meth:`evaluate` can go on from the trial that a proposal continues.
+        simulated: whether seconds of measurements are not those that pass but those that, as a table says, training
+            took; a budget of seconds then counts these.
         sharing_rules: rule name to the attributes of :class:`ShareKey` that must agree; empty where the domain
             shares no weights.
         baselines: names that :meth:`train_baseline` takes.
@@ -221,6 +223,7 @@ class Domain(ABC):
     Settings: ClassVar[type[Settings]] = Settings
     reductions: ClassVar[frozenset[str]] = frozenset()
     continues: ClassVar[bool] = False
+    simulated: bool = False
     sharing_rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     baselines: ClassVar[tuple[str, ...]] = ()
 

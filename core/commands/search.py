@@ -18,6 +18,7 @@ from core.context import Environment
 from core.context import Limits
 from core.data.root import cache_folder
 from core.data.root import data_root
+from core.domain import FULL
 from core.domain import Domain
 from core.domain import Trial
 from core.domain_lookup import DomainRecipe
@@ -28,6 +29,10 @@ from core.errors import unknown
 from core.gradient.options import GradientOptions
 from core.gradient.supernet import GradientDomain
 from core.objectives import Objective
+from core.proxies import SCHEDULES
+from core.proxies.factors import fidelity_of
+from core.proxies.factors import full_epochs
+from core.proxies.schedule import Schedule
 from core.report.run_page import write_run_page
 from core.search.curves import Curves
 from core.search.driver import Budget
@@ -54,6 +59,7 @@ from core.sharing.homogeneous import HomogeneousStore
 from core.sharing.one_shot import OneShotDomain
 from core.space import Architecture
 from core.strategies import STRATEGIES
+from core.strategies.base import Strategy
 
 KEPT = 10  # best architectures in the result, the report and the drawings
 
@@ -93,6 +99,10 @@ def prepare(resolved: Resolved, data: str | None = None) -> Workplace:
     for name in config.search.weights or {}:
         if name not in names:
             raise ConfigError(f"{resolved.source}: search.weights.{name}: {unknown('objective', name, names)}")
+    if config.search.schedule != "full" or config.search.proxy is not None:
+        make_searcher(resolved, domain)  # what only the domain can refuse is refused before anything is written
+    if config.search.total_epochs is not None and "epochs" not in domain.setting(FULL):
+        raise ConfigError(f"{resolved.source}: search.total_epochs: the domain does not count epochs")
     if isinstance(domain, OneShotDomain) and config.search.driver == "one-shot":
         assert config.search.one_shot is not None
         if len(config.search.one_shot.iterations) != len(domain.stages):
@@ -191,7 +201,7 @@ def _search(
     config = resolved.config
     search, domain, seed, device = config.search, workplace.domain, config.seed, workplace.device
     keep = max(KEPT, config.retrain.top)
-    budget = Budget(search.trials, search.seconds)
+    budget = Budget(search.trials, search.seconds, search.total_epochs)
     listeners: list[Any] = []  # filled below: curves ask the driver for its figures
     driver: TrialDriver | GradientDriver | OneShotDriver
     if search.driver == "gradient":
@@ -218,16 +228,13 @@ def _search(
             keep,
         )
     else:
-        strategy = STRATEGIES[search.strategy](
-            domain.space, domain.objectives, seed, resolved.strategy_options, search.weights
-        )
         store = None
         if search.sharing != "none":
             rule = domain.sharing_rules[search.sharing]
             store = HomogeneousStore(rule, run.checkpoints, lag=executor.capacity * search.batch)
         driver = TrialDriver(
             domain,
-            strategy,
+            make_searcher(resolved, domain),
             executor,
             journal,
             budget,
@@ -237,7 +244,8 @@ def _search(
             Limits(config.run.limits.seconds, config.run.limits.memory_mb),
             store,
             listeners,
-            keep=keep,
+            keep,
+            run.checkpoints if SCHEDULES[search.schedule].continues else None,
         )
     with contextlib.ExitStack() as stack:
         if config.run.tensorboard:
@@ -248,6 +256,32 @@ def _search(
             metric = _measured(resolved, domain)[0]
             listeners.append(stack.enter_context(Progress(metric, budget, unit=_unit(resolved))))
         return driver.run()
+
+
+def make_searcher(resolved: Resolved, domain: Domain) -> Strategy | Schedule:
+    """Returns the fresh strategy of a configuration, with its schedule over it where it has one.
+
+    Raises:
+        ConfigError: when the domain does not have the reduced setting, or its trainings cannot be divided.
+    """
+    search, seed = resolved.config.search, resolved.config.seed
+    strategy = STRATEGIES[search.strategy](
+        domain.space, domain.objectives, seed, resolved.strategy_options, search.weights
+    )
+    if search.schedule == "full" and search.proxy is None:
+        return strategy
+    try:
+        epochs, complete = full_epochs(domain), FULL
+        if search.proxy is not None:
+            complete = fidelity_of(search.proxy, resolved.config.proxies.levels, domain)
+            epochs = domain.setting(complete)["epochs"]
+        schedule = SCHEDULES[search.schedule](strategy, complete, epochs, seed, resolved.schedule_options)
+        for end in schedule.ends:
+            if domain.setting(schedule.fidelity(end))["epochs"] != end:
+                raise ConfigError(f"the domain cannot end a training after {end} of {epochs} epochs")
+    except ConfigError as error:
+        raise ConfigError(f"{resolved.source}: search: {error}") from None
+    return schedule
 
 
 def _unit(resolved: Resolved) -> str:
@@ -328,6 +362,8 @@ def _result(
         "failed": state.failed,
         "failures": dict(state.failures),
         "seconds": round(state.seconds, 3),
+        **({"epochs": state.epochs} if state.epochs else {}),
+        **({"simulated_seconds": state.training_seconds} if domain.simulated else {}),
         "order": config.run.order,
         **stopped,
         **known,

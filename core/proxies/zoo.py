@@ -60,6 +60,10 @@ class Zoo:
             return float("-inf")
         return score([self._objective], trial.measurement.values)
 
+    def released(self) -> list[int]:
+        """Returns nothing: no trial is continued."""
+        return []
+
     def diagnostics(self) -> dict[str, float]:
         """Returns nothing."""
         return {}

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from pathlib import Path
 from typing import Literal
 from typing import Protocol
 
@@ -31,17 +32,26 @@ from core.errors import Interrupted
 from core.errors import RunFolderError
 from core.search.executors import Executor
 from core.search.journal import Journal
+from core.search.ledger import Ledger
 from core.search.work import Evaluation
 from core.search.work import Result
+from core.search.work import trial_checkpoint
 from core.sharing.homogeneous import HomogeneousStore
 
 
 @dataclass(frozen=True)
 class Budget:
-    """When a search ends: after so many trials, or no new ones after so many seconds, whichever comes first."""
+    """When a search ends, whichever comes first.
+
+    Attributes:
+        trials: so many are made.
+        seconds: no trial is begun after so many; of a domain that looks them up, those that it says training took.
+        epochs: so many are trained by all trials together; none is begun that might exceed them.
+    """
 
     trials: int | None = None
     seconds: float | None = None
+    epochs: int | None = None
 
 
 @dataclass
@@ -49,17 +59,23 @@ class SearchState:
     """What a search has come to; memory does not grow with the number of trials.
 
     Attributes:
-        keep: how many of the best architectures are kept.
+        keep: how many of the best architectures are kept. Those that were measured at a higher fidelity are better
+            than all others, since scores of different fidelities cannot be compared.
         seconds: spent, over all sessions of the run.
+        epochs: trained by all trials; 0 where the domain does not count them.
+        training_seconds: that measurements took, or would have taken where they are looked up.
     """
 
     keep: int = 10
     told: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    epochs: int = 0
+    training_seconds: float = 0.0
     best: Trial | None = None
     best_score: float = float("-inf")
-    _heap: list[tuple[float, int, str, Trial]] = field(default_factory=list)
+    _best_key: tuple[float, float] = (0.0, float("-inf"))
+    _heap: list[tuple[tuple[float, float], int, str, Trial]] = field(default_factory=list)
 
     @property
     def failed(self) -> int:
@@ -76,14 +92,15 @@ class SearchState:
 
     def forget_best(self) -> None:
         """Forgets the best trials, but not how many there were: what follows cannot be compared with them."""
-        self.best, self.best_score = None, float("-inf")
+        self.best, self.best_score, self._best_key = None, float("-inf"), (0.0, float("-inf"))
         self._heap.clear()
 
     def consider(self, trial: Trial, score: float, identity: str) -> None:
         """Keeps a trial if it is among the best; it is not counted."""
-        if score > self.best_score:
-            self.best, self.best_score = trial, score
-        entry = (score, -trial.number, identity, trial)
+        key = (trial.proposal.fidelity.cost, score)
+        if key > self._best_key and score > float("-inf"):
+            self.best, self.best_score, self._best_key = trial, score, key
+        entry = (key, -trial.number, identity, trial)
         same = next((i for i, kept in enumerate(self._heap) if kept[2] == identity), None)
         if same is not None:
             self._heap[same] = max(self._heap[same], entry, key=lambda e: e[:2])
@@ -121,6 +138,10 @@ class Searcher(Protocol):
         """Returns one number, larger is better, for trials of the same fidelity."""
         ...
 
+    def released(self) -> list[int]:
+        """Returns the trials, since the last call, whose weights nobody will need again."""
+        ...
+
     def diagnostics(self) -> dict[str, float]:
         """Returns figures worth a curve."""
         ...
@@ -142,6 +163,7 @@ class TrialDriver:
         store: shared weights; none where every candidate is trained from scratch.
         listeners: told of every trial.
         keep: how many of the best architectures the outcome holds.
+        checkpoints: folder for trainings in parts; none where no trial continues another.
     """
 
     def __init__(
@@ -158,6 +180,7 @@ class TrialDriver:
         store: HomogeneousStore | None = None,
         listeners: Sequence[Listener] = (),
         keep: int = 10,
+        checkpoints: Path | None = None,
     ) -> None:
         self.domain = domain
         self.strategy = strategy
@@ -170,6 +193,8 @@ class TrialDriver:
         self.limits = limits or Limits()
         self.store = store
         self.listeners = listeners
+        self.checkpoints = checkpoints
+        self.ledger = Ledger(domain)
         self.state = SearchState(keep)
         self._recorded = {trial.number: trial for trial in journal.trials()}
         self._to_replay = deque(self._recorded)  # numbers in the order of telling
@@ -190,8 +215,8 @@ class TrialDriver:
         """
         try:
             while True:
-                while len(self._out) < self.executor.capacity and self._may_ask():
-                    self._ask()
+                while len(self._out) < self.executor.capacity and self._may_ask() and self._ask():
+                    pass
                 if not self._out:
                     break
                 self._tell(self._next())
@@ -215,16 +240,19 @@ class TrialDriver:
             return False
         if self._asked <= self._last_recorded:
             return True
-        return self.budget.seconds is None or self._seconds() < self.budget.seconds
+        if self.budget.seconds is None:
+            return True
+        return (self.ledger.seconds if self.domain.simulated else self._seconds()) < self.budget.seconds
 
-    def _ask(self) -> None:
+    def _ask(self) -> bool:
+        """Sends a batch out; returns whether there was one."""
         first = self._asked
         wanted = self.batch if self.budget.trials is None else min(self.batch, self.budget.trials - first)
-        proposals = self.strategy.ask(wanted)
-        if len(proposals) < wanted:
-            self._exhausted = True
+        proposals = self._affordable(first, self.strategy.ask(wanted))
         if not proposals:
-            return
+            # While trials are out, a schedule may have to wait for them.
+            self._exhausted = self._exhausted or not self._out
+            return False
         self._asked += len(proposals)
         self._out[first] = proposals
         recorded = [self._recorded.pop(first + i, None) for i in range(len(proposals))]
@@ -236,11 +264,26 @@ class TrialDriver:
                 )
         if None not in recorded:
             self._finished[first] = [trial for trial in recorded if trial is not None]
-            return
+            return True
         sharing = self.store is not None
         inherited = tuple(self._inherit(proposal) for proposal in proposals) if sharing else ()
-        job = Evaluation(self.seed, first, tuple(proposals), self.limits, inherited, keep_weights=sharing)
+        job = Evaluation(
+            self.seed, first, tuple(proposals), self.limits, inherited, sharing, checkpoints=self.checkpoints
+        )
         self.executor.submit(first, job)
+        return True
+
+    def _affordable(self, first: int, proposals: list[Proposal]) -> list[Proposal]:
+        """Returns the leading proposals that the budget of epochs has room for; the search ends with the others."""
+        ledger, budget = self.ledger, self.budget.epochs
+        for index, proposal in enumerate(proposals):
+            recorded = first + index <= self._last_recorded  # paid for already
+            planned = ledger.epochs + ledger.reserved + ledger.planned(proposal)
+            if budget is not None and planned > budget and not recorded:
+                self._exhausted = True
+                return proposals[:index]
+            ledger.reserve(first + index, proposal)
+        return proposals
 
     def _inherit(self, proposal: Proposal) -> dict[str, Tensor]:
         assert self.store is not None
@@ -284,12 +327,26 @@ class TrialDriver:
                 self.journal.flush()
                 self.store.clean()
         for trial in trials:
+            self.ledger.settle(trial)
             self.strategy.tell(trial)
             identity = self.domain.space.canonical(trial.proposal.architecture).key
-            self.state.seconds = self._seconds()
+            self.state.seconds, self.state.epochs = self._seconds(), self.ledger.epochs
+            self.state.training_seconds = self.ledger.seconds
             self.state.take(_without_weights(trial), self.strategy.score(trial), identity)
             for listener in self.listeners:
                 listener.on_trial(trial, self.state, replayed)
+        self._release(self.strategy.released())
+
+    def _release(self, numbers: Sequence[int]) -> None:
+        """Removes the checkpoints of trials that will not be continued, once the journal says so too."""
+        files = [] if self.checkpoints is None else [trial_checkpoint(self.checkpoints, n) for n in numbers]
+        files = [file for file in files if file.exists()]
+        if files:
+            self.journal.flush()
+        for file in files:
+            file.unlink()
+        for number in numbers:
+            self.ledger.release(number)
 
 
 def _trial(number: int, proposal: Proposal, result: Result) -> Trial:

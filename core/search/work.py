@@ -33,6 +33,7 @@ class Evaluation:
         seed: of the run.
         first: number of the first trial; the others follow.
         inherited: one mapping of tensors a proposal, or nothing at all.
+        checkpoints: folder of trainings in parts; none where no trial continues another.
     """
 
     seed: int
@@ -41,6 +42,25 @@ class Evaluation:
     limits: Limits = field(default_factory=Limits)
     inherited: tuple[Mapping[str, Tensor], ...] = ()
     keep_weights: bool = False
+    checkpoints: Path | None = None
+
+    def context(self, offset: int, device: torch.device) -> Context:
+        """Returns the context of one of the proposals."""
+        proposal, folder = self.proposals[offset], self.checkpoints
+        number = self.first + offset
+        tensors = self.inherited[offset] if self.inherited else {}
+        context = Context(self.seed, number, device, self.limits, tensors, self.keep_weights)
+        if folder is not None:
+            if proposal.continues is not None:
+                context.resume_from = trial_checkpoint(folder, proposal.continues)
+            if proposal.horizon is not None and proposal.fidelity.epochs < proposal.horizon:
+                context.leave_at = trial_checkpoint(folder, number)
+        return context
+
+
+def trial_checkpoint(folder: Path, number: int) -> Path:
+    """Returns the file from which a trial's training can go on."""
+    return folder / f"trial-{number}.pt"
 
 
 @dataclass(frozen=True)
@@ -86,11 +106,11 @@ def run_job(domain: Domain, job: Job, device: torch.device) -> list[Result]:
                 return [domain.retrain(job.subject, context)]
         except Exception as error:
             return [as_failure(error)]
-    inherited = job.inherited or ({},) * len(job.proposals)
-    contexts = [
-        Context(job.seed, job.first + offset, device, job.limits, tensors, job.keep_weights)
-        for offset, tensors in enumerate(inherited)
-    ]
+    for proposal in job.proposals:
+        lacking = sorted(proposal.fidelity.reduced() - domain.reductions)
+        if lacking:  # what would come out would not be what was asked for
+            raise ValueError(f"the domain does not reduce {' and '.join(lacking)}")
+    contexts = [job.context(offset, device) for offset in range(len(job.proposals))]
     try:
         results: list[Result] = [*domain.evaluate_many(job.proposals, contexts)]
     except TestDataError:

@@ -74,6 +74,14 @@ class Strategy(ABC):
     def tell(self, trial: Trial) -> None:
         """Takes in a finished trial."""
 
+    def children(self, parents: Sequence[Architecture]) -> list[Proposal]:
+        """Returns a proposal for each parent, for schedules that choose parents; by default whatever comes next."""
+        return self.ask(len(parents))
+
+    def released(self) -> list[int]:
+        """Returns trials whose weights are no longer needed; a plain strategy continues none."""
+        return []
+
     # For one-shot searches
 
     def begin(self, memories: Sequence[Mapping[str, Tensor]]) -> None:  # noqa: B027  (most need nothing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from pydantic import Field
 
@@ -48,6 +49,10 @@ class Evolution(Strategy):
         """Returns random architectures until the first population is out, then children."""
         return [Proposal(self._propose()) for _ in range(n)]
 
+    def children(self, parents: Sequence[Architecture]) -> list[Proposal]:
+        """Returns a mutant of each parent."""
+        return [Proposal(self._unseen(self._mutant(parent))) for parent in parents]
+
     def tell(self, trial: Trial) -> None:
         """Lets a trial live; the oldest dies when there are too many. Failures live too, with the worst score."""
         self._alive.append((trial.proposal.architecture, self.score(trial)))
@@ -58,12 +63,18 @@ class Evolution(Strategy):
 
     def _propose(self) -> Architecture:
         self._asked += 1
-        child = self._make()
+        return self._unseen(self._make())
+
+    def _mutant(self, parent: Architecture) -> Architecture:
+        return self.space.mutate(parent, self.rng, self.options.mutations)
+
+    def _unseen(self, child: Architecture) -> Architecture:
+        """Returns a child, mutated further while it is known."""
         for _ in range(100):
             key = self.space.canonical(child).key
             if not self.options.deduplicate or key not in self._seen:
                 break
-            child = self.space.mutate(child, self.rng, self.options.mutations)
+            child = self._mutant(child)
         self._seen.add(self.space.canonical(child).key)
         return child
 
@@ -72,5 +83,4 @@ class Evolution(Strategy):
             return self.space.sample(self.rng)
         size = min(self.options.tournament, len(self._alive))
         picked = self.rng.choice(len(self._alive), size=size, replace=False)
-        parent = max((self._alive[int(i)] for i in picked), key=lambda member: member[1])[0]
-        return self.space.mutate(parent, self.rng, self.options.mutations)
+        return self._mutant(max((self._alive[int(i)] for i in picked), key=lambda member: member[1])[0])

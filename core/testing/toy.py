@@ -12,10 +12,13 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
+from core.checkpoint import read_checkpoint
+from core.checkpoint import write_checkpoint
 from core.context import Context
 from core.context import TestData
 from core.domain import Domain
 from core.domain import Drawing
+from core.domain import Fidelity
 from core.domain import Measurement
 from core.domain import Proposal
 from core.domain import Retrained
@@ -36,6 +39,7 @@ class ToySettings(Settings):
         noise: standard deviation of the measured quality.
         sleep: seconds an evaluation takes.
         fail: share of architectures that fail.
+        epochs: of a complete evaluation. Before its end the quality is lower, the more so for good architectures.
         misbehave: what architectures with ``c0=3`` do: nothing special, end their process, hang, read test data,
             raise an error, or diverge.
     """
@@ -44,6 +48,7 @@ class ToySettings(Settings):
     noise: float = Field(0.01, ge=0)
     sleep: float = Field(0.0, ge=0)
     fail: float = Field(0.0, ge=0, le=1)
+    epochs: int = Field(12, ge=1)
     misbehave: str = ""
     size_objective: bool = False
 
@@ -53,6 +58,7 @@ class ToyDomain(Domain):
 
     Settings = ToySettings
     reductions = frozenset({"epochs"})
+    continues = True
     sharing_rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"homogeneous": ("option",)}
     baselines = ("middle",)
     settings: ToySettings
@@ -90,12 +96,32 @@ class ToyDomain(Domain):
             context.check_seconds()
             time.sleep(min(0.01, self.settings.sleep))
         inherited = float(sum(tensor.sum() for tensor in context.inherited.values()))
-        quality = self._quality(architecture) + self.settings.noise * float(torch.randn((), generator=generator))
+        epochs = self.setting(proposal.fidelity)["epochs"]
+        before, drift = self._continued(context)
+        if before:
+            drift = 0.5 * drift + 1e-3 * float(torch.randn((), generator=context.torch("drift")))
+        if context.leave_at is not None:
+            write_checkpoint(context.leave_at, {"epochs": epochs, "drift": drift})
+        quality = self._quality(architecture) * (0.5 + 0.5 * epochs / self.settings.epochs) + drift
+        quality += self.settings.noise * float(torch.randn((), generator=generator))
         values = {"quality": quality + 1e-3 * math.tanh(inherited), "size": float(sum(self._numbers(architecture)))}
         weights = {}
         if context.keep_weights:
             weights = {name: torch.full(key.shape, quality) for name, key in self.share_keys(architecture).items()}
-        return Measurement(values, curve=((1, quality),), seconds=self.settings.sleep, weights=weights)
+        return Measurement(
+            values, ((epochs, quality),), seconds=self.settings.sleep, weights=weights, epochs=epochs - before
+        )
+
+    def setting(self, fidelity: Fidelity) -> Mapping[str, int]:
+        """Returns the epochs."""
+        return {"epochs": max(1, round(self.settings.epochs * fidelity.epochs))}
+
+    def _continued(self, context: Context) -> tuple[int, float]:
+        """Returns epochs and drift of the trial that is continued; what is measured depends on both."""
+        if context.resume_from is None:
+            return 0, 0.0
+        held = read_checkpoint(context.resume_from)
+        return int(held["epochs"]), float(held["drift"])
 
     def _misbehave(self) -> None:
         how = self.settings.misbehave

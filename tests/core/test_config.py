@@ -43,7 +43,7 @@ def test_overrides_set_any_field_and_the_resolved_form_resolves_to_itself() -> N
         ({"search": {"trials": 0}}, r"search.trials: .*greater than or equal to 1 \(got 0\)"),
         ({"search": {"trials": None}}, "search: a budget is missing"),
         ({"search": {"strategy": "genetic"}}, "search.strategy: unknown strategy 'genetic'"),
-        ({"search": {"schedule": "halfing"}}, "search.schedule: .*'full'"),
+        ({"search": {"schedule": "halfing"}}, "search.schedule: .*did you mean 'halving'"),
         ({"search": {"sharing": "all"}}, "search.sharing: unknown rule 'all'.*homogeneous, none"),
         ({"search": {"options": {"evolution": {"popualtion": 3}}}}, "did you mean 'population'"),
         ({"search": {"options": {"evolutoin": {}}}}, "did you mean 'evolution'"),

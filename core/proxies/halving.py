@@ -1,0 +1,166 @@
+"""Successive halving, in brackets and asynchronously."""
+
+from __future__ import annotations
+
+import bisect
+from collections import deque
+
+from pydantic import Field
+
+from core.domain import Proposal
+from core.domain import Settings
+from core.domain import Trial
+from core.proxies.schedule import SCHEDULES
+from core.proxies.schedule import SEGMENT
+from core.proxies.schedule import Schedule
+
+
+class HalvingOptions(Settings):
+    """Options of successive halving.
+
+    Attributes:
+        factor: one in so many goes on, with so many times the epochs.
+        rungs: how many fidelities there are; the last is complete.
+        candidates: that a bracket begins with; by default ``factor ** (rungs - 1)``, so that one is left.
+    """
+
+    factor: int = Field(3, ge=2)
+    rungs: int = Field(3, ge=2)
+    candidates: int | None = Field(None, ge=2)
+
+
+class AshaOptions(Settings):
+    """Options of asynchronous successive halving.
+
+    Attributes:
+        factor: one in so many goes on, with so many times the epochs.
+        rungs: how many fidelities there are; the last is complete.
+    """
+
+    factor: int = Field(3, ge=2)
+    rungs: int = Field(3, ge=2)
+
+
+class _Rungs(Schedule):
+    """Fidelities that grow by a factor."""
+
+    options: HalvingOptions | AshaOptions
+
+    @property
+    def segments(self) -> int:
+        """How many rungs there are."""
+        return self.options.rungs
+
+    def end(self, segment: int) -> int:
+        """Returns the epoch that a rung's trainings end with; 1 is the first rung."""
+        return round(self.epochs / self.options.factor ** (self.options.rungs - segment))
+
+
+@SCHEDULES.register("halving")
+class Halving(_Rungs):
+    """Brackets, one after another: all candidates train a little, the best share goes on, and so on.
+
+    A rung begins when the one before is finished.
+    """
+
+    Options = HalvingOptions
+    summary = "successive halving in brackets (Jamieson and Talwalkar 2016)"
+    options: HalvingOptions
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self._queue: deque[Proposal] = deque()
+        self._out = 0
+        self._rung: list[Trial] = []  # those told of the present rung that did not fail
+
+    @property
+    def candidates(self) -> int:
+        """How many architectures a bracket begins with."""
+        return self.options.candidates or self.options.factor ** (self.options.rungs - 1)
+
+    def ask(self, n: int = 1) -> list[Proposal]:
+        """Returns proposals of the present rung; none when all of them are out."""
+        if not self._queue and not self._out:
+            self._next_rung()
+        found = [self._queue.popleft() for _ in range(min(n, len(self._queue)))]
+        self._out += len(found)
+        return found
+
+    def _next_rung(self) -> None:
+        last = int(self._rung[0].proposal.tag[SEGMENT]) if self._rung else self.options.rungs
+        ranked = sorted(self._rung, key=lambda trial: (-self.score(trial), trial.number))
+        kept = len(ranked) // self.options.factor if last < self.options.rungs else 0
+        # Failures may have left too few for a share of them; one always goes on.
+        kept = max(kept, 1) if ranked and last < self.options.rungs else kept
+        self._released += [trial.number for trial in ranked[kept:]]
+        self._rung = []
+        if kept:
+            self._queue = deque(self.go_on(trial, self.end(last + 1)) for trial in ranked[:kept])
+        else:
+            self._queue = deque(self.begin(p, self.end(1)) for p in self.strategy.ask(self.candidates))
+
+    def tell(self, trial: Trial) -> None:
+        """Takes a trial into its rung."""
+        self._out -= 1
+        if trial.proposal.continues is None:
+            self.strategy.tell(trial)
+        else:
+            self._released.append(trial.proposal.continues)
+        if trial.failed:
+            self._released.append(trial.number)
+        else:
+            self._rung.append(trial)
+
+
+@SCHEDULES.register("asha")
+class Asha(_Rungs):
+    """Whoever is among the best share of its rung goes on at once; else a new architecture begins.
+
+    Nothing waits for a rung to be finished, so every worker always has something to do.
+    """
+
+    Options = AshaOptions
+    summary = "asynchronous successive halving (ASHA, Li et al. 2020)"
+    options: AshaOptions
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        # Of every rung, (score with its sign turned, number, trial), sorted.
+        self._told: dict[int, list[tuple[float, int, Trial]]] = {n: [] for n in range(1, self.options.rungs + 1)}
+        self._promoted: set[int] = set()
+
+    def ask(self, n: int = 1) -> list[Proposal]:
+        """Returns promotions from the highest rung that has any, and new architectures."""
+        found: list[Proposal] = []
+        while len(found) < n:
+            proposal = self._promotion()
+            if proposal is None:
+                fresh = self.strategy.ask(1)
+                if not fresh:
+                    break
+                proposal = self.begin(fresh[0], self.end(1))
+            found.append(proposal)
+        return found
+
+    def _promotion(self) -> Proposal | None:
+        for rung in range(self.options.rungs - 1, 0, -1):
+            told = self._told[rung]
+            for _, number, trial in told[: len(told) // self.options.factor]:
+                if number not in self._promoted:
+                    self._promoted.add(number)
+                    return self.go_on(trial, self.end(rung + 1))
+        return None
+
+    def tell(self, trial: Trial) -> None:
+        """Takes a trial into its rung, best first."""
+        if trial.proposal.continues is None:
+            self.strategy.tell(trial)
+        else:
+            self._released.append(trial.proposal.continues)
+        if trial.failed:
+            self._released.append(trial.number)
+            return
+        rung = self._told[int(trial.proposal.tag[SEGMENT])]
+        bisect.insort(rung, (-self.score(trial), trial.number, trial), key=lambda entry: entry[:2])
+        if trial.proposal.tag[SEGMENT] == self.options.rungs:
+            self._released.append(trial.number)

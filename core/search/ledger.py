@@ -1,0 +1,54 @@
+"""What trials have cost, and what those that are out may cost: epochs and seconds of training."""
+
+from __future__ import annotations
+
+from core.domain import Domain
+from core.domain import Proposal
+from core.domain import Trial
+
+
+class Ledger:
+    """Counts epochs and seconds exactly, of trials in the order of telling.
+
+    A trial is charged the epochs that it says it trained; one that failed, or does not say, those that it was to
+    train. A trial that continues another is charged what it adds.
+
+    Attributes:
+        epochs: of all told trials; 0 where the domain does not count them.
+        seconds: that their measurements took, or would have taken.
+    """
+
+    def __init__(self, domain: Domain) -> None:
+        self._domain = domain
+        self.epochs = 0
+        self.seconds = 0.0
+        self._out: dict[int, int] = {}  # planned epochs by number
+        self._ends: dict[int, int] = {}  # of trials that may be continued, the epoch that they ended with
+
+    @property
+    def reserved(self) -> int:
+        """Epochs that trials which are out may still take."""
+        return sum(self._out.values())
+
+    def planned(self, proposal: Proposal) -> int:
+        """Returns the epochs that a proposal is to be trained for."""
+        end = self._domain.setting(proposal.fidelity).get("epochs", 0)
+        return end - (0 if proposal.continues is None else self._ends[proposal.continues])
+
+    def reserve(self, number: int, proposal: Proposal) -> None:
+        """Takes in a proposal that goes out."""
+        self._out[number] = self.planned(proposal)
+
+    def settle(self, trial: Trial) -> None:
+        """Takes in a told trial."""
+        planned, proposal = self._out.pop(trial.number), trial.proposal
+        counted = None if trial.measurement is None else trial.measurement.epochs
+        self.epochs += planned if counted is None else counted
+        self.seconds += trial.seconds
+        if proposal.horizon is not None and proposal.fidelity.epochs < proposal.horizon:
+            before = 0 if proposal.continues is None else self._ends[proposal.continues]
+            self._ends[trial.number] = before + planned
+
+    def release(self, number: int) -> None:
+        """Forgets a trial that will not be continued."""
+        self._ends.pop(number, None)
