@@ -139,21 +139,31 @@ def compare(
     strategies: Annotated[
         str, typer.Option("--strategies", metavar="A,B,...", help="Names of strategies.")
     ] = "conservative,random",
+    schedules: Annotated[
+        str | None,
+        typer.Option(
+            "--schedules", metavar="A,B,...", help="Schedules for each, with a setting if wanted: full:c0r0s0e7."
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each strategy.")] = 5,
     data_root: DataRoot = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder [runs/compare-<name>].")] = None,
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
-    """Compare strategies at equal budget over several seeds; the same command continues where it stopped."""
+    """Compare strategies and schedules at equal budget over several seeds; the same command continues."""
     resolved = _load(config, overrides, device)
     folder = out or Path("runs") / f"compare-{resolved.config.name}"
-    names = [name.strip() for name in strategies.split(",") if name.strip()]
+    names, plans = _names(strategies), _names(schedules or "")
 
     from core.commands.compare import run_compare
     from core.report.terminal import print_comparison
 
-    print_comparison(run_compare(resolved, names, seeds, folder, data_root, quiet), folder)
+    print_comparison(run_compare(resolved, names, seeds, folder, data_root, quiet, plans), folder)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 @app.command(context_settings=OWN_FIELDS)

@@ -104,7 +104,12 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Trial:
-    """A proposal with its measurement, or with the reason why there is none."""
+    """A proposal with its measurement, or with the reason why there is none.
+
+    Attributes:
+        seconds: that its measurement took.
+        epochs: that it is charged; 0 where the domain does not count them.
+    """
 
     number: int
     proposal: Proposal
@@ -112,6 +117,7 @@ class Trial:
     failure: str | None = None
     detail: str = ""
     seconds: float = 0.0
+    epochs: int = 0
 
     @property
     def failed(self) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 CONFIDENCE = 0.95
+POINTS = 1000  # of a plotted curve, at most
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,29 @@ def mean_ranks(values: Sequence[Sequence[float]], sign: float) -> list[float]:
     return [float(rank) for rank in ranks.mean(1)]
 
 
-def regrets(
-    curves: Sequence[NDArray[np.float64]], optimum: float, sign: float, after: Sequence[int]
-) -> dict[int, Interval]:
-    """Returns how far the best so far is from the optimum after so many trials, as far as all runs go."""
-    length = min(len(curve) for curve in curves)
-    return {n: interval([sign * (optimum - curve[n - 1]) for curve in curves]) for n in after if n <= length}
+@dataclass(frozen=True)
+class AnyTimeCurve:
+    """The best so far of a run over what it has spent.
+
+    Attributes:
+        spent: at the end of every trial, rising, ``(trials,)``.
+        best: the best value up to it, ``(trials,)``; nan before the first.
+    """
+
+    spent: NDArray[np.float64]
+    best: NDArray[np.float64]
+
+    def at(self, spent: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the best once so much is spent; nan before the first."""
+        position = np.searchsorted(self.spent, spent, side="right") - 1
+        return np.where(position < 0, np.nan, self.best[np.maximum(position, 0)])
+
+
+def regrets(curves: Sequence[AnyTimeCurve], optimum: float, sign: float, after: Sequence[int]) -> dict[int, Interval]:
+    """Returns how far the best so far is from the optimum once so much is spent, as far as all runs go."""
+    end = min(curve.spent[-1] for curve in curves)
+    found = {n: [sign * (optimum - float(curve.at(np.array([n]))[0])) for curve in curves] for n in after if n <= end}
+    return {n: interval(values) for n, values in found.items() if np.isfinite(values).all()}
 
 
 def best_so_far(values: Sequence[float | None], sign: float = 1.0) -> NDArray[np.float64]:
@@ -104,23 +122,27 @@ def best_so_far(values: Sequence[float | None], sign: float = 1.0) -> NDArray[np
     return sign * np.fmax.accumulate(signed) if len(signed) else signed
 
 
-def band(curves: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.float64], ...]:
-    """Returns (mean, low, high) of any-time curves at every trial, as far as all of them go."""
-    length = min(len(curve) for curve in curves)
-    table = np.stack([curve[:length] for curve in curves])
+def band(curves: Sequence[AnyTimeCurve]) -> tuple[NDArray[np.float64], ...]:
+    """Returns (spent, mean, low, high) of any-time curves, as far as all of them go; nan until all have a value."""
+    end = min(curve.spent[-1] for curve in curves)
+    spent = np.unique(np.concatenate([curve.spent[curve.spent <= end] for curve in curves]))
+    if len(spent) > POINTS:
+        spent = np.unique(spent[np.linspace(0, len(spent) - 1, POINTS).round().astype(int)])
+    table = np.stack([curve.at(spent) for curve in curves])
     mean = table.mean(0)
     if len(curves) < 2:
-        return mean, mean, mean
+        return spent, mean, mean, mean
     factor = stats.t.ppf(0.5 + CONFIDENCE / 2, len(curves) - 1)
     half = factor * table.std(0, ddof=1) / np.sqrt(len(curves))
-    return mean, mean - half, mean + half
+    return spent, mean, mean - half, mean + half
 
 
 @dataclass(frozen=True)
 class StrategyFigures:
-    """One strategy's runs.
+    """The runs of one strategy, or of one strategy with one schedule.
 
     Attributes:
+        name: of both, as it stands in tables.
         best: best validation value of every run.
         mean: mean validation value of all that each run evaluated.
         last: mean of the last fifth of its trials.
@@ -129,6 +151,7 @@ class StrategyFigures:
         curves: best so far of every run.
         failed: failed trials of every run.
         seconds: of every search.
+        spent: what every search spent of its budget.
     """
 
     name: str
@@ -137,27 +160,33 @@ class StrategyFigures:
     last: list[float]
     test: list[float]
     test_validation: list[float]
-    curves: list[NDArray[np.float64]]
+    curves: list[AnyTimeCurve]
     failed: list[int]
     seconds: list[float]
+    spent: list[float]
 
 
 def figures(
-    name: str, runs: Sequence[tuple[Mapping[str, Any], Sequence[float | None]]], metric: str, sign: float
+    name: str,
+    runs: Sequence[tuple[Mapping[str, Any], Sequence[float | None], Sequence[float]]],
+    metric: str,
+    sign: float,
 ) -> StrategyFigures:
     """Returns the figures of one strategy.
 
     Args:
-        runs: of each, its ``result.json`` and the value of every trial in order, none where it failed.
+        runs: of each, its ``result.json``, the value of every trial in order, none where it failed or is partial, and
+            what was spent up to it.
         metric: primary objective of full trainings.
         sign: of what the search measured.
     """
-    result = StrategyFigures(name, [], [], [], [], [], [], [], [])
-    for record, values in runs:
+    result = StrategyFigures(name, [], [], [], [], [], [], [], [], [])
+    for record, values, spent in runs:
         curve = best_so_far(values, sign)
         good = [value for value in values if value is not None]
         last = [value for value in values[-max(1, len(values) // 5) :] if value is not None]
-        result.curves.append(curve)
+        result.curves.append(AnyTimeCurve(np.asarray(spent, dtype=float), curve))
+        result.spent.append(float(spent[-1]))
         result.best.append(float(curve[-1]))
         result.mean.append(float(np.mean(good)))
         result.last.append(float(np.mean(last)) if last else float("nan"))

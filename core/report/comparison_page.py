@@ -49,7 +49,7 @@ def write_comparison_page(
         "comparison.html",
         summary=summary,
         rows=rows,
-        plot=comparison_plot(sides, summary["searched"]),
+        plot=comparison_plot(sides, summary["searched"], summary["unit"]),
         baselines=first.result.get("baselines", []),
         settings=yaml.safe_dump(first.config, sort_keys=False, allow_unicode=True),
         environment=first.environment,

@@ -52,16 +52,19 @@ def search_plot(
     return to_svg(figure)
 
 
-def comparison_plot(sides: Sequence[StrategyFigures], metric: str) -> Markup:
-    """Returns the mean best-so-far curve of every strategy with its 95% interval."""
+def comparison_plot(sides: Sequence[StrategyFigures], metric: str, unit: str) -> Markup:
+    """Returns the mean best-so-far curve of every strategy with its 95% interval.
+
+    Args:
+        unit: of what is spent.
+    """
     figure, axes = new_figure()
     for colour, side in zip(COLOURS * len(sides), sides, strict=False):
-        mean, low, high = band(side.curves)
-        trials = np.arange(1, len(mean) + 1)
-        axes.plot(trials, mean, color=colour, label=side.name)
-        axes.fill_between(trials, low, high, color=colour, alpha=0.15, linewidth=0)
-    finish(axes, "trials", f"best validation {metric} so far")
-    _limit(axes, [band(side.curves)[0] for side in sides])
+        spent, mean, low, high = band(side.curves)
+        axes.plot(spent, mean, color=colour, label=side.name)
+        axes.fill_between(spent, low, high, color=colour, alpha=0.15, linewidth=0)
+    finish(axes, unit, f"best validation {metric} so far")
+    _limit(axes, [band(side.curves)[1] for side in sides])
     return to_svg(figure)
 
 

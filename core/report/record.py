@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,9 +81,33 @@ class RunRecord:
     def final(self) -> list[Trial]:
         """The trials that the outcome was chosen from: the last candidates of a one-shot search, else all."""
         trials = self.last_stage
-        return [trial for trial in trials if trial.proposal.tag.get("candidate")] or trials
+        return [trial for trial in trials if trial.proposal.tag.get("candidate")] or self.complete
+
+    @property
+    def complete(self) -> list[Trial]:
+        """The trials of the last stage that were measured at the highest fidelity there is; the others are partial."""
+        trials = self.last_stage
+        highest = max((trial.proposal.fidelity.cost for trial in trials if not trial.failed), default=1.0)
+        return [trial for trial in trials if trial.proposal.fidelity.cost >= highest]
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether trials were measured at several fidelities."""
+        return len({trial.proposal.fidelity for trial in self.trials}) > 1
 
     def values(self, objective: Objective) -> list[float | None]:
-        """Returns the value of every trial of the last stage in order of asking; none for a failed one."""
-        trials = self.last_stage
-        return [None if trial.failed else trial.value(objective) for trial in trials]
+        """Returns the value of every trial of the last stage in order of asking; none if it failed or is partial."""
+        complete = {trial.number for trial in self.complete}
+        return [
+            None if trial.failed or trial.number not in complete else trial.value(objective)
+            for trial in self.last_stage
+        ]
+
+    def spent(self, unit: str) -> list[float]:
+        """Returns what was spent up to the end of every trial of the last stage.
+
+        Args:
+            unit: ``trials``, ``epochs`` or ``seconds`` of training.
+        """
+        each = [{"trials": 1.0, "epochs": trial.epochs, "seconds": trial.seconds}[unit] for trial in self.last_stage]
+        return list(itertools.accumulate(each))

@@ -302,9 +302,16 @@ class TrialDriver:
                 return following
             ticket, results = self.executor.wait()
             self._finished[ticket] = [
-                _trial(ticket + offset, proposal, result)
+                self._trial(ticket + offset, proposal, result)
                 for offset, (proposal, result) in enumerate(zip(self._out[ticket], results, strict=True))
             ]
+
+    def _trial(self, number: int, proposal: Proposal, result: Result) -> Trial:
+        if isinstance(result, Measurement):
+            epochs = self.ledger.charge(number, result)
+            return Trial(number, proposal, result, seconds=result.seconds, epochs=epochs)
+        assert isinstance(result, CandidateFailure)
+        return Trial(number, proposal, None, result.reason, result.detail, epochs=self.ledger.charge(number, None))
 
     def _tell(self, first: int) -> None:
         trials = self._finished.pop(first)
@@ -347,13 +354,6 @@ class TrialDriver:
             file.unlink()
         for number in numbers:
             self.ledger.release(number)
-
-
-def _trial(number: int, proposal: Proposal, result: Result) -> Trial:
-    if isinstance(result, Measurement):
-        return Trial(number, proposal, result, seconds=result.seconds)
-    assert isinstance(result, CandidateFailure)
-    return Trial(number, proposal, None, result.reason, result.detail)
 
 
 def _without_weights(trial: Trial) -> Trial:

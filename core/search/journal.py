@@ -211,6 +211,7 @@ def _trial_to_json(trial: Trial) -> str:
         **({} if proposal.horizon is None else {"horizon": proposal.horizon}),
         "tag": dict(proposal.tag),
         "seconds": trial.seconds,
+        **({"epochs": trial.epochs} if trial.epochs else {}),
     }
     if measured is None:
         record.update(failure=trial.failure, detail=trial.detail)
@@ -241,7 +242,15 @@ def _trial_from_json(number: int, text: str) -> Trial:
         record["tag"],
         record.get("horizon"),
     )
-    return Trial(number, proposal, measurement, record.get("failure"), record.get("detail", ""), record["seconds"])
+    return Trial(
+        number,
+        proposal,
+        measurement,
+        record.get("failure"),
+        record.get("detail", ""),
+        record["seconds"],
+        record.get("epochs", 0),
+    )
 
 
 def _finite(value: float) -> float | str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.domain import Domain
+from core.domain import Measurement
 from core.domain import Proposal
 from core.domain import Trial
 
@@ -39,11 +40,15 @@ class Ledger:
         """Takes in a proposal that goes out."""
         self._out[number] = self.planned(proposal)
 
+    def charge(self, number: int, measurement: Measurement | None) -> int:
+        """Returns the epochs that a trial which is out is to be charged, now that it is finished."""
+        counted = None if measurement is None else measurement.epochs
+        return self._out[number] if counted is None else counted
+
     def settle(self, trial: Trial) -> None:
         """Takes in a told trial."""
         planned, proposal = self._out.pop(trial.number), trial.proposal
-        counted = None if trial.measurement is None else trial.measurement.epochs
-        self.epochs += planned if counted is None else counted
+        self.epochs += trial.epochs
         self.seconds += trial.seconds
         if proposal.horizon is not None and proposal.fidelity.epochs < proposal.horizon:
             before = 0 if proposal.continues is None else self._ends[proposal.continues]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from core.report.comparison import AnyTimeCurve
 from core.report.comparison import band
 from core.report.comparison import best_so_far
 from core.report.comparison import holm
@@ -11,6 +12,10 @@ from core.report.comparison import interval
 from core.report.comparison import mean_ranks
 from core.report.comparison import permutation_p
 from core.report.comparison import regrets
+
+
+def over_trials(*best: float) -> AnyTimeCurve:
+    return AnyTimeCurve(np.arange(1.0, len(best) + 1), np.array(best))
 
 
 def test_interval_is_students() -> None:
@@ -41,11 +46,11 @@ def test_mean_ranks_share_equals() -> None:
 
 
 def test_regret_is_the_distance_to_the_optimum() -> None:
-    curves = [np.array([0.1, 0.4, 0.5]), np.array([0.3, 0.4, 0.9, 0.9])]
+    curves = [over_trials(0.1, 0.4, 0.5), over_trials(0.3, 0.4, 0.9, 0.9)]
     found = regrets(curves, 1.0, 1.0, (1, 3, 4))
     assert list(found) == [1, 3]
     assert found[3].mean == pytest.approx(0.3)
-    assert regrets([np.array([3.0])], 1.0, -1.0, (1,))[1].mean == 2.0
+    assert regrets([over_trials(3.0)], 1.0, -1.0, (1,))[1].mean == 2.0
 
 
 def test_best_so_far_passes_over_failures() -> None:
@@ -56,6 +61,19 @@ def test_best_so_far_passes_over_failures() -> None:
 
 
 def test_band_goes_as_far_as_all_curves() -> None:
-    mean, low, high = band([np.array([1.0, 2.0, 3.0]), np.array([1.0, 4.0])])
+    spent, mean, low, high = band([over_trials(1.0, 2.0, 3.0), over_trials(1.0, 4.0)])
+    assert spent.tolist() == [1.0, 2.0]
     assert mean.tolist() == [1.0, 3.0]
     assert low[1] < 3.0 < high[1]
+
+
+def test_any_time_curves_meet_at_what_was_spent() -> None:
+    one = AnyTimeCurve(np.array([4.0, 8.0, 20.0]), np.array([np.nan, 0.5, 0.7]))
+    assert one.at(np.array([3.0, 4.0, 8.0, 19.9, 20.0]))[2:].tolist() == [0.5, 0.5, 0.7]
+    assert np.isnan(one.at(np.array([3.0, 4.0]))).all()
+    other = AnyTimeCurve(np.array([10.0, 30.0]), np.array([0.1, 0.9]))
+    spent, mean, _, _ = band([one, other])
+    assert spent.tolist() == [4.0, 8.0, 10.0, 20.0]
+    assert np.isnan(mean[:2]).all()
+    assert mean[2:].tolist() == pytest.approx([0.3, 0.4])
+    assert regrets([one, other], 1.0, 1.0, (8, 20, 30)).keys() == {20}
