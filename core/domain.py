@@ -70,6 +70,7 @@ class Proposal:
         tag: the strategy's own remark, as JSON; kept in the journal.
         horizon: share of the full epochs that the learning rate's schedule is laid out for; by default the
             fidelity's. A training in several parts has the same horizon in all of them.
+        begins: share of the full epochs that the continued trial had; 0 where none is continued.
     """
 
     architecture: Architecture
@@ -77,6 +78,7 @@ class Proposal:
     continues: int | None = None
     tag: Mapping[str, Any] = field(default_factory=dict)
     horizon: float | None = None
+    begins: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -309,6 +311,10 @@ class Domain(ABC):
     def probe(self, architecture: Architecture, context: Context) -> Probe | None:
         """Returns an untrained network with a batch, for scores without training; none where there is no network."""
         return None
+
+    def known_scores(self, architecture: Architecture) -> Mapping[str, float]:
+        """Returns scores of the untrained network that are known already, as in a table, by name; more is better."""
+        return {}
 
     def optimum(self) -> float | None:
         """Returns the best value of the primary objective in the whole space, where it is known, as in a table."""

@@ -23,7 +23,6 @@ from core.domain import FULL
 from core.domain import Domain
 from core.domain import Fidelity
 from core.domain import Trial
-from core.errors import ConfigError
 from core.errors import Interrupted
 from core.proxies.consistency import Consistency
 from core.proxies.consistency import cheapest
@@ -116,13 +115,10 @@ def run_proxies(
 
 def _settings(section: ProxiesSection, domain: Domain) -> dict[str, Fidelity]:
     """Returns the settings by name, the full one first; those that come to the same sizes as an earlier one go."""
-    if not domain.reductions:
-        raise ConfigError("the domain has no reduced settings to compare")
-    names = section.settings
-    if names is None:
-        names = default_settings(domain)
-    found = {str(ReducedSetting(0, 0, 0, full_epochs(domain))): FULL}
     sizes = [domain.setting(FULL)]
+    names = default_settings(domain) if section.settings is None else section.settings
+    full = str(ReducedSetting(0, 0, 0, full_epochs(domain))) if "epochs" in sizes[0] else "full"
+    found = {full: FULL}
     for name in names:
         fidelity = fidelity_of(name, section.levels, domain)
         if domain.setting(fidelity) not in sizes:
@@ -135,6 +131,8 @@ def _settings(section: ProxiesSection, domain: Domain) -> dict[str, Fidelity]:
 
 def default_settings(domain: Domain) -> tuple[str, ...]:
     """Returns names of settings: every factor alone at a quarter of the cost, and combinations of several."""
+    if "epochs" not in domain.setting(FULL):
+        return ()
     epochs = full_epochs(domain)
     quarter = max(1, round(epochs / 4))
     level = {factor: QUARTER if factor in domain.reductions else 0 for factor in ("channels", "resolution", "samples")}
@@ -178,7 +176,7 @@ def _summary(
     values = [v for name in (*settings,) for v in signed(name, objective.sign) if v is not None]
     bounds = (min(values), max(values)) if values else None
     found = {name: compare(name, objective.sign, bounds) for name in (*reduced, *([AGAIN] if section.again else []))}
-    scores = {name: compare(name, 1.0) for name in _zero_cost_names(section)} if untrained else {}
+    scores = {name: compare(name, 1.0) for name in dict.fromkeys(n for one in untrained.values() for n in one)}
     costs = {name: real_cost(domain, settings[name]) for name in reduced}
     seconds = {name: _seconds([members[row["member"]].get(name) for row in rows]) for name in settings}
     good = {name: one for name, one in found.items() if one is not None and name in costs}
@@ -210,21 +208,18 @@ def _seconds(trials: Sequence[Trial | None]) -> float | None:
     return float(np.mean(taken)) if taken else None
 
 
-def _zero_cost_names(section: ProxiesSection) -> list[str]:
-    return list(ZERO_COST if section.zero_cost is None else section.zero_cost)
-
-
 def _untrained(
     resolved: Resolved, workplace: Workplace, members: Mapping[int, Mapping[str, Trial]]
 ) -> dict[int, dict[str, float | None]]:
-    """Returns scores of every member's untrained network; none where the domain builds none."""
-    names = _zero_cost_names(resolved.config.proxies)
+    """Returns scores of every member's untrained network: known ones, and those of the network if there is one."""
+    wanted = resolved.config.proxies.zero_cost
+    names = list(ZERO_COST if wanted is None else wanted)
     found: dict[int, dict[str, float | None]] = {}
     for member, by_setting in members.items():
-        architecture = next(iter(by_setting.values())).proposal.architecture
+        trial = next(iter(by_setting.values()))
+        architecture = trial.proposal.architecture
         context = Context(resolved.config.seed, member, workplace.device)
         probe = workplace.domain.probe(architecture, context) if names else None
-        if probe is None:
-            return {}
-        found[member] = score_all(probe, names)
+        known = {} if trial.failed else workplace.domain.known_scores(architecture)
+        found[member] = {**known, **(score_all(probe, names) if probe is not None else {})}
     return found

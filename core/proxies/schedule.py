@@ -103,19 +103,20 @@ class Schedule(ABC):
 
     def begin(self, proposal: Proposal, end: int) -> Proposal:
         """Returns a strategy's proposal as the first part of a training, up to an epoch."""
-        return self._part(proposal, end, 1, None)
+        return self._part(proposal, end, 1, None, 0.0)
 
     def go_on(self, trial: Trial, end: int) -> Proposal:
         """Returns the next part of a trial's training, up to an epoch."""
         segment = int(trial.proposal.tag[SEGMENT]) + 1
-        return self._part(trial.proposal, end, segment, trial.number)
+        return self._part(trial.proposal, end, segment, trial.number, trial.proposal.fidelity.epochs)
 
-    def _part(self, proposal: Proposal, end: int, segment: int, continues: int | None) -> Proposal:
+    def _part(self, proposal: Proposal, end: int, segment: int, continues: int | None, begins: float) -> Proposal:
         return dataclasses.replace(
             proposal,
             fidelity=self.fidelity(end),
             continues=continues,
             horizon=self.complete.epochs,
+            begins=begins,
             tag={**proposal.tag, SEGMENT: segment},
         )
 

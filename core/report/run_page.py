@@ -21,6 +21,7 @@ from core.report.pictures import pictures_of
 from core.report.plots import search_plot
 from core.report.plots import training_plot
 from core.report.record import RunRecord
+from core.report.schedule_figures import schedule_figures
 
 TOP = 10
 DRAWN = 3
@@ -42,6 +43,7 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
     weights = record.config["search"].get("weights")
     unit = "epoch" if record.config["search"].get("strategy") == "gradient" else "trial"
     one_shot = one_shot_figures(sorted(record.trials, key=lambda t: t.number))
+    scheduled = schedule_figures(record)
     good = [trial for trial in record.final if not trial.failed]
     good.sort(key=lambda t: (-score(record.objectives, _values(t), weights), t.number))
     top = _distinct(good)[:TOP]
@@ -66,7 +68,8 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
         pictures=pictures,
         picture_names=names,
         curves=curve_plots(pictures, names),
-        plot="" if one_shot else search_plot(values, metric.name, metric.sign, other, unit),
+        plot="" if one_shot or scheduled else search_plot(values, metric.name, metric.sign, other, unit),
+        scheduled=scheduled,
         training=_training(top[:5], metric.name),
         has_baseline=other is not None,
         table=[(t, _values(t)) for t in top],

@@ -352,8 +352,6 @@ class TrialDriver:
             self.journal.flush()
         for file in files:
             file.unlink()
-        for number in numbers:
-            self.ledger.release(number)
 
 
 def _without_weights(trial: Trial) -> Trial:

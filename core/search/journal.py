@@ -209,6 +209,7 @@ def _trial_to_json(trial: Trial) -> str:
         "fidelity": {n: v for n, v in vars(proposal.fidelity).items() if v != 1.0},
         "continues": proposal.continues,
         **({} if proposal.horizon is None else {"horizon": proposal.horizon}),
+        **({"begins": proposal.begins} if proposal.begins else {}),
         "tag": dict(proposal.tag),
         "seconds": trial.seconds,
         **({"epochs": trial.epochs} if trial.epochs else {}),
@@ -241,6 +242,7 @@ def _trial_from_json(number: int, text: str) -> Trial:
         record["continues"],
         record["tag"],
         record.get("horizon"),
+        record.get("begins", 0.0),
     )
     return Trial(
         number,

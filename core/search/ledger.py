@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from core.domain import Domain
+from core.domain import Fidelity
 from core.domain import Measurement
 from core.domain import Proposal
 from core.domain import Trial
@@ -24,7 +27,6 @@ class Ledger:
         self.epochs = 0
         self.seconds = 0.0
         self._out: dict[int, int] = {}  # planned epochs by number
-        self._ends: dict[int, int] = {}  # of trials that may be continued, the epoch that they ended with
 
     @property
     def reserved(self) -> int:
@@ -33,8 +35,13 @@ class Ledger:
 
     def planned(self, proposal: Proposal) -> int:
         """Returns the epochs that a proposal is to be trained for."""
-        end = self._domain.setting(proposal.fidelity).get("epochs", 0)
-        return end - (0 if proposal.continues is None else self._ends[proposal.continues])
+        end = self._epochs(proposal.fidelity)
+        if proposal.continues is None:
+            return end
+        return end - self._epochs(dataclasses.replace(proposal.fidelity, epochs=proposal.begins))
+
+    def _epochs(self, fidelity: Fidelity) -> int:
+        return self._domain.setting(fidelity).get("epochs", 0)
 
     def reserve(self, number: int, proposal: Proposal) -> None:
         """Takes in a proposal that goes out."""
@@ -47,13 +54,6 @@ class Ledger:
 
     def settle(self, trial: Trial) -> None:
         """Takes in a told trial."""
-        planned, proposal = self._out.pop(trial.number), trial.proposal
+        del self._out[trial.number]
         self.epochs += trial.epochs
         self.seconds += trial.seconds
-        if proposal.horizon is not None and proposal.fidelity.epochs < proposal.horizon:
-            before = 0 if proposal.continues is None else self._ends[proposal.continues]
-            self._ends[trial.number] = before + planned
-
-    def release(self, number: int) -> None:
-        """Forgets a trial that will not be continued."""
-        self._ends.pop(number, None)

@@ -23,6 +23,7 @@ from core.context import Limits
 from core.context import open_test_data
 from core.data.root import cache_folder
 from core.data.root import data_root
+from core.domain import FULL
 from core.domain import Domain
 from core.domain import Fidelity
 from core.domain import Measurement
@@ -31,6 +32,8 @@ from core.domain_lookup import DomainRecipe
 from core.domain_lookup import load_target
 from core.errors import CandidateFailure
 from core.errors import TestDataError
+from core.proxies.zero_cost import ZERO_COST
+from core.proxies.zero_cost import score_all
 from core.report.drawing import to_svg
 from core.search.work import Evaluation
 from core.search.work import run_job
@@ -175,9 +178,56 @@ class DomainContract:
         assert "<svg" in to_svg(domain.draw(architecture))
 
     def test_reductions_are_honoured(self, domain: Domain, architecture: Architecture) -> None:
-        """A reduced fidelity that the domain claims to honour is accepted."""
-        for factor in domain.reductions:
-            domain.evaluate(Proposal(architecture, Fidelity(**{factor: 0.5})), Context(0))
+        """A reduced fidelity that the domain claims to honour is smaller, and is measured; another is refused."""
+        for factor in sorted(domain.reductions):
+            fidelity = Fidelity(**{factor: 0.5})
+            assert domain.setting(fidelity)[factor] < domain.setting(FULL)[factor]
+            domain.evaluate(Proposal(architecture, fidelity), Context(0))
+        for factor in {"epochs", "samples", "channels", "resolution"} - domain.reductions:
+            job = Evaluation(0, 0, (Proposal(architecture, Fidelity(**{factor: 0.5})),))
+            with pytest.raises(ValueError, match=f"does not reduce {factor}"):
+                run_job(domain, job, Context(0).device)
+
+    def test_full_setting_is_of_the_same_kind(self, domain: Domain) -> None:
+        """Settings for a study's reference are settings of the domain, and their own reference."""
+        full = domain.at_full_setting(domain.settings)
+        assert isinstance(full, domain.Settings)
+        assert domain.at_full_setting(full) == full
+
+    def test_a_training_in_parts_is_the_training_in_one_go(
+        self, domain: Domain, architecture: Architecture, tmp_path: Path
+    ) -> None:
+        """Going on from a checkpoint changes nothing: values, curve and epochs are those of one training."""
+        if not (domain.continues and "epochs" in domain.reductions):
+            pytest.skip("the domain does not continue trainings")
+        job = Evaluation(0, 4, (Proposal(architecture, horizon=1.0),), checkpoints=tmp_path)
+        (whole,) = run_job(domain, job, Context(0).device)
+        half = Fidelity(epochs=0.5)
+        first = Evaluation(0, 4, (Proposal(architecture, half, horizon=1.0),), checkpoints=tmp_path)
+        (begun,) = run_job(domain, first, Context(0).device)
+        rest = Proposal(architecture, FULL, continues=4, horizon=1.0, begins=0.5)
+        (ended,) = run_job(domain, Evaluation(0, 4, (rest,), checkpoints=tmp_path), Context(0).device)
+        assert isinstance(whole, Measurement)
+        assert isinstance(begun, Measurement)
+        assert isinstance(ended, Measurement)
+        name = domain.objectives[0].name
+        assert ended.values[name] == whole.values[name]
+        if whole.epochs is not None:
+            assert begun.epochs is not None
+            assert ended.epochs is not None
+            assert begun.epochs + ended.epochs == whole.epochs
+
+    def test_a_network_can_be_looked_at_untrained(self, domain: Domain, architecture: Architecture) -> None:
+        """Scores without training are the same for the same context, and finite or none."""
+        probe = domain.probe(architecture, Context(3, 1))
+        if probe is None:
+            pytest.skip("the domain builds no networks to look at")
+        again = domain.probe(architecture, Context(3, 1))
+        assert again is not None
+        found = score_all(probe, list(ZERO_COST))
+        assert found == score_all(again, list(ZERO_COST))
+        assert found["parameters"] is not None
+        assert found["grad_norm"] is not None
 
     def test_share_keys_name_the_tensors(self, domain: Domain, architecture: Architecture) -> None:
         """Where a domain shares weights, kept tensors have keys of their shape and can be inherited."""

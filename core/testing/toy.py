@@ -98,8 +98,8 @@ class ToyDomain(Domain):
         inherited = float(sum(tensor.sum() for tensor in context.inherited.values()))
         epochs = self.setting(proposal.fidelity)["epochs"]
         before, drift = self._continued(context)
-        if before:
-            drift = 0.5 * drift + 1e-3 * float(torch.randn((), generator=context.torch("drift")))
+        for epoch in range(before, epochs):
+            drift = 0.5 * drift + 1e-4 * float(torch.randn((), generator=context.torch(f"epoch {epoch}")))
         if context.leave_at is not None:
             write_checkpoint(context.leave_at, {"epochs": epochs, "drift": drift})
         quality = self._quality(architecture) * (0.5 + 0.5 * epochs / self.settings.epochs) + drift

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
+
 from core.context import Context
 from core.context import TestData
 from core.domain import Domain
 from core.domain import Drawing
+from core.domain import Fidelity
 from core.domain import Measurement
 from core.domain import Proposal
 from core.domain import Retrained
 from core.domain import Settings
 from core.errors import CandidateFailure
 from core.errors import ConfigError
+from core.errors import unknown
 from core.objectives import Objective
 from core.space import Architecture
+from core.space import Choice
 from core.space import SearchSpace
+from domains.tabular.table import Columns
 from domains.tabular.tables import BENCHMARKS
-from domains.tabular.tables import Columns
-from domains.tabular.tables import Table
 from domains.tabular.tables import benchmark
 from domains.tabular.tables import load
 
@@ -34,17 +39,25 @@ class TabularSettings(Settings):
 
     Attributes:
         dataset: name of a table.
+        score: score of untrained networks that drives the search in place of the accuracy, where the table has it; it
+            is charged the seconds that it took.
         objectives: further ones, all to be minimised, of what the table knows.
     """
 
     dataset: str = "nas-bench-201-cifar10"
+    score: str | None = None
     objectives: tuple[Literal["latency", "parameters", "flops"], ...] = ()
 
 
 class TabularDomain(Domain):
-    """Looks trained architectures up. The search sees validation figures, retraining reads the test column."""
+    """Looks trained architectures up. The search sees validation figures, retraining reads the test column.
+
+    Where a table knows what training took, these seconds are the measurements' own and are charged to the budget. Where
+    it has learning curves, trials can be measured after any epoch.
+    """
 
     Settings = TabularSettings
+    continues = True
     settings: TabularSettings
 
     @classmethod
@@ -64,18 +77,26 @@ class TabularDomain(Domain):
             if name not in table.further:
                 has = ", ".join(table.further) or "none"
                 raise ConfigError(f"domain.objectives: '{name}' is not in the table; it has: {has}")
+        if self.settings.score is not None and self.settings.score not in table.scores:
+            raise ConfigError(f"domain.score: {unknown('score', self.settings.score, table.scores)}")
         self._test: TestData[Columns] = TestData(table.test)
-        self._table = Table(table.rows, table.validation, {}, table.further)
+        self._table = dataclasses.replace(table, test={})
+        took = table.score_seconds.get(self.settings.score) if self.settings.score else table.seconds
+        self._seconds = np.zeros(len(table)) if took is None else took
+        self.simulated = took is not None
+        if table.curves is not None and self.settings.score is None:
+            self.reductions = frozenset({"epochs"})  # type: ignore[misc]
 
     @cached_property
     def space(self) -> SearchSpace:
         """The space that the table covers."""
-        return benchmark(self.settings.dataset).space()
+        made = benchmark(self.settings.dataset).space
+        return made() if made is not None else SearchSpace([Choice("cell", tuple(self._table.rows))])
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """The table's validation figure, and costs if wanted."""
-        first = Objective(next(iter(self._table.validation)))
+        """The table's validation figure, or the score, and costs if wanted."""
+        first = Objective(self.settings.score or next(iter(self._table.validation)))
         return (first, *(Objective(name, "minimize", UNITS.get(name, "")) for name in self.settings.objectives))
 
     def row(self, architecture: Architecture) -> int:
@@ -92,19 +113,44 @@ class TabularDomain(Domain):
         return self._table.rows[key]
 
     def evaluate(self, proposal: Proposal, context: Context) -> Measurement:
-        """Looks up validation figures and costs."""
-        row = self.row(proposal.architecture)
-        columns = {**self._table.validation, **self._table.further}
-        return Measurement({name: float(column[row]) for name, column in columns.items()})
+        """Looks up validation figures and costs, after as many epochs as the fidelity says."""
+        row, fidelity = self.row(proposal.architecture), proposal.fidelity
+        columns = {**self._table.further, **self._table.validation}
+        if self.settings.score is not None:
+            columns[self.settings.score] = self._table.scores[self.settings.score]
+        values = {name: float(column[row]) for name, column in columns.items()}
+        if not np.isfinite(values[self.objectives[0].name]):
+            raise CandidateFailure("no score", f"the table has no {self.objectives[0].name} of it")
+        curve: tuple[tuple[int, float], ...] = ()
+        if self._table.curves is not None and self.settings.score is None:
+            epochs = self.setting(fidelity)["epochs"]
+            values[self.objectives[0].name] = float(self._table.curves[row, epochs - 1])
+            curve = ((epochs, values[self.objectives[0].name]),)
+        seconds = float(self._seconds[row]) * (fidelity.epochs - proposal.begins)
+        return Measurement(values, curve, seconds=seconds)
+
+    def setting(self, fidelity: Fidelity) -> Mapping[str, int]:
+        """Returns epochs, where the table has learning curves."""
+        if self._table.curves is None or self.settings.score is not None:
+            return {}
+        return {"epochs": max(1, round(self._table.curves.shape[1] * fidelity.epochs))}
+
+    def known_scores(self, architecture: Architecture) -> Mapping[str, float]:
+        """Returns the table's scores of untrained networks."""
+        row = self.row(architecture)
+        return {name: float(column[row]) for name, column in self._table.scores.items() if np.isfinite(column[row])}
 
     def optimum(self) -> float:
-        """Returns the largest validation figure of the table."""
-        return float(self._table.validation[self.objectives[0].name].max())
+        """Returns the largest figure of the table that the search could find."""
+        name = self.objectives[0].name
+        return float(np.nanmax((self._table.scores if self.settings.score else self._table.validation)[name]))
 
     def retrain(self, architecture: Architecture, context: Context) -> Retrained:
         """Looks up validation and test figures; they are means of trainings already, so seeds change nothing."""
         row = self.row(architecture)
         test = self._test.read()
+        if not test:
+            raise CandidateFailure("no test figures", "the table has none; set retrain.seeds to 0")
         return Retrained(
             {name: float(column[row]) for name, column in self._table.validation.items()},
             {name: float(column[row]) for name, column in test.items()},
@@ -112,6 +158,6 @@ class TabularDomain(Domain):
 
     def draw(self, architecture: Architecture) -> Drawing:
         """Returns the choices, one below the other."""
-        nodes = {name: f"{name}: {value}" for name, value in architecture.items()}
+        nodes = {name: f"{name}: {value}".replace("+", "\n+") for name, value in architecture.items()}
         names = list(nodes)
         return Drawing(nodes, [(a, b, "") for a, b in itertools.pairwise(names)])

@@ -16,6 +16,7 @@ from core.space import SearchSpace
 
 OPERATIONS = ("gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc", "skip")
 SKIP = OPERATIONS.index("skip")
+PROTEINS_OPERATIONS = ("gcn", "sage", "arma", "fc", "skip")  # the table of proteins has no others
 # Inputs of the four nodes in the nine structures that are left when equal ones are merged, in the order of numbering.
 STRUCTURES = (
     (0, 0, 0, 0),
@@ -33,11 +34,15 @@ INVALID = 88888  # the network that has no operation at all
 Tree = tuple[int, tuple["Tree", ...]]  # operation, and what follows it
 
 
-def graph_space() -> SearchSpace:
-    """Returns the space of inputs and operations: 157,464 assignments of 26,206 networks, and one that is none."""
+def graph_space(operations: Sequence[str] = OPERATIONS) -> SearchSpace:
+    """Returns the space of inputs and operations: 157,464 assignments of 26,206 networks, and one that is none.
+
+    Args:
+        operations: those of the nodes; of fewer there are fewer networks.
+    """
     inputs = [Choice(f"in{node}", tuple(range(node + 1)), group="inputs") for node in (1, 2, 3)]
-    operations = [Choice(f"op{node}", OPERATIONS, group="operations") for node in range(4)]
-    return SearchSpace([*inputs, *operations], canonical=_canonical)
+    nodes = [Choice(f"op{node}", tuple(operations), group="operations") for node in range(4)]
+    return SearchSpace([*inputs, *nodes], canonical=_canonical)
 
 
 def _canonical(architecture: Architecture) -> Architecture:

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,33 +21,16 @@ from core.errors import unknown
 from core.space import Architecture
 from core.space import SearchSpace
 from core.whole_files import write_cache
+from domains.tabular import learning_curves
 from domains.tabular import nas_bench_201
 from domains.tabular import nas_bench_graph
 from domains.tabular import nas_bench_macro
 from domains.tabular.safe_pickle import load_table
+from domains.tabular.table import Columns
+from domains.tabular.table import Table
+from domains.tabular.zero_cost import read_scores
 
 GRAPHS = ("cora", "citeseer", "pubmed", "cs", "physics", "photo", "computers", "arxiv")
-Columns = dict[str, NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Figures of architectures.
-
-    Attributes:
-        rows: row of every key.
-        validation: figures that may drive a search, by name; the first is the accuracy.
-        test: figures that are only reported.
-        further: what else is known of an architecture, such as its latency.
-    """
-
-    rows: Mapping[str, int]
-    validation: Columns
-    test: Columns
-    further: Columns
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 @dataclass(frozen=True)
@@ -55,15 +39,16 @@ class Benchmark:
 
     Attributes:
         about: one line for lists.
-        file: relative to the data root.
-        space: makes the space.
+        file: relative to the data root; none for a table that is made.
+        space: makes the space; none where the table holds a part of one, and then its rows are the options of the only
+            choice.
         key: of an architecture in the table; none for one that is no network.
         read: makes the table from the file.
     """
 
     about: str
-    file: str
-    space: Callable[[], SearchSpace]
+    file: str | None
+    space: Callable[[], SearchSpace] | None
     key: Callable[[Architecture], str | None]
     read: Callable[[Path], Table]
 
@@ -97,6 +82,8 @@ def _read_201(dataset: str) -> Callable[[Path], Table]:
                     part: np.asarray(held[f"{dataset}_{part}"], dtype=np.float64) / 100
                     for part in ("valid_12", "test_12", "test_200")
                 }
+                took = f"{dataset}_seconds_12"  # of training; public extracts leave it out
+                seconds = np.asarray(held[took], dtype=np.float64) if took in held.files else None
         except OSError as error:
             raise DataError(f"{file}: cannot be read ({error})") from None
         except (ValueError, KeyError, zipfile.BadZipFile) as error:
@@ -106,6 +93,7 @@ def _read_201(dataset: str) -> Callable[[Path], Table]:
             {"accuracy[12 epochs]": columns["valid_12"]},
             {"accuracy[12 epochs]": columns["test_12"], "accuracy[200 epochs]": columns["test_200"]},
             {},
+            seconds=seconds,
         )
 
     return read
@@ -156,6 +144,30 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         )
         for name in ("cifar10", "cifar100")
     },
+    "nas-bench-graph-proteins": Benchmark(
+        "2,021 graph networks of five operations trained on proteins (NAS-Bench-Graph)",
+        "nas-bench-graph/proteins.bench",
+        lambda: nas_bench_graph.graph_space(nas_bench_graph.PROTEINS_OPERATIONS),
+        _graph_key,
+        _read_graph,
+    ),
+    **{
+        f"zero-cost-nas-bench-201-{dataset.lower()}": Benchmark(
+            f"scores of some 725 untrained NAS-Bench-201 cells, with accuracies on {dataset} (NAS-Bench-Suite-Zero)",
+            "zero-cost/zc_nasbench201.json",
+            None,
+            lambda architecture: str(architecture["cell"]),
+            partial(read_scores, dataset=dataset),
+        )
+        for dataset in ("cifar10", "cifar100", "ImageNet16-120")
+    },
+    "learning-curves": Benchmark(
+        "4,096 made learning curves on which early ranks mislead; nothing was trained",
+        None,
+        learning_curves.curve_space,
+        learning_curves.string_of,
+        lambda _: learning_curves.make_curves(),
+    ),
     "nas-bench-macro": Benchmark(
         "6,561 chains trained on CIFAR-10 (NAS-Bench-Macro); it has test figures only",
         "nas-bench-macro/nas-bench-macro_cifar10.json",
@@ -185,10 +197,12 @@ def load(name: str, data_root: Path, cache: Path) -> Table:
         DataError: when its file is missing or damaged.
     """
     known = benchmark(name)
+    if known.file is None:
+        return known.read(data_root)
     file = data_root / known.file
     if not file.is_file():
         raise DataError(f"{name}: '{file}' is not there; put the benchmark's file there, or name --data-root")
-    kept = cache / "tables" / f"{fingerprint([file], '1', name)}.npz"
+    kept = cache / "tables" / f"{fingerprint([file], '2', name)}.npz"
     with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(kept) as held:
         return _from_arrays({key: held[key] for key in held.files})
     table = known.read(file)
@@ -196,13 +210,17 @@ def load(name: str, data_root: Path, cache: Path) -> Table:
     return table
 
 
+PARTS = ("validation", "test", "further", "scores", "score_seconds")
+
+
 def _to_arrays(table: Table) -> dict[str, NDArray[np.generic]]:
-    parts = {"validation": table.validation, "test": table.test, "further": table.further}
     arrays: dict[str, NDArray[np.generic]] = {"keys": np.array(list(table.rows))}
-    for part, columns in parts.items():
+    for part in PARTS:
+        columns: Columns = getattr(table, part)
         arrays[f"{part}-names"] = np.array(list(columns), dtype=np.str_)
         for index, column in enumerate(columns.values()):
             arrays[f"{part}-{index}"] = column
+    arrays.update({name: found for name in ("curves", "seconds") if (found := getattr(table, name)) is not None})
     return arrays
 
 
@@ -210,5 +228,9 @@ def _from_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> Table:
     def columns(part: str) -> Columns:
         return {str(name): np.asarray(arrays[f"{part}-{i}"]) for i, name in enumerate(arrays[f"{part}-names"])}
 
+    def array(name: str) -> NDArray[np.float64] | None:
+        return np.asarray(arrays[name], dtype=np.float64) if name in arrays else None
+
     rows = {str(key): index for index, key in enumerate(arrays["keys"])}
-    return Table(rows, columns("validation"), columns("test"), columns("further"))
+    validation, test, further, scores, score_seconds = (columns(part) for part in PARTS)
+    return Table(rows, validation, test, further, scores, score_seconds, array("curves"), array("seconds"))
