@@ -11,6 +11,8 @@ from core.domain_lookup import load_target
 from core.errors import ConfigError
 from core.gradient.options import GRADIENT
 from core.gradient.options import SUMMARY
+from core.proxies import SCHEDULES
+from core.proxies.zero_cost import ZERO_COST
 from core.strategies import STRATEGIES
 
 
@@ -33,6 +35,11 @@ def print_parts() -> None:
     strategies.add_row("", "each with search.sharing=supernet too, where a domain has shared weights (one-shot search)")
     strategies.add_row(GRADIENT, f"{SUMMARY}; for domains with a supernet")
     console.print(strategies)
+    schedules = _table("schedule", "")
+    for name in SCHEDULES:
+        schedules.add_row(name, SCHEDULES[name].summary)
+    console.print(schedules)
+    console.print(f"zero-cost proxies: {', '.join(ZERO_COST)}", highlight=False)
     configs = _table("shipped configuration")
     for name in shipped_configs():
         configs.add_row(name)

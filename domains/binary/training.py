@@ -95,14 +95,18 @@ class TrainSettings(Settings):
         return sum(stage.epochs for stage in self.stages)
 
     def scaled(self, factor: float) -> TrainSettings:
-        """Returns the same with a share of the epochs, divided among the stages as before, at least one a stage."""
-        wanted = max(len(self.stages), round(self.epochs * factor))
+        """Returns the same with a share of the epochs, divided among the stages as before.
+
+        Early stages that come to no epoch are left out; the last, which makes the network what it is to be, never is.
+        """
+        wanted = max(1, round(self.epochs * factor))
         stages, before, given = [], 0, 0
-        for left, stage in zip(reversed(range(len(self.stages))), self.stages, strict=True):
+        for stage in self.stages:
             before += stage.epochs
-            epochs = min(max(1, round(wanted * before / self.epochs) - given), wanted - given - left)
-            stages.append(stage.model_copy(update={"epochs": epochs}))
+            epochs = wanted * before // self.epochs - given
             given += epochs
+            if epochs:
+                stages.append(stage.model_copy(update={"epochs": epochs}))
         return self.model_copy(update={"stages": tuple(stages)})
 
     def real(self) -> TrainSettings:

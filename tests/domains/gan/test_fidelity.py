@@ -1,0 +1,73 @@
+"""Reduced settings of GANs: what is made smaller, and what figures are against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from core.context import Context
+from core.context import Environment
+from core.data.root import cache_folder
+from core.domain import Fidelity
+from core.domain import Measurement
+from core.domain import Proposal
+from core.search.work import Evaluation
+from core.search.work import run_job
+from domains.gan.domain import GanDomain
+from domains.gan.settings import GanSettings
+from domains.gan.space import genotype_of
+
+
+@pytest.fixture(scope="module")
+def of() -> GanDomain:
+    training: dict[str, Any] = {
+        "channels": 8, "discriminator_channels": 8, "batch": 16, "generator_batch": 16, "critic_steps": 1, "steps": 6,
+        "validate_every": 2, "samples": 60, "splits": 1,
+    }  # fmt: skip
+    settings = GanSettings.model_validate(
+        {
+            "dataset": "digits", "limit": 300, "validation": 0.2, "bottom_width": 4, "cells": 2, "latent": 16,
+            "extractor": "classifier", "training": training, "evaluation": training,
+        }
+    )  # fmt: skip
+    made = GanDomain(settings, Environment(Path("none"), cache_folder()))
+    made.prepare()
+    return made
+
+
+def test_sizes(of: GanDomain) -> None:
+    assert of.setting(Fidelity()) == {"epochs": 6, "samples": 240, "channels": 8, "resolution": 16}
+    half = Fidelity(0.5, 0.5, 0.5, 0.5)
+    assert of.setting(half) == {"epochs": 3, "samples": 120, "channels": 4, "resolution": 8}
+
+
+def test_reduced_networks_and_images_are_measured_against_reduced_ones(of: GanDomain) -> None:
+    architecture = of.space.sample(np.random.default_rng(0))
+    half = of.evaluate(Proposal(architecture, Fidelity(0.5, 0.5, 0.5, 0.5)), Context(0))
+    assert (half.epochs, half.curve[-1][0]) == (3, 3)
+    assert np.isfinite(list(half.values.values())).all()
+    real = of._real(1, "validation", bottom=2)
+    assert real.count == of._real(1, "validation").count
+    assert not torch.equal(real.mean, of._real(1, "validation").mean)
+    generator = of.generator(genotype_of(architecture), 4, bottom=2)
+    assert generator.eval()(torch.zeros(2, 16)).shape == (2, 1, 8, 8)
+
+
+def test_parts_are_the_training_in_one_go(of: GanDomain, tmp_path: Path) -> None:
+    architecture = of.space.sample(np.random.default_rng(1))
+
+    def run(proposal: Proposal) -> Measurement:
+        (found,) = run_job(of, Evaluation(0, 3, (proposal,), checkpoints=tmp_path), torch.device("cpu"))
+        assert isinstance(found, Measurement)
+        return found
+
+    whole = run(Proposal(architecture, horizon=1.0))
+    begun = run(Proposal(architecture, Fidelity(epochs=2 / 3), horizon=1.0))  # four steps, where it is validated anyway
+    ended = run(Proposal(architecture, continues=3, horizon=1.0, begins=2 / 3))
+    assert (begun.epochs, ended.epochs) == (4, 2)
+    assert dict(ended.values) == dict(whole.values)
+    assert ended.curve == whole.curve
