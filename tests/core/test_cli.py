@@ -125,6 +125,28 @@ def test_compare_is_finished_by_the_same_command(config: Path, capsys: pytest.Ca
     assert "unknown strategy" in fails(capsys, "compare", str(config), "--strategies", "loacl")
 
 
+def test_compare_takes_schedules(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", str(config), "search.trials=6", "--strategies", "random", "--quiet", "--seeds", "1"]
+    assert main([*arguments, "--schedules", "full:c0r0s0e6,halving"]) == 0
+    summary = json.loads(Path("runs/compare-toy/comparison.json").read_text())
+    assert [s["name"] for s in summary["strategies"]] == ["random-full-c0r0s0e6", "random-halving"]
+    assert summary["budget"] == "72 epochs"
+    assert Path("runs/compare-toy/random-full-c0r0s0e6-0/result.json").exists()
+    page = Path("runs/compare-toy/report.html").read_text()
+    assert "Equal budget for all: 72 epochs a run" in page
+    assert "unknown schedule 'halfing' (did you mean 'halving'?)" in fails(capsys, *arguments, "--schedules", "halfing")
+    assert "c9r0s0e6': there is no level 9" in fails(capsys, *arguments, "--schedules", "full:c9r0s0e6,full")
+
+
+def test_proxies_from_the_command_line(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["proxies", str(config), "--zoo", "5", "--settings", "c0r0s0e6,c0r0s0e2", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "c0r0s0e6" in out
+    assert "least arithmetic with a correlation of 0.8 or more" in out
+    assert Path("runs/proxies-toy/report.html").exists()
+    assert "such as c2r0s0e10" in fails(capsys, "proxies", str(config), "--settings", "e6")
+
+
 def test_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     out = capsys.readouterr().out
