@@ -49,22 +49,26 @@ def _known(summary: Mapping[str, Any], factor: str) -> bool:
 def _cost_plot(summary: Mapping[str, Any]) -> Markup:
     """Returns correlation against cost, with the 95% intervals; the wanted correlation and the full setting's own."""
     figure, axes = new_figure()
-    for name, cost in summary["cost"].items():
-        found = summary["proxies"].get(name)
-        if found is None or not math.isfinite(found["spearman"]["value"]):
-            continue
-        one = found["spearman"]
-        chosen = name == summary["cheapest"]
-        colour = COLOURS[1] if chosen else COLOURS[0]
+    shown = [
+        (name, cost, found["spearman"])
+        for name, cost in summary["cost"].items()
+        if (found := summary["proxies"].get(name)) is not None and math.isfinite(found["spearman"]["value"])
+    ]
+    for index, (name, cost, one) in enumerate(shown):
+        # Settings of one cost would lie on each other: they stand side by side around it.
+        alike = [other for other, c, _ in shown if math.isclose(c, cost, rel_tol=0.1)]
+        at = cost * 1.12 ** (alike.index(name) - (len(alike) - 1) / 2)
+        colour = COLOURS[index % len(COLOURS)]
         bars = [[max(0.0, one["value"] - one["low"])], [max(0.0, one["high"] - one["value"])]]
-        axes.errorbar([cost], [one["value"]], yerr=bars, fmt="o", color=colour, capsize=2, linewidth=1)
-        axes.annotate(name, (cost, one["value"]), xytext=(5, 4), textcoords="offset points", fontsize=8)
+        label = f"{name} (cheapest)" if name == summary["cheapest"] else name
+        axes.errorbar([at], [one["value"]], yerr=bars, fmt="o", color=colour, capsize=2, linewidth=1, label=label)
     again = summary["proxies"].get("full again")
     if again and math.isfinite(again["spearman"]["value"]):
         axes.axhline(again["spearman"]["value"], color="#999", linewidth=1, label="full against full again")
-    axes.axhline(summary["wanted"], color=COLOURS[1], linestyle=":", linewidth=1, label="wanted")
+    axes.axhline(summary["wanted"], color="#999", linestyle=":", linewidth=1, label="wanted")
     axes.set_xscale("log", base=2)
-    finish(axes, "arithmetic, as a share of the full setting's", "Spearman's correlation with the full setting")
+    finish(axes, "arithmetic, as a share of the full setting's", "Spearman's correlation")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
     return to_svg(figure)
 
 
