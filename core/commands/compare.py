@@ -107,7 +107,7 @@ def run_compare(
     ]
     # Seeds outside, contenders inside: an interrupted comparison holds the same seeds of all of them.
     for side, seed, resolved in sorted(plan, key=lambda entry: entry[1]):
-        run = folder / f"{side.name}-{seed}".replace(":", "-")
+        run = folder / f"{side.name}-{seed}"
         if _finished(run, resolved):
             continue
         if not quiet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections import deque
+from typing import Any
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from core.domain import Settings
 from core.domain import Trial
 from core.proxies.schedule import SCHEDULES
 from core.proxies.schedule import SEGMENT
+from core.proxies.schedule import Rounds
 from core.proxies.schedule import Schedule
 
 
@@ -41,7 +42,7 @@ class AshaOptions(Settings):
     rungs: int = Field(3, ge=2)
 
 
-class _Rungs(Schedule):
+class _Growing(Schedule):
     """Fidelities that grow by a factor."""
 
     options: HalvingOptions | AshaOptions
@@ -57,7 +58,7 @@ class _Rungs(Schedule):
 
 
 @SCHEDULES.register("halving")
-class Halving(_Rungs):
+class Halving(_Growing, Rounds):
     """Brackets, one after another: all candidates train a little, the best share goes on, and so on.
 
     A rung begins when the one before is finished.
@@ -67,10 +68,8 @@ class Halving(_Rungs):
     summary = "successive halving in brackets (Jamieson and Talwalkar 2016)"
     options: HalvingOptions
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self._queue: deque[Proposal] = deque()
-        self._out = 0
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._rung: list[Trial] = []  # those told of the present rung that did not fail
 
     @property
@@ -78,15 +77,8 @@ class Halving(_Rungs):
         """How many architectures a bracket begins with."""
         return self.options.candidates or self.options.factor ** (self.options.rungs - 1)
 
-    def ask(self, n: int = 1) -> list[Proposal]:
-        """Returns proposals of the present rung; none when all of them are out."""
-        if not self._queue and not self._out:
-            self._next_rung()
-        found = [self._queue.popleft() for _ in range(min(n, len(self._queue)))]
-        self._out += len(found)
-        return found
-
-    def _next_rung(self) -> None:
+    def next_round(self) -> list[Proposal]:
+        """Returns those of the present rung that go on, or a new bracket where it was the last."""
         last = int(self._rung[0].proposal.tag[SEGMENT]) if self._rung else self.options.rungs
         ranked = sorted(self._rung, key=lambda trial: (-self.score(trial), trial.number))
         kept = len(ranked) // self.options.factor if last < self.options.rungs else 0
@@ -95,25 +87,18 @@ class Halving(_Rungs):
         self._released += [trial.number for trial in ranked[kept:]]
         self._rung = []
         if kept:
-            self._queue = deque(self.go_on(trial, self.end(last + 1)) for trial in ranked[:kept])
-        else:
-            self._queue = deque(self.begin(p, self.end(1)) for p in self.strategy.ask(self.candidates))
+            return [self.go_on(trial, self.end(last + 1)) for trial in ranked[:kept]]
+        return [self.begin(proposal, self.end(1)) for proposal in self.strategy.ask(self.candidates)]
 
     def tell(self, trial: Trial) -> None:
         """Takes a trial into its rung."""
-        self._out -= 1
-        if trial.proposal.continues is None:
-            self.strategy.tell(trial)
-        else:
-            self._released.append(trial.proposal.continues)
-        if trial.failed:
-            self._released.append(trial.number)
-        else:
+        super().tell(trial)
+        if self.settle(trial):
             self._rung.append(trial)
 
 
 @SCHEDULES.register("asha")
-class Asha(_Rungs):
+class Asha(_Growing):
     """Whoever is among the best share of its rung goes on at once; else a new architecture begins.
 
     Nothing waits for a rung to be finished, so every worker always has something to do.
@@ -123,8 +108,8 @@ class Asha(_Rungs):
     summary = "asynchronous successive halving (ASHA, Li et al. 2020)"
     options: AshaOptions
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         # Of every rung, (score with its sign turned, number, trial), sorted.
         self._told: dict[int, list[tuple[float, int, Trial]]] = {n: [] for n in range(1, self.options.rungs + 1)}
         self._promoted: set[int] = set()
@@ -153,12 +138,7 @@ class Asha(_Rungs):
 
     def tell(self, trial: Trial) -> None:
         """Takes a trial into its rung, best first."""
-        if trial.proposal.continues is None:
-            self.strategy.tell(trial)
-        else:
-            self._released.append(trial.proposal.continues)
-        if trial.failed:
-            self._released.append(trial.number)
+        if not self.settle(trial):
             return
         rung = self._told[int(trial.proposal.tag[SEGMENT])]
         bisect.insort(rung, (-self.score(trial), trial.number, trial), key=lambda entry: entry[:2])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import Field
 from pydantic import model_validator
@@ -13,7 +13,7 @@ from core.domain import Settings
 from core.domain import Trial
 from core.proxies.schedule import SCHEDULES
 from core.proxies.schedule import SEGMENT
-from core.proxies.schedule import Schedule
+from core.proxies.schedule import Rounds
 from core.space import Architecture
 
 
@@ -61,7 +61,7 @@ class _Member:
 
 
 @SCHEDULES.register("hierarchical")
-class Hierarchical(Schedule):
+class Hierarchical(Rounds):
     """Pools of architectures with one, two, three finished segments; only those of a pool are compared.
 
     In every cycle the dead are dropped, the best of each pool but the last train another segment, and parents from
@@ -75,11 +75,9 @@ class Hierarchical(Schedule):
     summary = "pools by finished segments of training, with promotions and ageing (EcoNAS, Zhou et al. 2020)"
     options: HierarchicalOptions
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self.cycle = -1  # the initial architectures are trained before cycle 0
-        self._queue: deque[Proposal] | None = None
-        self._out = 0
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cycle = -2  # the initial architectures are trained in the round before cycle 0
         self._members: dict[int, _Member] = {}  # by number of their last trial
 
     @property
@@ -96,18 +94,11 @@ class Hierarchical(Schedule):
         found = [member for member in self._members.values() if member.segment == segment]
         return sorted(found, key=lambda member: (-member.best, member.trial.number))
 
-    def ask(self, n: int = 1) -> list[Proposal]:
-        """Returns proposals of the present cycle; none when all of them are out."""
-        if self._queue is None:
-            self._queue = deque(self.begin(p, self.end(1)) for p in self.strategy.ask(self.options.initial))
-        elif not self._queue and not self._out:
-            self._next_cycle()
-        found = [self._queue.popleft() for _ in range(min(n, len(self._queue)))]
-        self._out += len(found)
-        return found
-
-    def _next_cycle(self) -> None:
+    def next_round(self) -> list[Proposal]:
+        """Returns the initial architectures, then the promotions and children of a cycle."""
         self.cycle += 1
+        if self.cycle < 0:
+            return [self.begin(proposal, self.end(1)) for proposal in self.strategy.ask(self.options.initial)]
         for number, member in list(self._members.items()):
             if self.cycle - member.cycle >= self.options.lifetime:
                 del self._members[number]
@@ -124,8 +115,7 @@ class Hierarchical(Schedule):
         ]
         # Where everybody died, or failed, it begins anew.
         children = self.strategy.children(parents) if parents else self.strategy.ask(self.options.initial)
-        jobs += [self.begin(child, self.end(1)) for child in children]
-        self._queue = deque(jobs)
+        return jobs + [self.begin(child, self.end(1)) for child in children]
 
     def _tournament(self, pool: list[_Member]) -> Architecture:
         """Returns the best of a quarter of the pool and one more, drawn with replacement."""
@@ -134,18 +124,12 @@ class Hierarchical(Schedule):
 
     def tell(self, trial: Trial) -> None:
         """Moves an architecture to the pool of its finished segments; one that failed is dropped."""
-        self._out -= 1
-        best = self.score(trial)
+        super().tell(trial)
         before = trial.proposal.continues
-        if before is None:
-            self.strategy.tell(trial)
-        else:
-            member = self._members.pop(before)
-            best = max(best, member.best)
-            self._released.append(before)
-        if trial.failed:
-            self._released.append(trial.number)
-        else:
+        best = self.score(trial)
+        if before is not None:
+            best = max(best, self._members.pop(before).best)
+        if self.settle(trial):
             self._members[trial.number] = _Member(trial, best, self.cycle)
 
     def diagnostics(self) -> dict[str, float]:

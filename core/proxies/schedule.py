@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 from abc import ABC
 from abc import abstractmethod
+from collections import deque
 from typing import Any
 from typing import ClassVar
 
@@ -101,6 +102,16 @@ class Schedule(ABC):
         found, self._released = self._released, []
         return found
 
+    def settle(self, trial: Trial) -> bool:
+        """Tells the strategy of a first part, and releases weights; returns whether the trial may go on."""
+        if trial.proposal.continues is None:
+            self.strategy.tell(trial)
+        else:
+            self._released.append(trial.proposal.continues)
+        if trial.failed:
+            self._released.append(trial.number)
+        return not trial.failed
+
     def begin(self, proposal: Proposal, end: int) -> Proposal:
         """Returns a strategy's proposal as the first part of a training, up to an epoch."""
         return self._part(proposal, end, 1, None, 0.0)
@@ -119,6 +130,31 @@ class Schedule(ABC):
             begins=begins,
             tag={**proposal.tag, SEGMENT: segment},
         )
+
+
+class Rounds(Schedule):
+    """A schedule in rounds: one begins when the one before is finished."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._queue: deque[Proposal] = deque()
+        self._out = 0
+
+    @abstractmethod
+    def next_round(self) -> list[Proposal]:
+        """Returns the proposals of the next round; none when there is nothing left."""
+
+    def ask(self, n: int = 1) -> list[Proposal]:
+        """Returns proposals of the present round; none when all of them are out."""
+        if not self._queue and not self._out:
+            self._queue = deque(self.next_round())
+        found = [self._queue.popleft() for _ in range(min(n, len(self._queue)))]
+        self._out += len(found)
+        return found
+
+    def tell(self, trial: Trial) -> None:
+        """Counts a finished trial of the present round."""
+        self._out -= 1
 
 
 SCHEDULES: Registry[type[Schedule]] = Registry("schedule")

@@ -33,7 +33,10 @@ def score_all(probe: Probe, names: list[str]) -> dict[str, float | None]:
     """Returns the scores of a network by name; none where one is not defined or not finite."""
     found: dict[str, float | None] = {}
     for name in names:
-        value = ZERO_COST[name](probe)
+        try:
+            value = ZERO_COST[name](probe)
+        except torch.linalg.LinAlgError:  # an eigenvalue solver that did not converge
+            value = math.nan
         found[name] = value if math.isfinite(value) else None
     return found
 

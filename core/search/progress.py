@@ -92,6 +92,8 @@ class Progress:
             shares.append(state.told / self.budget.trials)
         if self.budget.seconds:
             shares.append(state.seconds / self.budget.seconds)
+        if self.budget.epochs:
+            shares.append(state.epochs / self.budget.epochs)
         return min(1.0, max(shares, default=0.0))
 
     def _line(self, state: SearchState) -> str:
@@ -103,6 +105,7 @@ class Progress:
             best = f"{state.best.value(self.objective):.4f} ({self.unit} {state.best.number})"
         parts = [
             f"{state.told}{total} {self.unit}s",
+            *([f"{state.epochs:,}/{self.budget.epochs:,} epochs"] if self.budget.epochs else []),
             f"best {self.objective.name} {best}",
             f"{rate:.2f} {self.unit}s/s",
         ]
