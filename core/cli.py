@@ -126,10 +126,10 @@ def report(
         Path | None, typer.Option("--baseline", metavar="RUN", help="A random search of equal budget, drawn beside it.")
     ] = None,
 ) -> None:
-    """Write the HTML report of a run anew."""
-    from core.report.run_page import write_run_page
+    """Write the HTML report of a run, or of a study of reduced settings, anew."""
+    from core.commands.report import write_report
 
-    print(write_run_page(run, baseline))
+    print(write_report(run, baseline))
 
 
 @app.command(context_settings=OWN_FIELDS)

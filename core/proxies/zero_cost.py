@@ -35,7 +35,7 @@ def score_all(probe: Probe, names: list[str]) -> dict[str, float | None]:
     for name in names:
         try:
             value = ZERO_COST[name](probe)
-        except torch.linalg.LinAlgError:  # an eigenvalue solver that did not converge
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # an eigenvalue solver that did not converge
             value = math.nan
         found[name] = value if math.isfinite(value) else None
     return found

@@ -143,7 +143,10 @@ def test_proxies_from_the_command_line(config: Path, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "c0r0s0e6" in out
     assert "least arithmetic with a correlation of 0.8 or more" in out
-    assert Path("runs/proxies-toy/report.html").exists()
+    page = Path("runs/proxies-toy/report.html").read_text()
+    assert main(["report", "runs/proxies-toy"]) == 0
+    assert Path("runs/proxies-toy/report.html").read_text() == page
+    assert "has no baseline" in fails(capsys, "report", "runs/proxies-toy", "--baseline", "runs/proxies-toy")
     assert "such as c2r0s0e10" in fails(capsys, "proxies", str(config), "--settings", "e6")
 
 
