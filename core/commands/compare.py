@@ -195,7 +195,12 @@ def _summary(
     search, sign, optimum = one.config.search, first.objectives[0].sign, first.result.get("optimum")
     alike = len(set(measured.values())) == 1
     known = {} if optimum is None or not alike else {"optimum": optimum}
-    ranks = mean_ranks([side.best for side in sides], sign) if alike else [None] * len(sides)
+    # What the searches measured is ranked where it is the same figure for all, else what their choices came to.
+    ranked, compared = (
+        ("best validation", [side.best for side in sides]) if alike else ("test", [side.test for side in sides])
+    )
+    good = all(compared)
+    ranks = mean_ranks(compared, sign if alike else first.metric.sign) if good else [None] * len(sides)
 
     def regret(side: StrategyFigures) -> dict[str, Any]:
         if not known:
@@ -211,6 +216,7 @@ def _summary(
         "budget": _told(search),
         "unequal": len({record for record in measured.values() if "[supernet]" in record}) == 1 and not alike,
         "unit": unit,
+        "ranked_by": ranked,
         "trials": search.one_shot.trials if search.driver == "one-shot" and search.one_shot else search.trials,
         "epochs": search.epochs,
         "total_epochs": search.total_epochs,
