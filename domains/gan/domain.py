@@ -210,9 +210,12 @@ class GanDomain(OneShotDomain):
         return training, training.run()
 
     def setting(self, fidelity: Fidelity) -> Mapping[str, int]:
-        """Returns the generator's steps as epochs, images, its width, and pixels a side."""
+        """Returns the generator's steps as epochs, images, its width, and pixels a side.
+
+        The first features keep 2 pixels: an instance normalisation of a single one says nothing.
+        """
         settings = self._evaluation
-        bottom = max(1, round(self.settings.bottom_width * fidelity.resolution))
+        bottom = max(2, round(self.settings.bottom_width * fidelity.resolution))
         return {
             "epochs": settings.scaled(fidelity.epochs).steps,
             "samples": max(1, round(len(self.task.train) * fidelity.samples)),

@@ -43,6 +43,7 @@ def test_sizes(of: GanDomain) -> None:
     assert of.setting(Fidelity()) == {"epochs": 6, "samples": 240, "channels": 8, "resolution": 16}
     half = Fidelity(0.5, 0.5, 0.5, 0.5)
     assert of.setting(half) == {"epochs": 3, "samples": 120, "channels": 4, "resolution": 8}
+    assert of.setting(Fidelity(resolution=0.25))["resolution"] == 8  # two pixels are left to normalise over
 
 
 def test_reduced_networks_and_images_are_measured_against_reduced_ones(of: GanDomain) -> None:
