@@ -85,14 +85,19 @@ def new_figure() -> tuple[Figure, Any]:
 
 
 def finish(axes: Any, x: str, y: str, legend: str = "lower right") -> None:
-    """Labels axes the way all plots of the reports are."""
+    """Labels axes the way all plots of the reports are.
+
+    Args:
+        legend: where it stands in the axes; ``outside`` is to the right of them.
+    """
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.25)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, loc=legend)
+        outside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "fontsize": 8}
+        axes.legend(frameon=False, **(outside if legend == "outside" else {"loc": legend}))
 
 
 def _limit(axes: Any, means: Sequence[NDArray[np.float64]]) -> None:

@@ -67,8 +67,7 @@ def _cost_plot(summary: Mapping[str, Any]) -> Markup:
         axes.axhline(again["spearman"]["value"], color="#999", linewidth=1, label="full against full again")
     axes.axhline(summary["wanted"], color="#999", linestyle=":", linewidth=1, label="wanted")
     axes.set_xscale("log", base=2)
-    finish(axes, "arithmetic, as a share of the full setting's", "Spearman's correlation")
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    finish(axes, "arithmetic, as a share of the full setting's", "Spearman's correlation", "outside")
     return to_svg(figure)
 
 

@@ -64,7 +64,7 @@ def schedule_figures(record: RunRecord) -> ScheduleFigures | None:
     if any(value is not None for value in values):
         best = best_so_far(values, objective.sign)
         axes.step(np.array(spent), best, where="post", color=COLOURS[0], label="best complete so far")
-    finish(axes, f"{unit} spent", f"validation {objective.name}")
+    finish(axes, f"{unit} spent", f"validation {objective.name}", "outside")
     return ScheduleFigures(to_svg(figure), segments, sum(trial.epochs for trial in record.trials))
 
 
