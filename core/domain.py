@@ -50,7 +50,7 @@ class Fidelity:
 
     def reduced(self) -> frozenset[str]:
         """Returns the names of the factors below 1."""
-        return frozenset(name for name, value in dataclasses.asdict(self).items() if value < 1)
+        return frozenset(name for name in _FACTORS if getattr(self, name) < 1)
 
     @property
     def cost(self) -> float:
@@ -58,6 +58,7 @@ class Fidelity:
         return self.channels**2 * self.resolution**2 * self.samples * self.epochs
 
 
+_FACTORS = tuple(factor.name for factor in dataclasses.fields(Fidelity))
 FULL = Fidelity()
 
 

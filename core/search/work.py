@@ -107,9 +107,9 @@ def run_job(domain: Domain, job: Job, device: torch.device) -> list[Result]:
         except Exception as error:
             return [as_failure(error)]
     for proposal in job.proposals:
-        lacking = sorted(proposal.fidelity.reduced() - domain.reductions)
+        lacking = proposal.fidelity.reduced() - domain.reductions
         if lacking:  # what would come out would not be what was asked for
-            raise ValueError(f"the domain does not reduce {' and '.join(lacking)}")
+            raise ValueError(f"the domain does not reduce {' and '.join(sorted(lacking))}")
     contexts = [job.context(offset, device) for offset in range(len(job.proposals))]
     try:
         results: list[Result] = [*domain.evaluate_many(job.proposals, contexts)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Literal
@@ -115,12 +116,9 @@ class TabularDomain(Domain):
     def evaluate(self, proposal: Proposal, context: Context) -> Measurement:
         """Looks up validation figures and costs, after as many epochs as the fidelity says."""
         row, fidelity = self.row(proposal.architecture), proposal.fidelity
-        columns = {**self._table.further, **self._table.validation}
-        if self.settings.score is not None:
-            columns[self.settings.score] = self._table.scores[self.settings.score]
-        values = {name: float(column[row]) for name, column in columns.items()}
-        if not np.isfinite(values[self.objectives[0].name]):
-            raise CandidateFailure("no score", f"the table has no {self.objectives[0].name} of it")
+        values = {name: float(column[row]) for name, column in self._columns.items()}
+        if self.settings.score is not None and math.isnan(values[self.settings.score]):
+            raise CandidateFailure("no score", f"the table has no {self.settings.score} of it")
         curve: tuple[tuple[int, float], ...] = ()
         if self._table.curves is not None and self.settings.score is None:
             epochs = self.setting(fidelity)["epochs"]
@@ -128,6 +126,13 @@ class TabularDomain(Domain):
             curve = ((epochs, values[self.objectives[0].name]),)
         seconds = float(self._seconds[row]) * (fidelity.epochs - proposal.begins)
         return Measurement(values, curve, seconds=seconds)
+
+    @cached_property
+    def _columns(self) -> Columns:
+        """What a look-up tells: the score that drives the search, validation figures, and what else is known."""
+        score = self.settings.score
+        driving = {} if score is None else {score: self._table.scores[score]}
+        return {**driving, **self._table.further, **self._table.validation}
 
     def setting(self, fidelity: Fidelity) -> Mapping[str, int]:
         """Returns epochs, where the table has learning curves."""
