@@ -105,7 +105,8 @@ def run_proxies(
         except Interrupted as error:
             error.advice = "the same command continues the study"
             raise
-        trials = list(journal.trials())
+        # The folder may hold a larger study.
+        trials = [trial for trial in journal.trials() if int(trial.proposal.tag["member"]) < len(zoo)]
     summary, rows = _summary(resolved, workplace, settings, trials)
     write_csv(folder / "consistency.csv", rows)
     write_json(folder / "consistency.json", summary)
