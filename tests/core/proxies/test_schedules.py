@@ -288,3 +288,13 @@ def test_a_reduced_setting_is_reduced_in_every_part() -> None:
 def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"promotions|parents"):
         schedule("hierarchical", **wrong)
+
+
+@pytest.mark.parametrize("name", STAGED)
+@pytest.mark.parametrize("strategy", list(STRATEGIES))
+def test_every_strategy_can_be_scheduled(name: str, strategy: str) -> None:
+    if strategy == "optuna":
+        pytest.importorskip("optuna")
+    worlds = [World(schedule(name, strategy), seed=5, fail=0.1, out=4).run(60) for _ in range(2)]
+    assert [t.proposal for t in worlds[0].trials] == [t.proposal for t in worlds[1].trials]
+    assert {t.proposal.tag[SEGMENT] for t in worlds[0].trials} == {1, 2, 3}
