@@ -257,7 +257,7 @@ class TrialDriver:
         self._out[first] = proposals
         recorded = [self._recorded.pop(first + i, None) for i in range(len(proposals))]
         for proposal, trial in zip(proposals, recorded, strict=True):
-            if trial is not None and trial.proposal.architecture != proposal.architecture:
+            if trial is not None and not _same_work(trial.proposal, proposal):
                 raise RunFolderError(
                     f"trial {trial.number} of the journal is not what the strategy proposes; "
                     "the run was made by another version and cannot be resumed"
@@ -352,6 +352,11 @@ class TrialDriver:
             self.journal.flush()
         for file in files:
             file.unlink()
+
+
+def _same_work(one: Proposal, other: Proposal) -> bool:
+    """Whether two proposals ask for the same training; tags may come back from JSON in another form."""
+    return (one.architecture, one.fidelity, one.continues) == (other.architecture, other.fidelity, other.continues)
 
 
 def _without_weights(trial: Trial) -> Trial:
