@@ -14,6 +14,7 @@ import torch
 
 from core.config import Resolved
 from core.config import differences
+from core.config import resolve
 from core.context import Environment
 from core.context import Limits
 from core.data.root import cache_folder
@@ -163,7 +164,10 @@ def check_resume(folder: Path, resolved: Resolved) -> None:
     file = folder / "config.yaml"
     if not file.exists():
         return  # the run folder itself says that there is nothing to resume
-    changed = differences(read_yaml(file), resolved.to_dict())
+    held = read_yaml(file)
+    with contextlib.suppress(ConfigError):  # what an older version did not know stands at its default
+        held = resolve(held, str(file)).to_dict()
+    changed = differences(held, resolved.to_dict())
     if changed:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise RunFolderError(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from core.commands.search import run_search
 from core.config import load_config
@@ -19,6 +20,7 @@ from core.domain import Proposal
 from core.domain import Trial
 from core.errors import CandidateFailure
 from core.errors import ConfigError
+from core.errors import RunFolderError
 from core.proxies import SCHEDULES
 from core.report.record import RunRecord
 from core.search.driver import Budget
@@ -203,3 +205,18 @@ def test_what_only_the_domain_can_refuse_is_refused_before_anything_is_written(t
         with pytest.raises(ConfigError, match=message):
             run_search(resolve(toy_config(search=search), "toy.yaml"), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_an_older_version_is_resumed(tmp_path: Path) -> None:
+    run_search(resolve(toy_config(search={"trials": 5}), "toy.yaml"), tmp_path / "run", quiet=True)
+    file = tmp_path / "run" / "config.yaml"
+    held = yaml.safe_load(file.read_text())
+    del held["proxies"], held["search"]["proxy"], held["search"]["total_epochs"]
+    file.write_text(yaml.safe_dump(held))
+    result = run_search(
+        resolve(toy_config(search={"trials": 9}), "toy.yaml"), tmp_path / "run", resume=True, quiet=True
+    )
+    assert result["trials"] == 9
+    with pytest.raises(RunFolderError, match="search.schedule was full and is asha now"):
+        raw = toy_config(search={"trials": 9, "schedule": "asha"})
+        run_search(resolve(raw, "toy.yaml"), tmp_path / "run", resume=True, quiet=True)
