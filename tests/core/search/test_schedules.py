@@ -213,10 +213,8 @@ def test_a_run_of_an_older_version_is_resumed(tmp_path: Path) -> None:
     held = yaml.safe_load(file.read_text())
     del held["proxies"], held["search"]["proxy"], held["search"]["total_epochs"]
     file.write_text(yaml.safe_dump(held))
-    result = run_search(
-        resolve(toy_config(search={"trials": 9}), "toy.yaml"), tmp_path / "run", resume=True, quiet=True
-    )
-    assert result["trials"] == 9
-    with pytest.raises(RunFolderError, match="search.schedule was full and is asha now"):
-        raw = toy_config(search={"trials": 9, "schedule": "asha"})
-        run_search(resolve(raw, "toy.yaml"), tmp_path / "run", resume=True, quiet=True)
+    longer = toy_config(search={"trials": 9})
+    assert run_search(resolve(longer, "toy.yaml"), tmp_path / "run", resume=True, quiet=True)["trials"] == 9
+    longer["search"]["schedule"] = "asha"
+    with pytest.raises(RunFolderError, match=r"search\.schedule was full and is asha now"):
+        run_search(resolve(longer, "toy.yaml"), tmp_path / "run", resume=True, quiet=True)
