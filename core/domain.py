@@ -195,6 +195,19 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class UntrainedScore:
+    """A score of an untrained network.
+
+    Attributes:
+        value: more is meant to be better; none where it is not defined or not finite.
+        seconds: that computing it took, of a network that is there already.
+    """
+
+    value: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
 class ShareKey:
     """What decides whether a trained tensor may be inherited.
 
@@ -313,8 +326,8 @@ class Domain(ABC):
         """Returns an untrained network with a batch, for scores without training; none where there is no network."""
         return None
 
-    def known_scores(self, architecture: Architecture) -> Mapping[str, float]:
-        """Returns scores of the untrained network that are known already, as in a table, by name; more is better."""
+    def known_scores(self, architecture: Architecture) -> Mapping[str, UntrainedScore]:
+        """Returns scores of the untrained network that are known already, as in a table, by name."""
         return {}
 
     def optimum(self) -> float | None:

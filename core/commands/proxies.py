@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from core.domain import FULL
 from core.domain import Domain
 from core.domain import Fidelity
 from core.domain import Trial
+from core.domain import UntrainedScore
 from core.errors import Interrupted
 from core.proxies.consistency import Consistency
 from core.proxies.consistency import cheapest
@@ -160,7 +162,7 @@ def _summary(
             "member": member,
             "key": domain.space.canonical(by_setting[full].proposal.architecture).key,
             **{name: _value(by_setting.get(name), objective.name) for name in settings},
-            **untrained.get(member, {}),
+            **{name: score.value for name, score in untrained.get(member, {}).items()},
         }
         for member, by_setting in sorted(members.items())
         if full in by_setting
@@ -180,7 +182,9 @@ def _summary(
     scores = {name: compare(name, 1.0) for name in dict.fromkeys(n for one in untrained.values() for n in one)}
     costs = {name: real_cost(domain, settings[name]) for name in reduced}
     seconds = {name: _seconds([members[row["member"]].get(name) for row in rows]) for name in settings}
-    good = {name: one for name, one in found.items() if one is not None and name in costs}
+    scoring = {name: _mean([one[name].seconds for one in untrained.values() if name in one]) for name in scores}
+    good = {name: one for name, one in (found | scores).items() if one is not None and name != AGAIN}
+    known = {name: s for name, s in (seconds | scoring).items() if s is not None}
     summary = {
         "name": resolved.config.name,
         "metric": objective.name,
@@ -192,9 +196,10 @@ def _summary(
         "cost": costs,
         "proxies": {name: one and dataclasses.asdict(one) for name, one in found.items()},
         "zero_cost": {name: one and dataclasses.asdict(one) for name, one in scores.items()},
+        "zero_cost_seconds": scoring,
         "wanted": section.wanted,
         "cheapest": cheapest(good, costs, section.wanted),
-        "cheapest_by_seconds": cheapest(good, {n: s for n, s in seconds.items() if s is not None}, section.wanted),
+        "cheapest_by_seconds": cheapest(good, known, section.wanted),
         "device": device_name(workplace.device),
     }
     return summary, rows
@@ -205,17 +210,21 @@ def _value(trial: Trial | None, name: str) -> float | None:
 
 
 def _seconds(trials: Sequence[Trial | None]) -> float | None:
-    taken = [trial.seconds for trial in trials if trial is not None and not trial.failed]
-    return float(np.mean(taken)) if taken else None
+    return _mean([trial.seconds for trial in trials if trial is not None and not trial.failed])
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    known = [value for value in values if math.isfinite(value)]
+    return float(np.mean(known)) if known else None
 
 
 def _untrained(
     resolved: Resolved, workplace: Workplace, members: Mapping[int, Mapping[str, Trial]]
-) -> dict[int, dict[str, float | None]]:
+) -> dict[int, dict[str, UntrainedScore]]:
     """Returns scores of every member's untrained network: known ones, and those of the network if there is one."""
     wanted = resolved.config.proxies.zero_cost
     names = list(ZERO_COST if wanted is None else wanted)
-    found: dict[int, dict[str, float | None]] = {}
+    found: dict[int, dict[str, UntrainedScore]] = {}
     for member, by_setting in members.items():
         trial = next(iter(by_setting.values()))
         architecture = trial.proposal.architecture

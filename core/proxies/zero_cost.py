@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
 from core.domain import Probe
+from core.domain import UntrainedScore
 from core.registry import Registry
 
 Score = Callable[[Probe], float]
@@ -29,15 +31,16 @@ ZERO_COST: Registry[Score] = Registry("zero-cost proxy")
 _RELUS = (torch.relu, torch.relu_, F.relu, F.relu_, F.leaky_relu, F.relu6, F.prelu, torch.prelu, Tensor.relu)
 
 
-def score_all(probe: Probe, names: list[str]) -> dict[str, float | None]:
-    """Returns the scores of a network by name; none where one is not defined or not finite."""
-    found: dict[str, float | None] = {}
+def score_all(probe: Probe, names: list[str]) -> dict[str, UntrainedScore]:
+    """Returns the scores of a network by name."""
+    found: dict[str, UntrainedScore] = {}
     for name in names:
+        begun = time.perf_counter()
         try:
             value = ZERO_COST[name](probe)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # an eigenvalue solver that did not converge
             value = math.nan
-        found[name] = value if math.isfinite(value) else None
+        found[name] = UntrainedScore(value if math.isfinite(value) else None, time.perf_counter() - begun)
     return found
 
 

@@ -20,6 +20,7 @@ from core.domain import Measurement
 from core.domain import Proposal
 from core.domain import Retrained
 from core.domain import Settings
+from core.domain import UntrainedScore
 from core.errors import CandidateFailure
 from core.errors import ConfigError
 from core.errors import unknown
@@ -140,10 +141,14 @@ class TabularDomain(Domain):
             return {}
         return {"epochs": max(1, round(self._table.curves.shape[1] * fidelity.epochs))}
 
-    def known_scores(self, architecture: Architecture) -> Mapping[str, float]:
-        """Returns the table's scores of untrained networks."""
-        row = self.row(architecture)
-        return {name: float(column[row]) for name, column in self._table.scores.items() if np.isfinite(column[row])}
+    def known_scores(self, architecture: Architecture) -> Mapping[str, UntrainedScore]:
+        """Returns the table's scores of untrained networks and their seconds."""
+        row, table = self.row(architecture), self._table
+        return {
+            name: UntrainedScore(float(column[row]), float(table.score_seconds[name][row]))
+            for name, column in table.scores.items()
+            if np.isfinite(column[row])
+        }
 
     def optimum(self) -> float:
         """Returns the largest figure of the table that the search could find."""

@@ -134,6 +134,7 @@ def test_scores_of_untrained_networks_stand_beside(tmp_path: Path) -> None:
         "grad_norm", "jacob_cov", "macs", "naswot", "parameters", "snip", "synflow"
     }  # fmt: skip
     assert summary["zero_cost"]["snip"]["count"] == summary["measured"]
+    assert set(summary["zero_cost_seconds"]) == set(summary["zero_cost"])
     assert json.loads((tmp_path / "study" / "consistency.json").read_text()) == json.loads(json.dumps(summary))
 
 

@@ -208,6 +208,10 @@ class TestScores:
         summary = run_proxies(config, tmp_path / "study", data=root, quiet=True)
         assert set(summary["zero_cost"]) == set(SCORES)
         assert summary["zero_cost"]["snip"]["spearman"]["value"] > 0.95
+        assert summary["zero_cost_seconds"]["snip"] == 0.5
+        # All of them take half a second: the best is named.
+        found = {name: one["spearman"]["value"] for name, one in summary["zero_cost"].items()}
+        assert found[summary["cheapest_by_seconds"]] == max(found.values())
         assert summary["zero_cost"]["nwot"]["count"] >= summary["zoo"] - 1
 
     def test_a_score_drives_a_search_and_is_charged_its_seconds(self, tmp_path: Path) -> None:
