@@ -79,8 +79,9 @@ def print_proxies(summary: Mapping[str, Any], folder: Path) -> None:
     for column in ("", "arithmetic", "seconds", "Spearman (95% interval)", "Kendall"):
         table.add_column(column, justify="right" if column else "left")
     for name, one in {**summary["proxies"], **summary["zero_cost"]}.items():
-        cost, seconds = summary["cost"].get(name), summary["seconds"].get(name)
-        cells = ["–" if cost is None else f"{cost:.4f}", "–" if seconds is None else f"{seconds:.2f}"]
+        cost = summary["cost"].get(name)
+        seconds = (summary["seconds"] | summary["zero_cost_seconds"]).get(name)
+        cells = ["–" if cost is None else f"{cost:.4f}", "–" if seconds is None else f"{seconds:.3g}"]
         if one is None:
             table.add_row(name, *cells, "not defined here", "–")
             continue
@@ -88,8 +89,9 @@ def print_proxies(summary: Mapping[str, Any], folder: Path) -> None:
         cells += [f"{rho['value']:.2f} ({rho['low']:.2f} to {rho['high']:.2f})", f"{one['kendall']['value']:.2f}"]
         table.add_row(name, *cells, style="bold" if name == summary["cheapest"] else "")
     console.print(table)
-    found = summary["cheapest"] or "none of these settings"
-    console.print(f"least arithmetic with a correlation of {summary['wanted']:g} or more: {found}", highlight=False)
+    for what, found in (("least arithmetic", "cheapest"), ("fewest seconds", "cheapest_by_seconds")):
+        text = f"{what} with a correlation of {summary['wanted']:g} or more: {summary[found] or 'none of these'}"
+        console.print(text, highlight=False)
     console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
