@@ -21,11 +21,17 @@ def number(value: Any) -> str:
     return f"{value:,.0f}" if isinstance(value, (int, float)) else str(value)
 
 
+def p_value(value: float) -> str:
+    """Returns a p-value with three decimals."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def write_page(file: Path, template: str, **values: Any) -> Path:
     """Fills in a template of this package, autoescaped, and writes the page whole or not at all."""
     environment = Environment(
         loader=PackageLoader("core.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["number"] = number
+    environment.filters["p_value"] = p_value
     write_text(file, environment.get_template(template).render(**values))
     return file

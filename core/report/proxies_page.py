@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from scipy import stats
 
 from core.report.page import write_page
 from core.report.plots import COLOURS
@@ -34,9 +35,9 @@ def write_proxies_page(folder: Path, summary: Mapping[str, Any], rows: Sequence[
         "proxies.html",
         summary=summary,
         factors=[factor for factor in ("channels", "resolution", "samples", "epochs") if _known(summary, factor)],
-        costs=_cost_plot(summary),
+        costs=_cost_plots(summary),
         scatter=_scatter(summary["proxies"], summary["full"], rows, summary["metric"]),
-        untrained=_scatter(summary["zero_cost"], summary["full"], rows, summary["metric"]),
+        untrained=_scatter(summary["zero_cost"], summary["full"], rows, summary["metric"], by_rank=True),
         settings=(folder / "config.yaml").read_text(encoding="utf-8") if read_yaml(folder / "config.yaml") else "",
         environment=read_json(folder / "environment.json"),
     )
@@ -46,33 +47,62 @@ def _known(summary: Mapping[str, Any], factor: str) -> bool:
     return all(factor in sizes for sizes in summary["sizes"].values())
 
 
-def _cost_plot(summary: Mapping[str, Any]) -> Markup:
-    """Returns correlation against cost, with the 95% intervals; the wanted correlation and the full setting's own."""
+def _cost_plots(summary: Mapping[str, Any]) -> list[Markup]:
+    """Returns correlation against arithmetic, and against seconds, where scores of untrained networks have theirs."""
+    seconds = {**{name: summary["seconds"][name] for name in summary["cost"]}, **summary["zero_cost_seconds"]}
+    plots = [
+        _cost_plot(summary, summary["cost"], "cheapest", "arithmetic, as a share of the full setting's", 2, 0.1),
+        _cost_plot(summary, seconds, "cheapest_by_seconds", "seconds", 10, 0.0),
+    ]
+    return [plot for plot in plots if plot is not None]
+
+
+def _cost_plot(
+    summary: Mapping[str, Any], costs: Mapping[str, float | None], cheapest: str, label: str, base: int, alike: float
+) -> Markup | None:
+    """Returns correlation against cost, with the 95% intervals; the wanted correlation and the full setting's own.
+
+    None where nothing has a cost.
+
+    Args:
+        cheapest: key of the summary that says which is.
+        base: of the logarithmic axis of costs.
+        alike: relative difference of costs up to which points stand side by side; they would lie on each other.
+    """
     figure, axes = new_figure()
+    columns = summary["proxies"] | summary["zero_cost"]
     shown = [
         (name, cost, found["spearman"])
-        for name, cost in summary["cost"].items()
-        if (found := summary["proxies"].get(name)) is not None and math.isfinite(found["spearman"]["value"])
+        for name, cost in costs.items()
+        if cost and (found := columns.get(name)) is not None and math.isfinite(found["spearman"]["value"])
     ]
+    if not shown:
+        return None
     for index, (name, cost, one) in enumerate(shown):
-        # Settings of one cost would lie on each other: they stand side by side around it.
-        alike = [other for other, c, _ in shown if math.isclose(c, cost, rel_tol=0.1)]
-        at = cost * 1.12 ** (alike.index(name) - (len(alike) - 1) / 2)
+        group = [other for other, c, _ in shown if other == name or abs(c - cost) < alike * cost]
+        at = cost * 1.12 ** (group.index(name) - (len(group) - 1) / 2)
         colour = COLOURS[index % len(COLOURS)]
         bars = [[max(0.0, one["value"] - one["low"])], [max(0.0, one["high"] - one["value"])]]
-        label = f"{name} (cheapest)" if name == summary["cheapest"] else name
-        axes.errorbar([at], [one["value"]], yerr=bars, fmt="o", color=colour, capsize=2, linewidth=1, label=label)
+        text = f"{name} (cheapest)" if name == summary[cheapest] else name
+        mark = ("o" if name in summary["proxies"] else "x", "s", "^")[index // len(COLOURS) % 3]
+        axes.errorbar([at], [one["value"]], yerr=bars, fmt=mark, color=colour, capsize=2, linewidth=1, label=text)
     again = summary["proxies"].get("full again")
     if again and math.isfinite(again["spearman"]["value"]):
         axes.axhline(again["spearman"]["value"], color="#999", linewidth=1, label="full against full again")
     axes.axhline(summary["wanted"], color="#999", linestyle=":", linewidth=1, label="wanted")
-    axes.set_xscale("log", base=2)
-    finish(axes, "arithmetic, as a share of the full setting's", "Spearman's correlation", "outside")
+    axes.set_xscale("log", base=base)
+    finish(axes, label, "Spearman's correlation", "outside")
     return to_svg(figure)
 
 
-def _scatter(found: Mapping[str, Any], full: str, rows: Sequence[Mapping[str, Any]], metric: str) -> Markup | None:
-    """Returns a small plot for each column of scores against the full setting; none where there is no column."""
+def _scatter(
+    found: Mapping[str, Any], full: str, rows: Sequence[Mapping[str, Any]], metric: str, by_rank: bool = False
+) -> Markup | None:
+    """Returns a small plot for each column of scores against the full setting; none where there is no column.
+
+    Args:
+        by_rank: plots the scores' ranks: the values of some span many orders of magnitude.
+    """
     names = [name for name, one in found.items() if one is not None]
     if not names:
         return None
@@ -81,7 +111,8 @@ def _scatter(found: Mapping[str, Any], full: str, rows: Sequence[Mapping[str, An
     for index, name in enumerate(names):
         axes = figure.add_subplot(down, ACROSS, index + 1)
         pairs = [(row[name], row[full]) for row in rows if row.get(name) is not None and row[full] is not None]
-        axes.plot(*zip(*pairs, strict=True), ".", color=COLOURS[0], alpha=0.7)
+        scores, values = zip(*pairs, strict=True)
+        axes.plot(stats.rankdata(scores) if by_rank else scores, values, ".", color=COLOURS[0], alpha=0.7)
         axes.set_title(f"{name}: {found[name]['spearman']['value']:.2f}", fontsize=9)
         axes.tick_params(labelsize=7)
         if index % ACROSS == 0:

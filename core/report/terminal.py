@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from core.report.page import p_value
+
 
 def print_result(result: Mapping[str, Any], folder: Path) -> None:
     """Prints the outcome of a search: the full trainings, the chosen architecture, and where the report is."""
@@ -67,7 +69,7 @@ def print_comparison(summary: Mapping[str, Any], folder: Path) -> None:
         table.add_row(name, str(entry["best_validation"]["n"]), *cells, str(sum(entry["failed"])))
     console.print(table)
     for pair in summary["pairs"]:
-        parts = [f"{name[2:]} {value:.3f}" for name, value in pair.items() if name.startswith("p_")]
+        parts = [f"{name[2:]} {p_value(value)}" for name, value in pair.items() if name.startswith("p_")]
         console.print(f"{pair['one']} against {pair['other']}: p of " + ", ".join(parts), highlight=False)
     console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
