@@ -204,6 +204,7 @@ class TrialDriver:
         self._asked = 0
         self._exhausted = False
         self._out: dict[int, list[Proposal]] = {}  # by number of the batch's first trial, in the order of asking
+        self._known: dict[int, list[Trial]] = {}  # of those: the trials that the journal holds, its leading ones
         self._finished: dict[int, list[Trial]] = {}
 
     def run(self) -> SearchState:
@@ -247,8 +248,8 @@ class TrialDriver:
     def _ask(self) -> bool:
         """Sends a batch out; returns whether there was one."""
         first = self._asked
-        wanted = self.batch if self.budget.trials is None else min(self.batch, self.budget.trials - first)
-        proposals = self._affordable(first, self.strategy.ask(wanted))
+        # Always a whole batch, of which the budget may have room for a part: a run with a larger one asks the same.
+        proposals = self._affordable(first, self.strategy.ask(self.batch))
         if not proposals:
             # While trials are out, a schedule may have to wait for them.
             self._exhausted = self._exhausted or not self._out
@@ -262,20 +263,25 @@ class TrialDriver:
                     f"trial {trial.number} of the journal is not what the strategy proposes; "
                     "the run was made by another version and cannot be resumed"
                 )
-        if None not in recorded:
-            self._finished[first] = [trial for trial in recorded if trial is not None]
+        known = [trial for trial in recorded if trial is not None]
+        self._known[first] = known
+        if len(known) == len(proposals):
+            self._finished[first] = known
             return True
-        sharing = self.store is not None
-        inherited = tuple(self._inherit(proposal) for proposal in proposals) if sharing else ()
+        # A budget that has grown may find the first part of a batch in the journal.
+        fresh, sharing = tuple(proposals[len(known) :]), self.store is not None
+        inherited = tuple(self._inherit(proposal) for proposal in fresh) if sharing else ()
         job = Evaluation(
-            self.seed, first, tuple(proposals), self.limits, inherited, sharing, checkpoints=self.checkpoints
+            self.seed, first + len(known), fresh, self.limits, inherited, sharing, checkpoints=self.checkpoints
         )
         self.executor.submit(first, job)
         return True
 
     def _affordable(self, first: int, proposals: list[Proposal]) -> list[Proposal]:
-        """Returns the leading proposals that the budget of epochs has room for; the search ends with the others."""
+        """Returns the leading proposals that the budget has room for; the search ends with the others."""
         ledger, budget = self.ledger, self.budget.epochs
+        if self.budget.trials is not None:
+            proposals = proposals[: self.budget.trials - first]
         for index, proposal in enumerate(proposals):
             recorded = first + index <= self._last_recorded  # paid for already
             planned = ledger.epochs + ledger.reserved + ledger.planned(proposal)
@@ -301,10 +307,9 @@ class TrialDriver:
             if following is not None and following in self._finished:
                 return following
             ticket, results = self.executor.wait()
-            self._finished[ticket] = [
-                self._trial(ticket + offset, proposal, result)
-                for offset, (proposal, result) in enumerate(zip(self._out[ticket], results, strict=True))
-            ]
+            known = self._known[ticket]
+            fresh = enumerate(zip(self._out[ticket][len(known) :], results, strict=True), ticket + len(known))
+            self._finished[ticket] = [*known, *(self._trial(number, *both) for number, both in fresh)]
 
     def _trial(self, number: int, proposal: Proposal, result: Result) -> Trial:
         if isinstance(result, Measurement):
@@ -316,20 +321,19 @@ class TrialDriver:
     def _tell(self, first: int) -> None:
         trials = self._finished.pop(first)
         del self._out[first]
-        replayed = bool(self._to_replay)
-        if replayed:
-            for _ in trials:
-                self._to_replay.popleft()
+        known = {trial.number for trial in self._known.pop(first)}
+        for _ in known:
+            self._to_replay.popleft()
         for trial in trials:
             if self.store is not None and trial.measurement is not None:
                 keys = self.domain.share_keys(trial.proposal.architecture)
                 score = self.strategy.score(trial)
-                if replayed:
+                if trial.number in known:
                     self.store.restore(trial.number, score, keys)
                 else:
                     self.store.update(trial.number, score, keys, trial.measurement.weights)
-        if not replayed:
-            self.journal.append(trials, seconds=self._seconds())
+        if len(known) < len(trials):
+            self.journal.append([trial for trial in trials if trial.number not in known], seconds=self._seconds())
             if self.store is not None:
                 self.journal.flush()
                 self.store.clean()
@@ -341,7 +345,7 @@ class TrialDriver:
             self.state.training_seconds = self.ledger.seconds
             self.state.take(_without_weights(trial), self.strategy.score(trial), identity)
             for listener in self.listeners:
-                listener.on_trial(trial, self.state, replayed)
+                listener.on_trial(trial, self.state, trial.number in known)
         self._release(self.strategy.released())
 
     def _release(self, numbers: Sequence[int]) -> None:

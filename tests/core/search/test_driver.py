@@ -106,13 +106,29 @@ def test_asap_tells_in_the_order_of_finishing_and_resumes() -> None:
 def test_a_cut_journal_resumes_to_the_same_answer(cut: int, capacity: int, batch: int) -> None:
     whole, trials = search(lambda of: Shuffled(of, capacity, 1), batch=batch)
     journal = Journal(None)
-    cut -= cut % batch  # batches are journalled whole
     for trial in trials[:cut]:
         journal.append([trial])
     state, again = search(lambda of: Shuffled(of, capacity, 1), batch=batch, journal=journal)
     assert outline(again) == outline(trials)
     assert state.top(5) == whole.top(5)
     assert state.best == whole.best
+
+
+@pytest.mark.parametrize("kind", sorted(STRATEGIES))
+@pytest.mark.parametrize("budgets", [(Budget(10), Budget(23)), (Budget(epochs=118), Budget(epochs=270))])
+@pytest.mark.parametrize("capacity", [1, 3])
+def test_a_larger_budget_goes_on_in_the_middle_of_a_batch(
+    kind: str, budgets: tuple[Budget, Budget], capacity: int
+) -> None:
+    small, large = budgets
+    arguments: dict[str, Any] = {"strategy": kind, "batch": 4}
+    journal = Journal(None)
+    _, first = search(lambda of: Shuffled(of, capacity, -1), journal=journal, budget=small, **arguments)
+    assert len(first) % 4 != 0
+    state, grown = search(lambda of: Shuffled(of, capacity, -1), journal=journal, budget=large, **arguments)
+    whole, trials = search(lambda of: Shuffled(of, capacity, -1), budget=large, **arguments)
+    assert outline(grown) == outline(trials)
+    assert (state.best, state.epochs, state.told) == (whole.best, whole.epochs, len(trials))
 
 
 def test_a_journal_of_another_search_is_refused() -> None:
@@ -193,14 +209,14 @@ def test_top_keeps_distinct_architectures_best_first() -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 7, 20])
-@pytest.mark.parametrize("capacity", [1, 3])
-def test_shared_weights_resume_to_the_same_answer(tmp_path: Any, cut: int, capacity: int) -> None:
+@pytest.mark.parametrize(("capacity", "batch"), [(1, 1), (3, 1), (2, 3)])
+def test_shared_weights_resume_to_the_same_answer(tmp_path: Any, cut: int, capacity: int, batch: int) -> None:
     def run(folder: Any, journal: Journal, trials: int) -> list[tuple[Any, ...]]:
         of = domain(fail=0.1)
         store = HomogeneousStore(("option",), folder, lag=capacity)
         executor = Shuffled(of, capacity, -1)
         kept = strategy(of, "evolution", population=8, tournament=3)
-        TrialDriver(of, kept, executor, journal, Budget(trials), 0, store=store).run()
+        TrialDriver(of, kept, executor, journal, Budget(trials), 0, batch=batch, store=store).run()
         return outline(list(journal.trials()))
 
     whole = run(tmp_path / "whole", Journal(None), 40)
