@@ -22,6 +22,7 @@ from core.report.comparison import StrategyFigures
 from core.report.comparison import figures
 from core.report.comparison import holm
 from core.report.comparison import interval
+from core.report.comparison import marks
 from core.report.comparison import mean_ranks
 from core.report.comparison import permutation_p
 from core.report.comparison import regrets
@@ -30,8 +31,6 @@ from core.report.record import RunRecord
 from core.search.run_folder import read_json
 from core.search.run_folder import write_csv
 from core.search.run_folder import write_json
-
-AFTER = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000)  # of the budget's unit: when regret is told
 
 
 @dataclass(frozen=True)
@@ -195,6 +194,8 @@ def _summary(
     search, sign, optimum = one.config.search, first.objectives[0].sign, first.result.get("optimum")
     alike = len(set(measured.values())) == 1
     known = {} if optimum is None or not alike else {"optimum": optimum}
+    limit = {"trials": search.trials, "epochs": search.total_epochs, "seconds": search.seconds}[unit]
+    budget = limit or max(spent for side in sides for spent in side.spent)
     # What the searches measured is ranked where it is the same figure for all, else what their choices came to.
     ranked, compared = (
         ("best validation", [side.best for side in sides]) if alike else ("test", [side.test for side in sides])
@@ -205,7 +206,7 @@ def _summary(
     def regret(side: StrategyFigures) -> dict[str, Any]:
         if not known:
             return {}
-        found = regrets(side.curves, known["optimum"], sign, AFTER)
+        found = regrets(side.curves, known["optimum"], sign, marks(budget))
         return {"regret": {str(n): {"mean": i.mean, "low": i.low, "high": i.high} for n, i in found.items()}}
 
     return {
@@ -235,6 +236,7 @@ def _summary(
                 "failed": side.failed,
                 "spent": side.spent,
                 "search_seconds": side.seconds,
+                **({"simulated_seconds": side.simulated} if side.simulated else {}),
             }
             for side, rank in zip(sides, ranks, strict=True)
         ],
@@ -287,6 +289,7 @@ def _rows(first_seed: int, sides: Sequence[Contender], found: Sequence[StrategyF
                     "failed": own.failed[index],
                     "spent": own.spent[index],
                     "search_seconds": own.seconds[index],
+                    **({"simulated_seconds": own.simulated[index]} if own.simulated else {}),
                 }
             )
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,10 +105,18 @@ class AnyTimeCurve:
         return np.where(position < 0, np.nan, self.best[np.maximum(position, 0)])
 
 
+def marks(budget: float) -> list[int]:
+    """Returns 10, 20, 50, 100 and so on below a budget, and the budget."""
+    series = (factor * 10**power for power in itertools.count(1) for factor in (1, 2, 5))
+    return [*itertools.takewhile(lambda n: n < budget, series), int(budget)]
+
+
 def regrets(curves: Sequence[AnyTimeCurve], optimum: float, sign: float, after: Sequence[int]) -> dict[int, Interval]:
-    """Returns how far the best so far is from the optimum once so much is spent, as far as all runs go."""
-    end = min(curve.spent[-1] for curve in curves)
-    found = {n: [sign * (optimum - float(curve.at(np.array([n]))[0])) for curve in curves] for n in after if n <= end}
+    """Returns how far the best so far is from the optimum once so much is spent, from where all runs have a value.
+
+    A run that ended earlier, because the rest of the budget had no room for another trial, keeps its best.
+    """
+    found = {n: [sign * (optimum - float(curve.at(np.array([n]))[0])) for curve in curves] for n in after}
     return {n: interval(values) for n, values in found.items() if np.isfinite(values).all()}
 
 
@@ -151,6 +160,7 @@ class StrategyFigures:
         curves: best so far of every run.
         failed: failed trials of every run.
         seconds: of every search.
+        simulated: seconds that the trainings of every search would have taken, as a table says; empty without one.
         spent: what every search spent of its budget.
     """
 
@@ -163,6 +173,7 @@ class StrategyFigures:
     curves: list[AnyTimeCurve]
     failed: list[int]
     seconds: list[float]
+    simulated: list[float]
     spent: list[float]
 
 
@@ -180,7 +191,7 @@ def figures(
         metric: primary objective of full trainings.
         sign: of what the search measured.
     """
-    result = StrategyFigures(name, [], [], [], [], [], [], [], [], [])
+    result = StrategyFigures(name, [], [], [], [], [], [], [], [], [], [])
     for record, values, spent in runs:
         curve = best_so_far(values, sign)
         good = [value for value in values if value is not None]
@@ -192,6 +203,8 @@ def figures(
         result.last.append(float(np.mean(last)) if last else float("nan"))
         result.failed.append(int(record["failed"]))
         result.seconds.append(float(record["seconds"]))
+        if "simulated_seconds" in record:
+            result.simulated.append(float(record["simulated_seconds"]))
         if record["test"]:
             result.test.append(float(record["test"][metric]["mean"]))
             chosen = next(r for r in record["retrained"] if r["label"] == record["key"])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from core.report.comparison import StrategyFigures
@@ -41,6 +42,7 @@ def write_comparison_page(
             "regret": entry.get("regret", {}),
             "failed": sum(side.failed),
             "seconds": sum(side.seconds),
+            "simulated": float(np.mean(side.simulated)) if side.simulated else None,
         }
         for side, entry in zip(sides, summary["strategies"], strict=True)
     ]
@@ -49,6 +51,7 @@ def write_comparison_page(
         "comparison.html",
         summary=summary,
         rows=rows,
+        after=sorted({int(n) for row in rows for n in row["regret"]}),
         plot=comparison_plot(sides, summary["searched"], summary["unit"]),
         baselines=first.result.get("baselines", []),
         settings=yaml.safe_dump(first.config, sort_keys=False, allow_unicode=True),

@@ -63,7 +63,7 @@ def comparison_plot(sides: Sequence[StrategyFigures], metric: str, unit: str) ->
         spent, mean, low, high = band(side.curves)
         axes.plot(spent, mean, color=colour, label=side.name)
         axes.fill_between(spent, low, high, color=colour, alpha=0.15, linewidth=0)
-    finish(axes, unit, f"best validation {metric} so far")
+    finish(axes, unit, f"best validation {metric} so far", "lower right" if len(sides) < 4 else "outside")
     _limit(axes, [band(side.curves)[1] for side in sides])
     return to_svg(figure)
 

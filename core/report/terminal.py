@@ -17,10 +17,10 @@ def print_result(result: Mapping[str, Any], folder: Path) -> None:
     """Prints the outcome of a search: the full trainings, the chosen architecture, and where the report is."""
     console = Console(markup=False)  # names of metrics may hold brackets
     metric = result["metric"]
-    seconds = f"{result['seconds']:.1f} s" if result["seconds"] else ""
-    console.print(
-        f"{result['name']}: {result['trials']} {result['unit']}s, {result['failed']} failed, {seconds}", highlight=False
-    )
+    parts = [f"{result['trials']} {result['unit']}s", f"{result['failed']} failed"]
+    parts += [f"{result['seconds']:.1f} s"] if result["seconds"] else []
+    parts += [f"{result['simulated_seconds']:,.0f} s of training simulated"] if "simulated_seconds" in result else []
+    console.print(f"{result['name']}: {', '.join(parts)}", highlight=False)
     if result["retrained"]:
         table = Table()
         for column in ("", "seeds", f"validation {metric}", f"test {metric}"):
@@ -61,7 +61,8 @@ def print_comparison(summary: Mapping[str, Any], folder: Path) -> None:
         f"test {metric}",
         "failed",
     ):
-        table.add_column(column, justify="left" if column == "strategy" else "right")
+        first = column == "strategy"
+        table.add_column(column, justify="left" if first else "right", no_wrap=first)
     for entry in summary["strategies"]:
         cells = [_interval(entry[part]) for part in ("best_validation", "mean_validation", "test")]
         # A supernet's score is not that of a network of its own.
@@ -69,8 +70,13 @@ def print_comparison(summary: Mapping[str, Any], folder: Path) -> None:
         table.add_row(name, str(entry["best_validation"]["n"]), *cells, str(sum(entry["failed"])))
     console.print(table)
     for pair in summary["pairs"]:
-        parts = [f"{name[2:]} {p_value(value)}" for name, value in pair.items() if name.startswith("p_")]
-        console.print(f"{pair['one']} against {pair['other']}: p of " + ", ".join(parts), highlight=False)
+        parts = [
+            f"{part} {p_value(pair[f'p_{part}'])} ({p_value(pair[f'holm_{part}'])})"
+            for part in ("best", "mean", "test")
+            if f"p_{part}" in pair
+        ]
+        text = f"{pair['one']} against {pair['other']}: p (Holm) of " + ", ".join(parts)
+        console.print(text, highlight=False, soft_wrap=True)
     console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 

@@ -9,6 +9,7 @@ from core.report.comparison import band
 from core.report.comparison import best_so_far
 from core.report.comparison import holm
 from core.report.comparison import interval
+from core.report.comparison import marks
 from core.report.comparison import mean_ranks
 from core.report.comparison import permutation_p
 from core.report.comparison import regrets
@@ -48,7 +49,8 @@ def test_mean_ranks_share_equals() -> None:
 def test_regret_is_the_distance_to_the_optimum() -> None:
     curves = [over_trials(0.1, 0.4, 0.5), over_trials(0.3, 0.4, 0.9, 0.9)]
     found = regrets(curves, 1.0, 1.0, (1, 3, 4))
-    assert list(found) == [1, 3]
+    assert list(found) == [1, 3, 4]
+    assert found[4].mean == found[3].mean  # the first run ended before and keeps its best
     assert found[3].mean == pytest.approx(0.3)
     assert regrets([over_trials(3.0)], 1.0, -1.0, (1,))[1].mean == 2.0
 
@@ -76,4 +78,7 @@ def test_any_time_curves_meet_at_what_was_spent() -> None:
     assert spent.tolist() == [4.0, 8.0, 10.0, 20.0]
     assert np.isnan(mean[:2]).all()
     assert mean[2:].tolist() == pytest.approx([0.3, 0.4])
-    assert regrets([one, other], 1.0, 1.0, (8, 20, 30)).keys() == {20}
+    assert regrets([one, other], 1.0, 1.0, (8, 20, 30)).keys() == {20, 30}
+    assert marks(200) == [10, 20, 50, 100, 200]
+    assert marks(700.5) == [10, 20, 50, 100, 200, 500, 700]
+    assert marks(3) == [3]

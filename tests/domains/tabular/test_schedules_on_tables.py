@@ -123,6 +123,7 @@ class TestLearningCurves:
         ]  # fmt: skip
         for side in summary["strategies"]:
             assert min(side["spent"]) >= 40_000
+            assert side["simulated_seconds"] == side["spent"]
         # Values of different settings are not compared, test values are.
         by_pair = {(p["one"], p["other"]): p for p in summary["pairs"]}
         assert "p_best" not in by_pair["random-full-c0r0s0e35", "random-asha"]
@@ -138,6 +139,12 @@ class TestLearningCurves:
         summary = run_compare(config, ["evolution"], 2, tmp_path / "cmp", quiet=True, schedules=["full", "halving"])
         assert (summary["total_epochs"], summary["unit"]) == (600, "epochs")
         assert all(540 < spent <= 600 for side in summary["strategies"] for spent in side["spent"])
+        # Halving has its first complete training later; both columns stand under their own heads all the same.
+        flat, halving = (side["regret"] for side in summary["strategies"])
+        assert (list(flat), list(halving)) == (["100", "200", "500", "600"], ["200", "500", "600"])
+        page = (tmp_path / "cmp" / "report.html").read_text()
+        lines = page[page.index("Regret</h2>") : page.index("Differences</h2>")].splitlines()
+        assert [line.count("<t") for line in lines if "<tr>" in line] == [7, 6, 6]
         # The same command with a larger budget goes on from it.
         kept = json.loads((tmp_path / "cmp" / "evolution-full-0" / "result.json").read_text())["trials"]
         config = load_config("tabular/learning-curves", ["search.total_epochs=null", "search.trials=20"])
