@@ -91,7 +91,7 @@ def run_proxies(
         limits = Limits(config.run.limits.seconds, config.run.limits.memory_mb)
         listeners = []
         if not quiet:
-            listeners.append(stack.enter_context(Progress(objective, Budget(total))))
+            listeners.append(stack.enter_context(Progress(objective, Budget(total), task="study")))
         driver = TrialDriver(
             domain,
             Zoo(zoo, settings, objective),

@@ -258,7 +258,9 @@ def _search(
             listeners.append(curves)
         if not quiet:
             metric = _measured(resolved, domain)[0]
-            listeners.append(stack.enter_context(Progress(metric, budget, unit=_unit(resolved))))
+            listeners.append(
+                stack.enter_context(Progress(metric, budget, unit=_unit(resolved), simulated=domain.simulated))
+            )
         return driver.run()
 
 

@@ -28,17 +28,28 @@ class Progress:
         budget: of the search.
         console: where to; by default stderr.
         unit: what the journal has a row for.
+        task: what is going on.
+        simulated: whether the seconds of the budget are those that a table tells.
     """
 
     def __init__(
-        self, objective: Objective, budget: Budget, console: Console | None = None, unit: str = "trial"
+        self,
+        objective: Objective,
+        budget: Budget,
+        console: Console | None = None,
+        unit: str = "trial",
+        task: str = "search",
+        simulated: bool = False,
     ) -> None:
         self.objective = objective
         self.budget = budget
         self.unit = unit
+        self.task = task
+        self.simulated = simulated
         self.console = console or Console(file=sys.stderr, markup=False)
         self._started = time.monotonic()
         self._fresh = 0
+        self._before = 0.0  # share of the budget that earlier sessions spent
         self._last_line = 0.0
         self._live: RichProgress | None = None
         self._task = TaskID(0)
@@ -53,7 +64,7 @@ class Progress:
                 transient=False,
             )
             self._live.start()
-            self._task = self._live.add_task("search", total=1.0, line="")
+            self._task = self._live.add_task(self.task, total=1.0, line="")
         return self
 
     def __exit__(
@@ -65,11 +76,13 @@ class Progress:
     def on_trial(self, trial: Trial, state: SearchState, replayed: bool) -> None:
         """Takes in a told trial."""
         self._fresh += not replayed
+        if replayed:
+            self._before = self._share(state)
         line = self._line(state)
         if self._live is not None:
-            self._live.update(self._task, description="search", completed=self._share(state), line=line)
+            self._live.update(self._task, description=self.task, completed=self._share(state), line=line)
         elif not replayed and self._due(state.told == self.budget.trials):
-            self.console.print(f"search: {line}", highlight=False, soft_wrap=True)
+            self.console.print(f"{self.task}: {line}", highlight=False, soft_wrap=True)
 
     def on_retraining(self, label: str, done: int, total: int) -> None:
         """Takes in a finished full training."""
@@ -91,7 +104,7 @@ class Progress:
         if self.budget.trials:
             shares.append(state.told / self.budget.trials)
         if self.budget.seconds:
-            shares.append(state.seconds / self.budget.seconds)
+            shares.append((state.training_seconds if self.simulated else state.seconds) / self.budget.seconds)
         if self.budget.epochs:
             shares.append(state.epochs / self.budget.epochs)
         return min(1.0, max(shares, default=0.0))
@@ -110,18 +123,10 @@ class Progress:
             f"{rate:.2f} {self.unit}s/s",
         ]
         parts.append(f"{state.failed} failed")
-        left = self._seconds_left(state, rate)
-        if left is not None:
-            parts.append(f"{_duration(left)} left")
+        done = self._share(state)
+        if done > self._before:
+            parts.append(f"{_duration(elapsed * (1 - done) / (done - self._before))} left")
         return ", ".join(parts)
-
-    def _seconds_left(self, state: SearchState, rate: float) -> float | None:
-        left = []
-        if self.budget.trials and rate > 0:
-            left.append((self.budget.trials - state.told) / rate)
-        if self.budget.seconds:
-            left.append(max(0.0, self.budget.seconds - state.seconds))
-        return min(left) if left else None
 
 
 def _duration(seconds: float) -> str:

@@ -39,6 +39,24 @@ def test_progress_says_best_rate_failures_and_time_left(terminal: bool) -> None:
     assert terminal or "2/2 full trainings, last: GCN" in text
 
 
+def test_time_left_goes_by_what_is_spent_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("core.search.progress.time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    console = Console(file=stream, width=160)
+    state = SearchState(told=1, seconds=1.0, epochs=20, training_seconds=3600.0)
+    trial = Trial(0, Proposal(Architecture({"a": 0})), None, "diverged")
+    for budget, simulated, left in ((Budget(epochs=200), False, "6:40"), (Budget(seconds=36000), True, "6:40")):
+        state.epochs, state.training_seconds, now[0] = 20, 3600.0, 0.0
+        progress = Progress(Objective("accuracy"), budget, console, task="study", simulated=simulated)
+        progress.on_trial(trial, state, replayed=True)
+        state.epochs, state.training_seconds, now[0] = 40, 7200.0, 50.0  # a tenth in 50 s, eight are left
+        progress.on_trial(trial, state, replayed=False)
+        last = stream.getvalue().splitlines()[-1]
+        assert last.startswith("study: 1 trials")
+        assert last.endswith(f"{left} left")
+
+
 def test_tensorboard_holds_every_trial(toy: Callable[..., Resolved], tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
