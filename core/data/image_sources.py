@@ -21,8 +21,8 @@ from core.context import Environment
 from core.context import TestData
 from core.data.images import Images
 from core.data.images import ImageTask
-from core.data.images import stratified
 from core.data.root import fingerprint
+from core.data.splits import stratified
 from core.errors import ConfigError
 from core.errors import DataError
 from core.errors import unknown

@@ -22,7 +22,7 @@ from core.data.images import Images
 from core.data.images import ImageTask
 from core.data.images import reduced
 from core.data.images import resized
-from core.data.images import stratified
+from core.data.splits import stratified
 from core.domain import Deployment
 from core.domain import Drawing
 from core.domain import Fidelity

@@ -15,7 +15,7 @@ from pydantic import Field
 from pydantic import field_validator
 
 from core.context import Context
-from core.data.images import stratified
+from core.data.splits import stratified
 from core.domain import Domain
 from core.domain import Drawing
 from core.domain import Fidelity

@@ -23,8 +23,8 @@ from core.data.images import Images
 from core.data.images import augment
 from core.data.images import cut_out
 from core.data.images import resized
-from core.data.images import stratified
 from core.data.images import to_float
+from core.data.splits import stratified
 from core.errors import ConfigError
 from core.errors import DataError
 from core.errors import TestDataError
