@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.commands.search import prepare
+from core.commands.workplace import prepare
 from core.config import load_config
 from core.context import Context
 from core.search.allocator import keep_freed_memory

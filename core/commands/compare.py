@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.commands.search import prepare
 from core.commands.search import run_search
+from core.commands.workplace import prepare
 from core.config import Resolved
 from core.config import SearchSection
 from core.config import resolve

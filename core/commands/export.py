@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from core.commands.retrain import configuration_of
-from core.commands.search import prepare
+from core.commands.workplace import prepare
 from core.domain import Deployment
 from core.errors import ConfigError
 from core.errors import RunFolderError

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from core.commands.search import Workplace
-from core.commands.search import check_resume
-from core.commands.search import make_executor
-from core.commands.search import prepare
+from core.commands.workplace import Workplace
+from core.commands.workplace import check_resume
+from core.commands.workplace import make_executor
+from core.commands.workplace import prepare
 from core.config import ProxiesSection
 from core.config import Resolved
 from core.context import Context

@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from core.commands.search import make_executor
-from core.commands.search import prepare
 from core.commands.search import run_search
+from core.commands.workplace import make_executor
+from core.commands.workplace import prepare
 from core.config import Resolved
 from core.config import resolve
 from core.context import Limits

@@ -6,45 +6,31 @@ import contextlib
 import dataclasses
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from core.commands.workplace import Workplace
+from core.commands.workplace import check_resume
+from core.commands.workplace import make_executor
+from core.commands.workplace import make_searcher
+from core.commands.workplace import prepare
 from core.config import Resolved
-from core.config import differences
-from core.config import resolve
-from core.context import Environment
 from core.context import Limits
-from core.data.root import cache_folder
-from core.data.root import data_root
-from core.domain import FULL
 from core.domain import Domain
 from core.domain import Trial
-from core.domain_lookup import DomainRecipe
-from core.errors import ConfigError
 from core.errors import NichenasError
-from core.errors import RunFolderError
-from core.errors import unknown
 from core.gradient.options import GradientOptions
 from core.gradient.supernet import GradientDomain
 from core.objectives import Objective
 from core.proxies import SCHEDULES
-from core.proxies.factors import fidelity_of
-from core.proxies.factors import full_epochs
-from core.proxies.schedule import Schedule
 from core.report.run_page import write_run_page
 from core.search.curves import Curves
 from core.search.driver import Budget
 from core.search.driver import SearchState
 from core.search.driver import TrialDriver
-from core.search.environment import choose_device
 from core.search.environment import device_name
 from core.search.environment import environment
 from core.search.executors import Executor
-from core.search.executors import ProcessExecutor
-from core.search.executors import SerialExecutor
 from core.search.gradient_driver import GradientDriver
 from core.search.journal import Journal
 from core.search.one_shot_driver import OneShotDriver
@@ -53,65 +39,18 @@ from core.search.retraining import Summary
 from core.search.retraining import choose
 from core.search.retraining import retrain_all
 from core.search.run_folder import RunFolder
-from core.search.run_folder import read_yaml
 from core.search.run_folder import write_json
 from core.search.run_folder import write_yaml
 from core.sharing.homogeneous import HomogeneousStore
 from core.sharing.one_shot import OneShotDomain
 from core.space import Architecture
 from core.strategies import STRATEGIES
-from core.strategies.base import Strategy
 
 KEPT = 10  # best architectures in the result, the report and the drawings
 
 
 class SearchFailed(NichenasError):
     """Not a single candidate could be measured."""
-
-
-@dataclass
-class Workplace:
-    """A prepared domain and what it runs on.
-
-    Attributes:
-        recipe: makes the same domain in a worker.
-    """
-
-    domain: Domain
-    recipe: DomainRecipe
-    device: torch.device
-
-
-def prepare(resolved: Resolved, data: str | None = None) -> Workplace:
-    """Loads the data and checks what can only be checked then; writes nothing but derived files in the cache.
-
-    Args:
-        data: the data root, if named.
-
-    Raises:
-        UserError: for missing data, an absent device, or objectives that the domain does not have.
-    """
-    config = resolved.config
-    device = choose_device(config.run.device)
-    where = Environment(data_root(data), cache_folder(), device, config.seed)
-    recipe = DomainRecipe(resolved.target, resolved.settings, where)
-    domain = recipe()
-    names = [objective.name for objective in domain.objectives]
-    for name in config.search.weights or {}:
-        if name not in names:
-            raise ConfigError(f"{resolved.source}: search.weights.{name}: {unknown('objective', name, names)}")
-    if config.search.schedule != "full" or config.search.proxy is not None:
-        make_searcher(resolved, domain)  # what only the domain can refuse is refused before anything is written
-    if config.search.total_epochs is not None and "epochs" not in domain.setting(FULL):
-        raise ConfigError(f"{resolved.source}: search.total_epochs: the domain does not count epochs")
-    if isinstance(domain, OneShotDomain) and config.search.driver == "one-shot":
-        assert config.search.one_shot is not None
-        if len(config.search.one_shot.iterations) != len(domain.stages):
-            raise ConfigError(
-                f"{resolved.source}: search.one_shot.iterations: {len(config.search.one_shot.iterations)} stages; "
-                f"the space is searched in {len(domain.stages)}"
-            )
-    return Workplace(domain, recipe, device)
 
 
 def run_search(
@@ -159,23 +98,6 @@ def run_search(
     return result
 
 
-def check_resume(folder: Path, resolved: Resolved) -> None:
-    """Raises :class:`RunFolderError` if the run in the folder was made with another configuration."""
-    file = folder / "config.yaml"
-    if not file.exists():
-        return  # the run folder itself says that there is nothing to resume
-    held = read_yaml(file)
-    with contextlib.suppress(ConfigError):  # what an older version did not know stands at its default
-        held = resolve(held, str(file)).to_dict()
-    changed = differences(held, resolved.to_dict())
-    if changed:
-        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-        raise RunFolderError(
-            f"cannot resume '{folder}': {changed[0]}{more}; resume with the same configuration, "
-            "or start a new run with --out"
-        )
-
-
 def _measured(resolved: Resolved, domain: Domain) -> tuple[Objective, ...]:
     """Returns what the search measures."""
     driver = resolved.config.search.driver
@@ -185,18 +107,6 @@ def _measured(resolved: Resolved, domain: Domain) -> tuple[Objective, ...]:
         assert isinstance(domain, OneShotDomain)
         return tuple(objective.of_supernet() for objective in domain.shared_objectives)
     return domain.objectives
-
-
-def make_executor(resolved: Resolved, workplace: Workplace) -> Executor:
-    """Returns the executor that a configuration asks for."""
-    run = resolved.config.run
-    if run.executor == "processes":
-        return ProcessExecutor(run.workers, workplace.recipe, workplace.device)
-    if run.executor == "ray":
-        from core.search.ray_executor import RayExecutor
-
-        return RayExecutor(run.workers, workplace.recipe, workplace.device)
-    return SerialExecutor(workplace.domain, workplace.device)
 
 
 def _search(
@@ -262,32 +172,6 @@ def _search(
                 stack.enter_context(Progress(metric, budget, unit=_unit(resolved), simulated=domain.simulated))
             )
         return driver.run()
-
-
-def make_searcher(resolved: Resolved, domain: Domain) -> Strategy | Schedule:
-    """Returns the fresh strategy of a configuration, with its schedule over it where it has one.
-
-    Raises:
-        ConfigError: when the domain does not have the reduced setting, or its trainings cannot be divided.
-    """
-    search, seed = resolved.config.search, resolved.config.seed
-    strategy = STRATEGIES[search.strategy](
-        domain.space, domain.objectives, seed, resolved.strategy_options, search.weights
-    )
-    if search.schedule == "full" and search.proxy is None:
-        return strategy
-    try:
-        epochs, complete = full_epochs(domain), FULL
-        if search.proxy is not None:
-            complete = fidelity_of(search.proxy, resolved.config.proxies.levels, domain)
-            epochs = domain.setting(complete)["epochs"]
-        schedule = SCHEDULES[search.schedule](strategy, complete, epochs, seed, resolved.schedule_options)
-        for end in schedule.ends:
-            if domain.setting(schedule.fidelity(end))["epochs"] != end:
-                raise ConfigError(f"the domain cannot end a training after {end} of {epochs} epochs")
-    except ConfigError as error:
-        raise ConfigError(f"{resolved.source}: search: {error}") from None
-    return schedule
 
 
 def _unit(resolved: Resolved) -> str:
