@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from core.errors import Interrupted
 from core.proxies.consistency import Consistency
 from core.proxies.consistency import cheapest
 from core.proxies.consistency import consistency
+from core.proxies.consistency import difference
 from core.proxies.factors import ReducedSetting
 from core.proxies.factors import fidelity_of
 from core.proxies.factors import full_epochs
@@ -182,6 +184,12 @@ def _summary(
     scores = {name: compare(name, 1.0) for name in dict.fromkeys(n for one in untrained.values() for n in one)}
     costs = {name: real_cost(domain, settings[name]) for name in reduced}
     seconds = {name: _seconds([members[row["member"]].get(name) for row in rows]) for name in settings}
+    apart = []
+    for one, other in itertools.combinations(reduced, 2):
+        rng = numpy_generator(resolved.config.seed, f"bootstrap {one} {other}")
+        a, b = signed(one, objective.sign), signed(other, objective.sign)
+        gap = difference(signed(full, objective.sign), a, b, rng)
+        apart += [] if gap is None else [{"one": one, "other": other, **dataclasses.asdict(gap)}]
     scoring = {name: _mean([one[name].seconds for one in untrained.values() if name in one]) for name in scores}
     good = {name: one for name, one in (found | scores).items() if one is not None and name != AGAIN}
     known = {name: s for name, s in (seconds | scoring).items() if s is not None}
@@ -195,6 +203,7 @@ def _summary(
         "seconds": seconds,
         "cost": costs,
         "proxies": {name: one and dataclasses.asdict(one) for name, one in found.items()},
+        "differences": apart,
         "zero_cost": {name: one and dataclasses.asdict(one) for name, one in scores.items()},
         "zero_cost_seconds": scoring,
         "wanted": section.wanted,

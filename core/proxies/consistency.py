@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ BINS = 20  # of the histogram whose entropy says how spread out scores are
 
 @dataclass(frozen=True)
 class Correlation:
-    """A rank correlation with its bootstrap interval.
+    """A rank correlation, or a difference of two, with its bootstrap interval.
 
     Attributes:
         low: of the 95% percentile interval over resampled architectures; nan where it is not defined.
@@ -95,29 +96,48 @@ def consistency(
     pairs = [(a, b) for a, b in zip(reference, scores, strict=True) if a is not None and b is not None]
     if len(pairs) < 4:
         return None
-    one, other = (np.array(side, dtype=np.float64) for side in zip(*pairs, strict=True))
+    columns = np.array(pairs, dtype=np.float64)
+    one, other = columns.T
     low, high = bounds or (float(other.min()), float(other.max()))
     drawn = rng.integers(0, len(one), (RESAMPLES, len(one)))
     best = max(1, len(one) // 5)
     ours, theirs = (set(np.argsort(-side, kind="stable")[:best]) for side in (other, one))
     return Consistency(
-        _with_interval(spearman, one, other, drawn),
-        _with_interval(kendall, one, other, drawn),
+        _with_interval(lambda rows: spearman(rows[:, 0], rows[:, 1]), columns, drawn),
+        _with_interval(lambda rows: kendall(rows[:, 0], rows[:, 1]), columns, drawn),
         len(one),
         score_entropy(other, low, high),
         len(ours & theirs) / best,
     )
 
 
+def difference(
+    reference: Sequence[float | None],
+    one: Sequence[float | None],
+    other: Sequence[float | None],
+    rng: np.random.Generator,
+) -> Correlation | None:
+    """Returns Spearman's correlation of one column of scores less that of another, with its interval.
+
+    Both are resampled together, so what they have in common cancels: settings may be told apart whose own intervals
+    overlap. None for fewer than four architectures that have all three figures.
+    """
+    rows = [row for row in zip(reference, one, other, strict=True) if None not in row]
+    if len(rows) < 4:
+        return None
+    columns = np.array(rows, dtype=np.float64)
+    drawn = rng.integers(0, len(columns), (RESAMPLES, len(columns)))
+    return _with_interval(lambda r: spearman(r[:, 0], r[:, 1]) - spearman(r[:, 0], r[:, 2]), columns, drawn)
+
+
 def _with_interval(
-    measure: object, one: NDArray[np.float64], other: NDArray[np.float64], drawn: NDArray[np.int64]
+    measure: Callable[[NDArray[np.float64]], float], rows: NDArray[np.float64], drawn: NDArray[np.int64]
 ) -> Correlation:
-    assert callable(measure)
-    values = np.array([measure(one[index], other[index]) for index in drawn])
+    values = np.array([measure(rows[index]) for index in drawn])
     values = values[np.isfinite(values)]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values, (tail, 1 - tail)) if len(values) else (math.nan, math.nan)
-    return Correlation(float(measure(one, other)), float(low), float(high))
+    return Correlation(float(measure(rows)), float(low), float(high))
 
 
 def cheapest(found: Mapping[str, Consistency], costs: Mapping[str, float], wanted: float) -> str | None:

@@ -35,6 +35,7 @@ def write_proxies_page(folder: Path, summary: Mapping[str, Any], rows: Sequence[
         "proxies.html",
         summary=summary,
         factors=[factor for factor in ("channels", "resolution", "samples", "epochs") if _known(summary, factor)],
+        apart=_apart(summary["differences"]),
         costs=_cost_plots(summary),
         scatter=_scatter(summary["proxies"], summary["full"], rows, summary["metric"]),
         untrained=_scatter(summary["zero_cost"], summary["full"], rows, summary["metric"], by_rank=True),
@@ -45,6 +46,18 @@ def write_proxies_page(folder: Path, summary: Mapping[str, Any], rows: Sequence[
 
 def _known(summary: Mapping[str, Any], factor: str) -> bool:
     return all(factor in sizes for sizes in summary["sizes"].values())
+
+
+def _apart(differences: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the pairs whose interval excludes 0, the better setting first, the largest difference first."""
+    found = []
+    for pair in differences:
+        sign = 1 if pair["value"] > 0 else -1
+        value, low, high = sign * pair["value"], *sorted((sign * pair["low"], sign * pair["high"]))
+        better, worse = (pair["one"], pair["other"])[::sign]
+        if low > 0:
+            found.append({"better": better, "worse": worse, "value": value, "low": low, "high": high})
+    return sorted(found, key=lambda pair: -pair["value"])
 
 
 def _cost_plots(summary: Mapping[str, Any]) -> list[Markup]:

@@ -8,6 +8,7 @@ from scipy import stats
 
 from core.proxies.consistency import cheapest
 from core.proxies.consistency import consistency
+from core.proxies.consistency import difference
 from core.proxies.consistency import kendall
 from core.proxies.consistency import score_entropy
 from core.proxies.consistency import spearman
@@ -38,6 +39,26 @@ def test_constant_scores_rank_nothing() -> None:
     assert found is not None
     assert found.entropy == 0
     assert math.isnan(found.spearman.low)
+
+
+def test_a_difference_cancels_what_two_columns_have_in_common() -> None:
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=200)
+    shared = reference + rng.normal(size=200)  # noise of both columns
+    better, worse = shared, shared + 0.6 * rng.normal(size=200)
+    columns = [list(reference), list(better), list(worse)]
+    gap = difference(*columns, np.random.default_rng(0))
+    assert gap is not None
+    alone = [consistency(columns[0], column, np.random.default_rng(0)) for column in columns[1:]]
+    assert alone[0] is not None
+    assert alone[1] is not None
+    assert gap.value == pytest.approx(alone[0].spearman.value - alone[1].spearman.value)
+    assert gap.low > 0  # told apart,
+    assert alone[1].spearman.high > alone[0].spearman.low  # though their own intervals overlap
+    same = difference(columns[0], columns[1], columns[1], np.random.default_rng(0))
+    assert same is not None
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    assert difference([1.0, 2.0, 3.0, None], [1.0] * 4, [2.0] * 4, np.random.default_rng(0)) is None
 
 
 def test_entropy_says_how_spread_out_scores_are() -> None:

@@ -53,8 +53,13 @@ def test_every_architecture_is_trained_at_every_setting(tmp_path: Path) -> None:
     # The toy's quality at e epochs is proportional to that of the full setting, up to little noise.
     assert summary["proxies"]["c0r0s0e6"]["spearman"]["value"] > 0.6
     assert summary["cheapest"] in (None, "c0r0s0e6", "c0r0s0e3")
+    (pair,) = summary["differences"]
+    assert (pair["one"], pair["other"]) == ("c0r0s0e6", "c0r0s0e3")
+    half, quarter = (summary["proxies"][name]["spearman"]["value"] for name in ("c0r0s0e6", "c0r0s0e3"))
+    assert pair["value"] == pytest.approx(half - quarter)
     page = (tmp_path / "study" / "report.html").read_text()
     assert "which cheap setting keeps the ranking" in page
+    assert "Which settings are told apart" in page
     assert "<svg" in page
 
 
