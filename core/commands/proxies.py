@@ -193,11 +193,12 @@ def _summary(
     scoring = {name: _mean([one[name].seconds for one in untrained.values() if name in one]) for name in scores}
     good = {name: one for name, one in (found | scores).items() if one is not None and name != AGAIN}
     known = {name: s for name, s in (seconds | scoring).items() if s is not None}
+    measured = sum(row[full] is not None for row in rows)
     summary = {
         "name": resolved.config.name,
         "metric": objective.name,
         "zoo": len(rows),
-        "measured": sum(row[full] is not None for row in rows),
+        "measured": measured,
         "full": full,
         "sizes": {name: dict(domain.setting(fidelity)) for name, fidelity in settings.items()},
         "seconds": seconds,
@@ -207,8 +208,8 @@ def _summary(
         "zero_cost": {name: one and dataclasses.asdict(one) for name, one in scores.items()},
         "zero_cost_seconds": scoring,
         "wanted": section.wanted,
-        "cheapest": cheapest(good, costs, section.wanted),
-        "cheapest_by_seconds": cheapest(good, known, section.wanted),
+        "cheapest": cheapest(good, costs, section.wanted, measured),
+        "cheapest_by_seconds": cheapest(good, known, section.wanted, measured),
         "device": device_name(workplace.device),
     }
     return summary, rows

@@ -140,11 +140,13 @@ def _with_interval(
     return Correlation(float(measure(rows)), float(low), float(high))
 
 
-def cheapest(found: Mapping[str, Consistency], costs: Mapping[str, float], wanted: float) -> str | None:
+def cheapest(found: Mapping[str, Consistency], costs: Mapping[str, float], wanted: float, measured: int) -> str | None:
     """Returns the setting of the least cost whose Spearman correlation reaches what is wanted; none where none does.
 
     Args:
         costs: by setting; those without one are not considered.
+        measured: architectures that the reference has; what ranks less than nine tenths of them is not considered.
     """
-    good = [name for name, one in found.items() if name in costs and one.spearman.value >= wanted]
+    ranking = {name: one for name, one in found.items() if name in costs and one.count >= 0.9 * measured}
+    good = [name for name, one in ranking.items() if one.spearman.value >= wanted]
     return min(good, key=lambda name: (costs[name], -found[name].spearman.value), default=None)

@@ -96,6 +96,9 @@ def test_cheapest_is_the_least_cost_that_is_good_enough() -> None:
     made = {"good": noisy, "best": truth, "bad": truth[::-1]}
     found = {name: one for name, s in made.items() if (one := consistency(truth, s, np.random.default_rng(0)))}
     costs = {"good": 0.1, "best": 0.5, "bad": 0.01}
-    assert cheapest(found, costs, 0.8) == "good"
-    assert cheapest(found, costs, 0.999) == "best"
-    assert cheapest({"bad": found["bad"]}, costs, 0.5) is None
+    assert cheapest(found, costs, 0.8, 30) == "good"
+    assert cheapest(found, costs, 0.999, 30) == "best"
+    assert cheapest({"bad": found["bad"]}, costs, 0.5, 30) is None
+    few = consistency(truth, [*truth[:5], *[None] * 25], np.random.default_rng(0))
+    assert few is not None
+    assert cheapest({**found, "few": few}, {**costs, "few": 0.001}, 0.8, 30) == "good"
