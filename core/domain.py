@@ -317,6 +317,15 @@ class Domain(ABC):
         """
         return {}
 
+    def cost(self, fidelity: Fidelity) -> float:
+        """Returns a training's arithmetic as a share of the full setting's, from the sizes that there really are.
+
+        A width or resolution that had to be rounded, or is bounded from below, costs what it is, not what was asked
+        for. The formula is :attr:`Fidelity.cost`; a domain whose trainings do not follow it overrides this.
+        """
+        full, given = self.setting(FULL), self.setting(fidelity)
+        return Fidelity(**{factor: given[factor] / full[factor] for factor in full}).cost
+
     @classmethod
     def at_full_setting(cls, settings: Any) -> Any:
         """Returns settings with which :meth:`evaluate` trains as a full training does; a study compares with it."""

@@ -34,7 +34,6 @@ from core.proxies.consistency import difference
 from core.proxies.factors import ReducedSetting
 from core.proxies.factors import fidelity_of
 from core.proxies.factors import full_epochs
-from core.proxies.factors import real_cost
 from core.proxies.zero_cost import ZERO_COST
 from core.proxies.zero_cost import score_all
 from core.proxies.zoo import Zoo
@@ -182,7 +181,7 @@ def _summary(
     bounds = (min(values), max(values)) if values else None
     found = {name: compare(name, objective.sign, bounds) for name in (*reduced, *([AGAIN] if section.again else []))}
     scores = {name: compare(name, 1.0) for name in dict.fromkeys(n for one in untrained.values() for n in one)}
-    costs = {name: real_cost(domain, settings[name]) for name in reduced}
+    costs = {name: domain.cost(settings[name]) for name in reduced}
     seconds = {name: _seconds([members[row["member"]].get(name) for row in rows]) for name in settings}
     apart = []
     for one, other in itertools.combinations(reduced, 2):

@@ -121,12 +121,3 @@ def check_fidelity(fidelity: Fidelity, domain: Domain, name: str) -> None:
     if lacking:
         has = ", ".join(sorted(domain.reductions)) or "none"
         raise ConfigError(f"'{name}' reduces {' and '.join(lacking)}, which the domain does not; it reduces: {has}")
-
-
-def real_cost(domain: Domain, fidelity: Fidelity) -> float:
-    """Returns a training's arithmetic as a share of the full setting's, from the sizes that the domain really has.
-
-    A width or resolution that had to be rounded, or is bounded from below, costs what it is, not what was asked for.
-    """
-    full, given = domain.setting(FULL), domain.setting(fidelity)
-    return Fidelity(**{factor: given[factor] / full[factor] for factor in full}).cost

@@ -15,7 +15,6 @@ from core.errors import ConfigError
 from core.proxies.factors import Levels
 from core.proxies.factors import ReducedSetting
 from core.proxies.factors import fidelity_of
-from core.proxies.factors import real_cost
 from core.testing.toy import ToyDomain
 from core.testing.toy import ToySettings
 
@@ -46,7 +45,7 @@ def test_anchors_of_econas(images: Domain) -> None:
     assert images.setting(reliable) == {"epochs": 60, "samples": 50000, "channels": 9, "resolution": 8}
     assert full.cost == 1
     assert reliable.cost == pytest.approx(1 / 2560)
-    assert real_cost(images, reliable) == pytest.approx(1 / 2560)
+    assert images.cost(reliable) == pytest.approx(1 / 2560)
 
 
 @pytest.mark.parametrize("factor", ["channels", "resolution", "samples"])
@@ -86,4 +85,4 @@ def test_levels_fall_from_one(wrong: tuple[float, ...]) -> None:
 
 def test_a_rounded_size_costs_what_it_is(images: Domain) -> None:
     assert fidelity_of("c1r0s0e600", Levels(), images).cost == pytest.approx(0.5)
-    assert real_cost(images, fidelity_of("c1r0s0e600", Levels(), images)) == pytest.approx((25 / 36) ** 2)
+    assert images.cost(fidelity_of("c1r0s0e600", Levels(), images)) == pytest.approx((25 / 36) ** 2)

@@ -44,6 +44,7 @@ def test_sizes(of: GanDomain) -> None:
     half = Fidelity(0.5, 0.5, 0.5, 0.5)
     assert of.setting(half) == {"epochs": 3, "samples": 120, "channels": 4, "resolution": 8}
     assert of.setting(Fidelity(resolution=0.25))["resolution"] == 8  # two pixels are left to normalise over
+    assert of.cost(half) == 0.5**2 * 0.5**2 * 0.5  # steps on a part of the images are as many
 
 
 def test_reduced_networks_and_images_are_measured_against_reduced_ones(of: GanDomain) -> None:
