@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
@@ -49,6 +50,7 @@ class Choice:
     options: tuple[Option, ...]
     when: Mapping[str, tuple[Option, ...]] | None = None
     group: str = ""
+    _positions: Mapping[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", tuple(self.options))
@@ -56,16 +58,16 @@ class Choice:
         object.__setattr__(self, "group", self.group or self.name)
         if not self.options:
             raise SpaceError(f"choice '{self.name}' has no options")
-        if len({json.dumps(option) for option in self.options}) != len(self.options):
+        object.__setattr__(self, "_positions", {json.dumps(option): i for i, option in enumerate(self.options)})
+        if len(self._positions) != len(self.options):
             raise SpaceError(f"choice '{self.name}' has an option twice: {self.options}")
 
     def index(self, option: Option) -> int:
         """Returns the position of an option, telling ``1``, ``1.0`` and ``True`` apart by their JSON."""
-        text = json.dumps(option)
-        for position, known in enumerate(self.options):
-            if json.dumps(known) == text:
-                return position
-        raise SpaceError(unknown(f"option of '{self.name}':", str(option), map(str, self.options)))
+        position = self._positions.get(json.dumps(option))
+        if position is None:
+            raise SpaceError(unknown(f"option of '{self.name}':", str(option), map(str, self.options)))
+        return position
 
 
 class Architecture(Mapping[str, Option]):

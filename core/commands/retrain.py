@@ -97,6 +97,7 @@ def retrain_architecture(
         result: dict[str, Any] = {
             "name": config.name,
             "metric": metric.name,
+            "searched": metric.name,
             "unit": "trial",
             "architecture": dict(architecture),
             "key": architecture.key,

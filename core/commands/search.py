@@ -236,6 +236,7 @@ def _result(
     return {
         "name": config.name,
         "metric": domain.objectives[0].name,
+        "searched": _measured(resolved, domain)[0].name,
         "unit": _unit(resolved),
         "architecture": dict(chosen),
         "key": chosen.key,

@@ -33,8 +33,8 @@ def print_result(result: Mapping[str, Any], folder: Path) -> None:
             _row(table, f"{entry['label']} (baseline)", entry, metric, "")
         console.print(table)
     else:
-        name, value = next(iter(result["validation"].items()))
-        console.print(f"best validation {name}: {value:.4f}", highlight=False)
+        name = result["searched"]
+        console.print(f"best validation {name}: {result['validation'][name]:.4f}", highlight=False)
     console.print(Text(" ".join(f"{name}={value}" for name, value in result["architecture"].items())))
     console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 

@@ -8,23 +8,23 @@ the change against the incumbent, its baseline a moving average a group; only en
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from core.domain import Proposal
 from core.domain import Settings
 from core.domain import Trial
 from core.seeds import torch_generator
 from core.space import Architecture
-from core.space import Option
+from core.space import Choice
 from core.strategies.base import STRATEGIES
 from core.strategies.base import Strategy
+from core.strategies.controller import Decisions
 from core.strategies.controller import LSTMController
+from core.strategies.controller import Reading
 from core.strategies.controller import without
 
 TRIES = 20  # samples of one group that may be known before another group is tried
@@ -80,6 +80,7 @@ class Conservative(Strategy):
         self._worst = math.inf
         self._entropies: dict[str, float] = {}
         self._seen: set[str] = set()
+        self._readings: dict[str, Reading] = {}  # of the incumbent, by group
 
     def ask(self, n: int = 1) -> list[Proposal]:
         """Returns offspring of the incumbent; random architectures while there is none."""
@@ -127,9 +128,7 @@ class Conservative(Strategy):
     def _guide(self, incumbent: Architecture) -> list[str]:
         """Returns all groups, those to be changed first."""
         groups = list(self.encoders)
-        with torch.no_grad():
-            entropies = [self._decide(group, incumbent, None)[1] for group in groups]
-        self._entropies = {group: float(entropy) for group, entropy in zip(groups, entropies, strict=True)}
+        self._entropies = {group: float(self._sample(group, incumbent).entropy) for group in groups}
         guide = np.array([self._entropies[group] for group in groups])
         if self.options.normalize:
             largest = [sum(math.log(len(c.options)) for c in self.space.groups[group]) for group in groups]
@@ -144,19 +143,22 @@ class Conservative(Strategy):
     def _change(self, incumbent: Architecture, groups: list[str]) -> Architecture:
         """Returns the incumbent with the choices of these groups decided anew."""
         wanted = dict(incumbent)
-        with torch.no_grad():
-            for group in groups:
-                wanted.update(self._decide(group, incumbent, None)[2])
+        for group in groups:
+            wanted.update(self._sample(group, incumbent).values)
         return self.space.complete(wanted, lambda choice: choice.options[int(self.rng.integers(len(choice.options)))])
 
-    def _decide(
-        self, group: str, incumbent: Architecture, taken: Mapping[str, Option] | None
-    ) -> tuple[Tensor, Tensor, dict[str, Option]]:
-        """Returns (log-probability, entropy, values) of one group's decisions."""
-        choices = [choice for choice in self.space.groups[group] if choice.name in incumbent]
-        read = without(incumbent, choices)
-        decisions = self.encoders[group].decide(read, choices, self._draws, taken)
-        return decisions.log_probability, decisions.entropy, decisions.values
+    @torch.no_grad()
+    def _sample(self, group: str, incumbent: Architecture) -> Decisions:
+        """Returns new decisions of one group; what its encoder reads first is the same until either changes."""
+        if group not in self._readings:
+            self._readings[group] = self._read(group, incumbent)
+        return self.encoders[group].decide(self._readings[group], self._active(group, incumbent), self._draws)
+
+    def _read(self, group: str, incumbent: Architecture) -> Reading:
+        return self.encoders[group].read(without(incumbent, self._active(group, incumbent)))
+
+    def _active(self, group: str, incumbent: Architecture) -> list[Choice]:
+        return [choice for choice in self.space.groups[group] if choice.name in incumbent]
 
     def tell(self, trial: Trial) -> None:
         """Trains the encoders that acted, and takes the trial as incumbent if it is better."""
@@ -167,6 +169,7 @@ class Conservative(Strategy):
             self._learn(trial, (score if math.isfinite(score) else self._worst) - self.incumbent_score)
         if score > self.incumbent_score:
             self.incumbent, self.incumbent_score = trial.proposal.architecture, score
+            self._readings.clear()
 
     def forget(self) -> None:
         """Lets everything be proposed again, the incumbent first: its score is out of date."""
@@ -177,16 +180,18 @@ class Conservative(Strategy):
         parent = Architecture(trial.proposal.tag["incumbent"])
         taken = {**parent, **trial.proposal.architecture}
         for group in trial.proposal.tag["classes"]:
-            log_probability, entropy, decided = self._decide(group, parent, taken)
-            if not decided:  # none of its choices is active in the parent
+            choices = self._active(group, parent)
+            decisions = self.encoders[group].decide(self._read(group, parent), choices, taken=taken)
+            if not decisions.values:  # none of its choices is active in the parent
                 continue
-            reward = change + self.options.entropy_weight * float(entropy.detach())
+            reward = change + self.options.entropy_weight * float(decisions.entropy.detach())
             advantage = reward - self._baselines[group]
             decay = self.options.baseline_decay
             self._baselines[group] = decay * self._baselines[group] + (1 - decay) * reward
             self._optimisers[group].zero_grad()
-            (-advantage * log_probability).backward()
+            (-advantage * decisions.log_probability).backward()
             self._optimisers[group].step()
+            self._readings.pop(group, None)
 
     def diagnostics(self) -> dict[str, float]:
         """Returns the entropy of every group's encoder when it was last looked at."""

@@ -24,6 +24,21 @@ from core.space import SearchSpace
 State = tuple[Tensor, Tensor]
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a controller has read before it decides.
+
+    Attributes:
+        values: the choices that were read.
+        state: of the LSTM, twice ``(1, width)``; none for zeros.
+        token: what it reads next, ``(1, width)``.
+    """
+
+    values: Mapping[str, Option]
+    state: State | None
+    token: Tensor
+
+
 @dataclass
 class Decisions:
     """What a controller decided.
@@ -102,32 +117,40 @@ class LSTMController(nn.Module):
             self._decoder_of[choice.name] = name
         self.decoders = nn.ModuleDict(decoders)
 
+    def read(self, values: Mapping[str, Option], state: State | None = None) -> Reading:
+        """Returns what the LSTM knows after a prefix, in the order of the space.
+
+        Args:
+            values: the prefix.
+            state: of the LSTM to begin with; by default zeros.
+        """
+        token = torch.zeros(1, self.cell.input_size)
+        for choice in self.space.choices:
+            if choice.name in values and choice.name in self._rows:
+                state = self.cell(token, state)
+                token = self._embed(choice, values[choice.name])
+        return Reading(values, state, token)
+
     def decide(
         self,
-        read: Mapping[str, Option],
+        reading: Reading,
         choices: Sequence[Choice],
         generator: torch.Generator | None = None,
         taken: Mapping[str, Option] | None = None,
-        state: State | None = None,
     ) -> Decisions:
         """Decides choices one after another, each seeing those before it.
 
         Args:
-            read: values that are fed to the LSTM first, in the order of the space; the prefix.
+            reading: what was read before.
             choices: to be decided, in order; those that are inactive given the values so far are passed over.
             generator: draws the decisions; needed unless they are given.
             taken: decisions made before, whose probability under the present policy is wanted.
-            state: of the LSTM to begin with; by default zeros.
         """
         values: dict[str, Option] = {}
-        token = torch.zeros(1, self.cell.input_size)
-        for choice in self.space.choices:
-            if choice.name in read and choice.name in self._rows:
-                state = self.cell(token, state)
-                token = self._embed(choice, read[choice.name])
+        state, token = reading.state, reading.token
         log_probability, entropies = torch.zeros(()), {}
         for choice in choices:
-            if not self.space.is_active(choice, {**read, **values}):
+            if not self.space.is_active(choice, {**reading.values, **values}):
                 continue
             state = self.cell(token, state)
             assert state is not None

@@ -120,7 +120,8 @@ class Reinforce(Strategy):
 
     def _decide(self, taken: Architecture | None, start: int) -> Decisions:
         read = self.space.prefixes[start] if self.space.prefixes else {}
-        return self.controller.decide(read, self.space.free, self._draws, taken, self._states[start])
+        reading = self.controller.read(read, self._states[start])
+        return self.controller.decide(reading, self.space.free, self._draws, taken)
 
     def sample(self, count: int, seed: int) -> list[Architecture]:
         """Returns samples of the policy, all decided at once."""

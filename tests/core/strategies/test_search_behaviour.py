@@ -83,7 +83,9 @@ def test_reinforce_raises_the_better_choice() -> None:
     for number in range(300):
         (proposal,) = strategy.ask(1)
         strategy.tell(Trial(number, proposal, Measurement({"quality": float(str(proposal.architecture["a"]))})))
-    probability = strategy.controller.decide({}, space.choices, taken={"a": 1}).log_probability.exp()
+    probability = strategy.controller.decide(
+        strategy.controller.read({}), space.choices, taken={"a": 1}
+    ).log_probability.exp()
     assert probability > 0.8
 
 
@@ -98,7 +100,7 @@ def test_controller_follows_graphnas() -> None:
     with torch.no_grad():
         for parameter in controller.parameters():
             parameter.mul_(1e4)
-        decided = controller.decide({}, space.choices, torch_generator(0, "y"))
+        decided = controller.decide(controller.read({}), space.choices, torch_generator(0, "y"))
     # |c tanh(.)| <= 2.5, so no decision among k is ever made with less than 1 / (1 + (k - 1) e^5)
     largest = sum(math.log(1 + (len(space[name].options) - 1) * math.exp(5)) for name in decided.values)
     assert -largest <= decided.log_probability <= 0
