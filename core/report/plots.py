@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from core.report.comparison import band
 from core.report.comparison import best_so_far
 
 COLOURS = ("#1f5fa8", "#c4572e", "#2f8f5b", "#7a4fa0", "#8a6d1b", "#4a4a4a")
+LABEL = 36  # characters of a label that an axis has room for
 
 
 def search_plot(
@@ -91,7 +93,7 @@ def finish(axes: Any, x: str, y: str, legend: str = "lower right") -> None:
         legend: where it stands in the axes; ``outside`` is to the right of them.
     """
     axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set_ylabel(textwrap.fill(y, LABEL))
     axes.grid(alpha=0.25)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
