@@ -126,7 +126,7 @@ def report(
         Path | None, typer.Option("--baseline", metavar="RUN", help="A random search of equal budget, drawn beside it.")
     ] = None,
 ) -> None:
-    """Write the HTML report of a run, or of a study of reduced settings, anew."""
+    """Write the HTML report of a run, a comparison, or a study of reduced settings anew."""
     from core.commands.report import write_report
 
     print(write_report(run, baseline))

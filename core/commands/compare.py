@@ -28,6 +28,8 @@ from core.report.comparison import permutation_p
 from core.report.comparison import regrets
 from core.report.comparison_page import write_comparison_page
 from core.report.record import RunRecord
+from core.report.record import read_runs
+from core.report.record import run_of
 from core.search.run_folder import read_json
 from core.search.run_folder import write_csv
 from core.search.run_folder import write_json
@@ -106,7 +108,7 @@ def run_compare(
     ]
     # Seeds outside, contenders inside: an interrupted comparison holds the same seeds of all of them.
     for side, seed, resolved in sorted(plan, key=lambda entry: entry[1]):
-        run = folder / f"{side.name}-{seed}"
+        run = run_of(folder, side.name, seed)
         if _finished(run, resolved):
             continue
         if not quiet:
@@ -116,15 +118,11 @@ def run_compare(
         except Interrupted as error:
             error.advice = "the same command continues the comparison"
             raise
-    records = {(side, seed): RunRecord.read(folder / f"{side.name}-{seed}") for side, seed, _ in plan}
-    first = records[sides[0], 0]
+    records = {side.name: read_runs(folder, side.name, seeds) for side in sides}
+    first = records[sides[0].name][0]
     unit = _unit(plan[0][2].config.search, first)
-    found = []
-    for side in sides:
-        own = [records[side, seed] for seed in range(seeds)]
-        runs = [(record.result, record.values(record.objectives[0]), record.spent(unit)) for record in own]
-        found.append(figures(side.name, runs, first.metric.name, own[0].objectives[0].sign))
-    measured = {side.name: _measured(records[side, 0]) for side in sides}
+    found = [figures(name, own, unit) for name, own in records.items()]
+    measured = {name: _measured(own[0]) for name, own in records.items()}
     summary = _summary(plan[0][2], found, measured, first, unit)
     write_csv(folder / "comparison.csv", _rows(base.config.seed, sides, found))
     write_json(folder / "comparison.json", summary)

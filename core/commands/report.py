@@ -1,4 +1,4 @@
-"""Writing the page of a folder anew: of a run, or of a study of reduced settings."""
+"""Writing the page of a folder anew: of a run, a comparison, or a study of reduced settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import RunFolderError
+from core.report.comparison import figures
+from core.report.comparison_page import write_comparison_page
 from core.report.proxies_page import write_proxies_page
+from core.report.record import read_runs
 from core.report.run_page import write_run_page
 from core.search.run_folder import read_json
 
@@ -19,13 +22,32 @@ def write_report(folder: Path, baseline: Path | None = None) -> Path:
         baseline: of a run, a random search of equal budget that is drawn beside it.
 
     Raises:
-        RunFolderError: when the folder holds neither, or a file of it is damaged.
+        RunFolderError: when the folder holds none of them, or a file of it is damaged.
     """
-    if not (folder / "consistency.json").exists():
+    kinds = {"consistency.json": "a study of reduced settings", "comparison.json": "a comparison"}
+    kind = next((file for file in kinds if (folder / file).exists()), None)
+    if kind is None:
         return write_run_page(folder, baseline)
     if baseline is not None:
-        raise RunFolderError(f"'{folder}' holds a study of reduced settings, which has no baseline")
-    return write_proxies_page(folder, read_json(folder / "consistency.json"), _rows(folder / "consistency.csv"))
+        raise RunFolderError(f"'{folder}' holds {kinds[kind]}, which has no baseline")
+    summary = read_json(folder / kind)
+    if kind == "consistency.json":
+        return write_proxies_page(folder, summary, _rows(folder / "consistency.csv"))
+    return _comparison_page(folder, summary)
+
+
+def _comparison_page(folder: Path, summary: Any) -> Path:
+    try:
+        sides = [(str(side["name"]), len(side["spent"])) for side in summary["strategies"]]
+        unit = str(summary["unit"])
+    except (KeyError, TypeError):
+        raise RunFolderError(f"{folder / 'comparison.json'}: not the summary of a comparison") from None
+    records = {name: read_runs(folder, name, seeds) for name, seeds in sides}
+    for run in (run for runs in records.values() for run in runs):
+        if not run.result:
+            raise RunFolderError(f"'{run.folder}' is not finished; the command that began the comparison continues it")
+    found = [figures(name, runs, unit) for name, runs in records.items()]
+    return write_comparison_page(folder, summary, found, records[sides[0][0]][0])
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+
+from core.report.record import RunRecord
 
 CONFIDENCE = 0.95
 POINTS = 1000  # of a plotted curve, at most
@@ -177,23 +177,18 @@ class StrategyFigures:
     spent: list[float]
 
 
-def figures(
-    name: str,
-    runs: Sequence[tuple[Mapping[str, Any], Sequence[float | None], Sequence[float]]],
-    metric: str,
-    sign: float,
-) -> StrategyFigures:
+def figures(name: str, runs: Sequence[RunRecord], unit: str) -> StrategyFigures:
     """Returns the figures of one strategy.
 
     Args:
-        runs: of each, its ``result.json``, the value of every trial in order, none where it failed or is partial, and
-            what was spent up to it.
-        metric: primary objective of full trainings.
-        sign: of what the search measured.
+        runs: one a seed, finished.
+        unit: of what is spent; see :meth:`RunRecord.spent`.
     """
     result = StrategyFigures(name, [], [], [], [], [], [], [], [], [], [])
-    for record, values, spent in runs:
-        curve = best_so_far(values, sign)
+    for run in runs:
+        searched, metric, record = run.objectives[0], run.metric.name, run.result
+        values, spent = run.values(searched), run.spent(unit)
+        curve = best_so_far(values, searched.sign)
         good = [value for value in values if value is not None]
         last = [value for value in values[-max(1, len(values) // 5) :] if value is not None]
         result.curves.append(AnyTimeCurve(np.asarray(spent, dtype=float), curve))

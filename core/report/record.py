@@ -111,3 +111,23 @@ class RunRecord:
         """
         each = [{"trials": 1.0, "epochs": trial.epochs, "seconds": trial.seconds}[unit] for trial in self.last_stage]
         return list(itertools.accumulate(each))
+
+
+def read_runs(folder: Path, name: str, seeds: int) -> list[RunRecord]:
+    """Returns the runs of one side of a comparison, in the order of seeds.
+
+    Raises:
+        RunFolderError: when one is not there or damaged.
+    """
+    return [RunRecord.read(run_of(folder, name, seed)) for seed in range(seeds)]
+
+
+def run_of(folder: Path, name: str, seed: int) -> Path:
+    """Returns the folder of one run of a comparison; seeds count from 0.
+
+    Raises:
+        RunFolderError: when a name, which may come from a file, would lead out of the folder.
+    """
+    if Path(name).name != name:
+        raise RunFolderError(f"'{folder}' is damaged: '{name}' is not the name of a side")
+    return folder / f"{name}-{seed}"

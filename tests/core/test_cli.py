@@ -134,6 +134,16 @@ def test_compare_takes_schedules(config: Path, capsys: pytest.CaptureFixture[str
     assert Path("runs/compare-toy/random-full-c0r0s0e6-0/result.json").exists()
     page = Path("runs/compare-toy/report.html").read_text()
     assert "Equal budget for all: 72 epochs a run" in page
+    Path("runs/compare-toy/report.html").unlink()
+    assert main(["report", "runs/compare-toy"]) == 0
+    assert Path("runs/compare-toy/report.html").read_text() == page
+    assert "a comparison, which has no baseline" in fails(capsys, "report", "runs/compare-toy", "--baseline", "x")
+    Path("runs/compare-toy/random-halving-0/result.json").rename("kept.json")
+    assert "random-halving-0' is not finished" in fails(capsys, "report", "runs/compare-toy")
+    for damage, message in (({"name": "../other"}, "is not the name of a side"), ({"nam": 1}, "not the summary of")):
+        damaged = {**summary, "strategies": [{"spent": [1], **damage}]}
+        Path("runs/compare-toy/comparison.json").write_text(json.dumps(damaged))
+        assert message in fails(capsys, "report", "runs/compare-toy")
     assert "unknown schedule 'halfing' (did you mean 'halving'?)" in fails(capsys, *arguments, "--schedules", "halfing")
     assert "c9r0s0e6': there is no level 9" in fails(capsys, *arguments, "--schedules", "full:c9r0s0e6,full")
 
