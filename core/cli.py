@@ -176,6 +176,9 @@ def proxies(
     settings: Annotated[
         str | None, typer.Option("--settings", metavar="A,B,...", help="Reduced settings, such as c2r0s0e10.")
     ] = None,
+    wanted: Annotated[
+        float | None, typer.Option("--wanted", metavar="R", help="Rank correlation that is enough [proxies.wanted].")
+    ] = None,
     data_root: DataRoot = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder [runs/proxies-<name>].")] = None,
     device: Device = None,
@@ -186,6 +189,7 @@ def proxies(
     words = list(overrides or [])
     words += [f"proxies.zoo={zoo}"] if zoo is not None else []
     words += [f"proxies.settings=[{settings}]"] if settings is not None else []
+    words += [f"proxies.wanted={wanted}"] if wanted is not None else []
     resolved = _load(config, words, device, seed)
     folder = out or Path("runs") / f"proxies-{resolved.config.name}"
 

@@ -157,6 +157,10 @@ def test_proxies_from_the_command_line(config: Path, capsys: pytest.CaptureFixtu
     assert main(["report", "runs/proxies-toy"]) == 0
     assert Path("runs/proxies-toy/report.html").read_text() == page
     assert "has no baseline" in fails(capsys, "report", "runs/proxies-toy", "--baseline", "runs/proxies-toy")
+    again = ["proxies", str(config), "--zoo", "5", "--settings", "c0r0s0e6,c0r0s0e2", "--quiet", "--wanted"]
+    assert main([*again, "0.05"]) == 0  # what is wanted may change between sessions
+    assert "with a correlation of 0.05 or more" in capsys.readouterr().out
+    assert "proxies.wanted: input should be less than or equal to 1" in fails(capsys, *again, "2")
     assert "such as c2r0s0e10" in fails(capsys, "proxies", str(config), "--settings", "e6")
 
 
