@@ -39,15 +39,15 @@ def write_report(folder: Path, baseline: Path | None = None) -> Path:
 def _comparison_page(folder: Path, summary: Any) -> Path:
     try:
         sides = [(str(side["name"]), len(side["spent"])) for side in summary["strategies"]]
-        unit = str(summary["unit"])
-    except (KeyError, TypeError):
+        first, unit = sides[0][0], str(summary["unit"])
+    except (IndexError, KeyError, TypeError):
         raise RunFolderError(f"{folder / 'comparison.json'}: not the summary of a comparison") from None
     records = {name: read_runs(folder, name, seeds) for name, seeds in sides}
     for run in (run for runs in records.values() for run in runs):
         if not run.result:
             raise RunFolderError(f"'{run.folder}' is not finished; the command that began the comparison continues it")
     found = [figures(name, runs, unit) for name, runs in records.items()]
-    return write_comparison_page(folder, summary, found, records[sides[0][0]][0])
+    return write_comparison_page(folder, summary, found, records[first][0])
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:

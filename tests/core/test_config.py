@@ -47,6 +47,10 @@ def test_overrides_set_any_field_and_the_resolved_form_resolves_to_itself() -> N
         ({"search": {"sharing": "all"}}, "search.sharing: unknown rule 'all'.*homogeneous, none"),
         ({"search": {"options": {"evolution": {"popualtion": 3}}}}, "did you mean 'population'"),
         ({"search": {"options": {"evolutoin": {}}}}, "did you mean 'evolution'"),
+        (
+            {"search": {"one_shot": {"iteration": [1]}}},
+            r"search.one_shot.iteration: unknown key \(did you mean 'iterations'\?\); allowed: .*candidates",
+        ),
         ({"domain": {"nosie": 1}}, r"domain.nosie: unknown key \(did you mean 'noise'\?\)"),
         ({"domain": {"noise": -1}}, "domain.noise: .*greater than or equal to 0"),
         ({"domain": {"noise": float("nan")}}, "domain.noise: .*finite"),

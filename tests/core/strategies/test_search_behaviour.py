@@ -14,6 +14,7 @@ from core.domain import Trial
 from core.errors import ConfigError
 from core.objectives import Objective
 from core.seeds import torch_generator
+from core.space import Architecture
 from core.space import Choice
 from core.space import SearchSpace
 from core.strategies import Conservative
@@ -23,6 +24,7 @@ from core.strategies import OptunaSampler
 from core.strategies import RandomSearch
 from core.strategies import Reinforce
 from core.strategies import Strategy
+from core.strategies.controller import Decisions
 from core.strategies.controller import LSTMController
 from core.testing.strategy_contract import contract_space
 from core.testing.strategy_contract import contract_value
@@ -54,6 +56,32 @@ def test_random_proposes_a_whole_small_space_once() -> None:
     assert strategy.ask(1) == []
 
 
+class _ReadsAnew(Conservative):
+    """Reads the incumbent for every decision, as the paper's encoders do."""
+
+    def _sample(self, group: str, incumbent: Architecture) -> Decisions:
+        self._readings.clear()
+        return super()._sample(group, incumbent)
+
+
+_ReadsAnew.__name__ = "Conservative"  # generators are derived from it
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_conservative_decides_as_if_it_read_the_incumbent_anew(classes: int) -> None:
+    options = Conservative.Options(classes=classes, learning_rate=0.05)  # type: ignore[call-arg]
+    anew, kept = (cls(contract_space(), QUALITY, 0, options) for cls in (_ReadsAnew, Conservative))
+    for number in range(80):
+        if number == 50:
+            anew.forget()
+            kept.forget()
+        (proposal,), (same,) = anew.ask(1), kept.ask(1)
+        assert proposal == same
+        assert anew.diagnostics() == kept.diagnostics()
+        for strategy in (anew, kept):
+            strategy.tell(Trial(number, proposal, Measurement({"quality": contract_value(proposal)})))
+
+
 def test_evolution_ages() -> None:
     strategy = Evolution(contract_space(), QUALITY, 0, Evolution.Options(population=5, tournament=5))  # type: ignore[call-arg]
     best = strategy.ask(1)[0]
@@ -83,10 +111,8 @@ def test_reinforce_raises_the_better_choice() -> None:
     for number in range(300):
         (proposal,) = strategy.ask(1)
         strategy.tell(Trial(number, proposal, Measurement({"quality": float(str(proposal.architecture["a"]))})))
-    probability = strategy.controller.decide(
-        strategy.controller.read({}), space.choices, taken={"a": 1}
-    ).log_probability.exp()
-    assert probability > 0.8
+    decisions = strategy.controller.decide(strategy.controller.read({}), space.choices, taken={"a": 1})
+    assert decisions.log_probability.exp() > 0.8
 
 
 def test_controller_follows_graphnas() -> None:
