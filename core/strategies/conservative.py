@@ -25,6 +25,7 @@ from core.strategies.base import Strategy
 from core.strategies.controller import Decisions
 from core.strategies.controller import LSTMController
 from core.strategies.controller import Reading
+from core.strategies.controller import single_thread
 from core.strategies.controller import without
 
 TRIES = 20  # samples of one group that may be known before another group is tried
@@ -82,6 +83,7 @@ class Conservative(Strategy):
         self._seen: set[str] = set()
         self._readings: dict[str, Reading] = {}  # of the incumbent, by group
 
+    @single_thread()
     def ask(self, n: int = 1) -> list[Proposal]:
         """Returns offspring of the incumbent; random architectures while there is none."""
         return [self._offspring() for _ in range(n)]
@@ -160,6 +162,7 @@ class Conservative(Strategy):
     def _active(self, group: str, incumbent: Architecture) -> list[Choice]:
         return [choice for choice in self.space.groups[group] if choice.name in incumbent]
 
+    @single_thread()
     def tell(self, trial: Trial) -> None:
         """Trains the encoders that acted, and takes the trial as incumbent if it is better."""
         score = self.score(trial)

@@ -24,6 +24,7 @@ from core.strategies.base import Strategy
 from core.strategies.controller import Decisions
 from core.strategies.controller import LSTMController
 from core.strategies.controller import State
+from core.strategies.controller import single_thread
 
 TRIES = 20  # samples in a row that may be known before a known one is proposed
 
@@ -90,6 +91,7 @@ class Reinforce(Strategy):
         """Takes in the LSTM's states after the prefixes; other strategies leave none, then it begins from zeros."""
         self._states = [(m["hidden"], m["cell"]) if m else None for m in memories]
 
+    @single_thread()
     def remember(self, proposal: Proposal) -> Mapping[str, Tensor]:
         """Returns the LSTM's state after an architecture: ``hidden`` and ``cell``, each ``(1, width)``.
 
@@ -100,6 +102,7 @@ class Reinforce(Strategy):
             hidden, cell = self.controller.cell(decisions.token, decisions.state)
         return {"hidden": hidden, "cell": cell}
 
+    @single_thread()
     def ask(self, n: int = 1) -> list[Proposal]:
         """Returns samples of the policy."""
         return [self._propose() for _ in range(n)]
@@ -123,6 +126,7 @@ class Reinforce(Strategy):
         reading = self.controller.read(read, self._states[start])
         return self.controller.decide(reading, self.space.free, self._draws, taken)
 
+    @single_thread()
     def sample(self, count: int, seed: int) -> list[Architecture]:
         """Returns samples of the policy, all decided at once."""
         generator = torch_generator(seed, "samples")
@@ -147,6 +151,7 @@ class Reinforce(Strategy):
         if not self.options.keep_baseline:
             self._baseline = None
 
+    @single_thread()
     def tell(self, trial: Trial) -> None:
         """Takes one policy gradient step; a failure counts as the worst score so far."""
         score = self.score(trial)

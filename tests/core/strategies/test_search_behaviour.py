@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from core.strategies import Reinforce
 from core.strategies import Strategy
 from core.strategies.controller import Decisions
 from core.strategies.controller import LSTMController
+from core.strategies.controller import single_thread
 from core.testing.strategy_contract import contract_space
 from core.testing.strategy_contract import contract_value
 
@@ -80,6 +82,31 @@ def test_conservative_decides_as_if_it_read_the_incumbent_anew(classes: int) -> 
         assert anew.diagnostics() == kept.diagnostics()
         for strategy in (anew, kept):
             strategy.tell(Trial(number, proposal, Measurement({"quality": contract_value(proposal)})))
+
+
+@pytest.mark.parametrize("cls", [Conservative, Reinforce])
+def test_controllers_run_on_one_thread_and_leave_the_others_alone(
+    cls: type[Strategy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    decide = LSTMController.decide
+
+    def noted(*args: Any, **kwargs: Any) -> Decisions:
+        seen.append(torch.get_num_threads())
+        return decide(*args, **kwargs)
+
+    monkeypatch.setattr(LSTMController, "decide", noted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        values(cls(contract_space(), QUALITY, 0), 5)
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 3
+        with pytest.raises(ZeroDivisionError), single_thread():
+            raise ZeroDivisionError
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_evolution_ages() -> None:
