@@ -5,9 +5,15 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test lint bench venv clean
 
-venv: $(VENV)/.installed
+venv: $(VENV)/.installed .links/nichenas/core
 
-$(VENV)/.installed: pyproject.toml
+# The packages as they are imported, for tools that do not follow an editable install.
+.links/nichenas/core:
+	mkdir -p .links/nichenas
+	for part in core domains configs; do ln -sfn ../../$$part .links/nichenas/$$part; done
+	for part in __init__.py py.typed; do ln -sf ../../nichenas/$$part .links/nichenas/$$part; done
+
+$(VENV)/.installed: pyproject.toml setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
@@ -19,7 +25,7 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	cd .links && $(CURDIR)/$(BIN)/lint-imports ../pyproject.toml
 
 test: lint
 	$(BIN)/python -m pytest -n 2
@@ -30,4 +36,4 @@ bench: venv
 	$(BIN)/python benchmarks/binary_inference.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .links build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

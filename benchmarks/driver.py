@@ -19,22 +19,21 @@ from typing import Any
 
 import numpy as np
 import torch
-
-from core.context import Environment
-from core.domain import Trial
-from core.search.allocator import keep_freed_memory
-from core.search.driver import Budget
-from core.search.driver import SearchState
-from core.search.driver import TrialDriver
-from core.search.environment import device_name
-from core.search.executors import SerialExecutor
-from core.search.journal import Journal
-from core.strategies import STRATEGIES
-from domains.tabular.domain import TabularDomain
-from domains.tabular.domain import TabularSettings
-from domains.tabular.nas_bench_201 import OPERATIONS
-from domains.tabular.nas_bench_201 import cell_space
-from domains.tabular.nas_bench_201 import string_of
+from nichenas.core.context import Environment
+from nichenas.core.domain import Trial
+from nichenas.core.search.allocator import keep_freed_memory
+from nichenas.core.search.driver import Budget
+from nichenas.core.search.driver import SearchState
+from nichenas.core.search.driver import TrialDriver
+from nichenas.core.search.environment import device_name
+from nichenas.core.search.executors import SerialExecutor
+from nichenas.core.search.journal import Journal
+from nichenas.core.strategies import STRATEGIES
+from nichenas.domains.tabular.domain import TabularDomain
+from nichenas.domains.tabular.domain import TabularSettings
+from nichenas.domains.tabular.nas_bench_201 import OPERATIONS
+from nichenas.domains.tabular.nas_bench_201 import cell_space
+from nichenas.domains.tabular.nas_bench_201 import string_of
 
 
 def make_domain(folder: Path) -> TabularDomain:

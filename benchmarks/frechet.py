@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from nichenas.core.search.environment import device_name
+from nichenas.domains.gan.metrics import frechet_distance
 from pytorch_fid.fid_score import calculate_frechet_distance
-
-from core.search.environment import device_name
-from domains.gan.metrics import frechet_distance
 
 
 def make(dimensions: int, samples: int) -> list[Any]:

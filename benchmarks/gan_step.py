@@ -19,21 +19,20 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from nichenas.core.commands.workplace import prepare
+from nichenas.core.config import load_config
+from nichenas.core.context import Context
+from nichenas.core.search.allocator import keep_freed_memory
+from nichenas.core.search.environment import device_name
+from nichenas.core.search.journal import Journal
+from nichenas.core.search.one_shot_driver import OneShotDriver
+from nichenas.core.seeds import derive_seed
+from nichenas.core.seeds import numpy_generator
+from nichenas.core.strategies import STRATEGIES
+from nichenas.domains.gan.domain import GanDomain
+from nichenas.domains.gan.shared import SharedGan
+from nichenas.domains.gan.space import genotype_of
 from torch import Tensor
-
-from core.commands.workplace import prepare
-from core.config import load_config
-from core.context import Context
-from core.search.allocator import keep_freed_memory
-from core.search.environment import device_name
-from core.search.journal import Journal
-from core.search.one_shot_driver import OneShotDriver
-from core.seeds import derive_seed
-from core.seeds import numpy_generator
-from core.strategies import STRATEGIES
-from domains.gan.domain import GanDomain
-from domains.gan.shared import SharedGan
-from domains.gan.space import genotype_of
 
 
 def make_driver(arguments: argparse.Namespace, stage: int) -> OneShotDriver:

@@ -18,21 +18,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from nichenas.core.context import Context
+from nichenas.core.context import Environment
+from nichenas.core.data.root import cache_folder
+from nichenas.core.data.root import data_root
+from nichenas.core.domain import Proposal
+from nichenas.core.search.allocator import keep_freed_memory
+from nichenas.core.search.environment import environment
+from nichenas.core.seeds import numpy_generator
+from nichenas.domains.gnn import GNNDomain
+from nichenas.domains.gnn.baselines import train_plain
+from nichenas.domains.gnn.domain import GNNSettings
+from nichenas.domains.gnn.reference import ReferenceAGNN
 from rich.console import Console
 from rich.table import Table
-
-from core.context import Context
-from core.context import Environment
-from core.data.root import cache_folder
-from core.data.root import data_root
-from core.domain import Proposal
-from core.search.allocator import keep_freed_memory
-from core.search.environment import environment
-from core.seeds import numpy_generator
-from domains.gnn import GNNDomain
-from domains.gnn.baselines import train_plain
-from domains.gnn.domain import GNNSettings
-from domains.gnn.reference import ReferenceAGNN
 
 
 def main() -> None:

@@ -20,18 +20,17 @@ from typing import Any
 from unittest import mock
 
 import torch
-
-from core.gradient.relaxations import Mix
-from core.gradient.relaxations import Softmax
-from core.gradient.steps import Batch
-from core.gradient.steps import copies
-from core.gradient.steps import weight_gradients
-from core.search.allocator import keep_freed_memory
-from core.search.environment import device_name
-from domains.binary.native import functions
-from domains.binary.native import kernels
-from domains.binary.operations import FAMILIES
-from domains.binary.supernet import CellSupernet
+from nichenas.core.gradient.relaxations import Mix
+from nichenas.core.gradient.relaxations import Softmax
+from nichenas.core.gradient.steps import Batch
+from nichenas.core.gradient.steps import copies
+from nichenas.core.gradient.steps import weight_gradients
+from nichenas.core.search.allocator import keep_freed_memory
+from nichenas.core.search.environment import device_name
+from nichenas.domains.binary.native import functions
+from nichenas.domains.binary.native import kernels
+from nichenas.domains.binary.operations import FAMILIES
+from nichenas.domains.binary.supernet import CellSupernet
 
 CHANNELS, CELLS, CLASSES, SIZE = 16, 8, 10, 32
 

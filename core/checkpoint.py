@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from core.errors import RunFolderError
-from core.whole_files import write_whole
+from nichenas.core.errors import RunFolderError
+from nichenas.core.whole_files import write_whole
 
 
 def write_checkpoint(file: Path, state: Mapping[str, Any]) -> None:

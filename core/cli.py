@@ -10,10 +10,9 @@ from typing import Annotated
 from typing import Any
 
 import typer
-
-from core.errors import Interrupted
-from core.errors import NichenasError
-from core.errors import UserError
+from nichenas.core.errors import Interrupted
+from nichenas.core.errors import NichenasError
+from nichenas.core.errors import UserError
 
 # Everything else is imported inside the commands: --help must not wait for torch.
 
@@ -46,7 +45,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
 
 def _load(config: str, overrides: list[str] | None, device: str | None = None, seed: int | None = None) -> Any:
-    from core.config import load_config
+    from nichenas.core.config import load_config
 
     words = _own_fields(list(overrides or []))
     words += [f"run.device={device}"] if device else []
@@ -88,8 +87,8 @@ def search(
     resolved = _load(config, overrides, device, seed)
     folder = out or Path("runs") / resolved.config.name
 
-    from core.commands.search import run_search
-    from core.report.terminal import print_result
+    from nichenas.core.commands.search import run_search
+    from nichenas.core.report.terminal import print_result
 
     result = run_search(resolved, folder, resume, data_root, quiet)
     print_result(result, folder)
@@ -108,9 +107,9 @@ def retrain(
     quiet: Quiet = False,
 ) -> None:
     """Train the best architectures of a run in full, or one given architecture; test data is read here."""
-    from core.commands.retrain import retrain_architecture
-    from core.commands.retrain import retrain_run
-    from core.report.terminal import print_result
+    from nichenas.core.commands.retrain import retrain_architecture
+    from nichenas.core.commands.retrain import retrain_run
+    from nichenas.core.report.terminal import print_result
 
     if architecture is not None:
         result, folder = retrain_architecture(run, architecture, out, seeds, data_root, quiet)
@@ -127,7 +126,7 @@ def report(
     ] = None,
 ) -> None:
     """Write the HTML report of a run, a comparison, or a study of reduced settings anew."""
-    from core.commands.report import write_report
+    from nichenas.core.commands.report import write_report
 
     print(write_report(run, baseline))
 
@@ -156,8 +155,8 @@ def compare(
     folder = out or Path("runs") / f"compare-{resolved.config.name}"
     names, plans = _names(strategies), _names(schedules or "")
 
-    from core.commands.compare import run_compare
-    from core.report.terminal import print_comparison
+    from nichenas.core.commands.compare import run_compare
+    from nichenas.core.report.terminal import print_comparison
 
     print_comparison(run_compare(resolved, names, seeds, folder, data_root, quiet, plans), folder)
 
@@ -193,8 +192,8 @@ def proxies(
     resolved = _load(config, words, device, seed)
     folder = out or Path("runs") / f"proxies-{resolved.config.name}"
 
-    from core.commands.proxies import run_proxies
-    from core.report.terminal import print_proxies
+    from nichenas.core.commands.proxies import run_proxies
+    from nichenas.core.report.terminal import print_proxies
 
     print_proxies(run_proxies(resolved, folder, data_root, quiet), folder)
 
@@ -208,7 +207,7 @@ def export(
     data_root: DataRoot = None,
 ) -> None:
     """Export the found network with its trained weights to ONNX, checked with onnxruntime."""
-    from core.commands.export import export_onnx
+    from nichenas.core.commands.export import export_onnx
 
     file, difference = export_onnx(run, onnx, data_root)
     print(f"{file} (onnxruntime agrees with torch: relative difference at most {difference:.1e})")
@@ -217,7 +216,7 @@ def export(
 @app.command(name="list")
 def list_parts() -> None:
     """List domains, strategies, data sets and shipped configurations."""
-    from core.commands.listing import print_parts
+    from nichenas.core.commands.listing import print_parts
 
     print_parts()
 
@@ -228,8 +227,8 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Search on embedded data beside an equal-budget random search, and write the report."""
-    from core.commands.demo import run_demo
-    from core.report.terminal import print_result
+    from nichenas.core.commands.demo import run_demo
+    from nichenas.core.report.terminal import print_result
 
     result, random = run_demo(out, quiet)
     print_result(result, out)
@@ -270,7 +269,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run() -> None:
     """The console script."""
-    from core.search.allocator import keep_freed_memory
+    from nichenas.core.search.allocator import keep_freed_memory
 
     keep_freed_memory()
     sys.exit(main())

@@ -12,30 +12,29 @@ from typing import Any
 from typing import Literal
 from typing import get_args
 
+from nichenas.core.config_files import parse_override
+from nichenas.core.config_files import read_config
+from nichenas.core.config_files import set_value
+from nichenas.core.domain import Domain
+from nichenas.core.domain import Settings
+from nichenas.core.domain_lookup import find_domain
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import did_you_mean
+from nichenas.core.errors import unknown
+from nichenas.core.gradient.options import GRADIENT
+from nichenas.core.gradient.options import GradientOptions
+from nichenas.core.gradient.supernet import GradientDomain
+from nichenas.core.proxies import SCHEDULES
+from nichenas.core.proxies.factors import Levels
+from nichenas.core.proxies.factors import ReducedSetting
+from nichenas.core.proxies.zero_cost import ZERO_COST
+from nichenas.core.sharing.one_shot import SUPERNET
+from nichenas.core.sharing.one_shot import OneShotDomain
+from nichenas.core.sharing.one_shot import OneShotOptions
+from nichenas.core.strategies import STRATEGIES
 from pydantic import BaseModel
 from pydantic import Field
 from pydantic import ValidationError
-
-from core.config_files import parse_override
-from core.config_files import read_config
-from core.config_files import set_value
-from core.domain import Domain
-from core.domain import Settings
-from core.domain_lookup import find_domain
-from core.errors import ConfigError
-from core.errors import did_you_mean
-from core.errors import unknown
-from core.gradient.options import GRADIENT
-from core.gradient.options import GradientOptions
-from core.gradient.supernet import GradientDomain
-from core.proxies import SCHEDULES
-from core.proxies.factors import Levels
-from core.proxies.factors import ReducedSetting
-from core.proxies.zero_cost import ZERO_COST
-from core.sharing.one_shot import SUPERNET
-from core.sharing.one_shot import OneShotDomain
-from core.sharing.one_shot import OneShotOptions
-from core.strategies import STRATEGIES
 
 # What may change between the sessions of a run: how long it goes on, and what is done after the search.
 FREE_ON_RESUME = (

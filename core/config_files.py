@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import did_you_mean
 
-from core.errors import ConfigError
-from core.errors import did_you_mean
-
-SHIPPED = "configs"
+SHIPPED = "nichenas.configs"
 
 
 def shipped_configs() -> list[str]:

@@ -15,12 +15,11 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import TestDataError
+from nichenas.core.seeds import numpy_generator
+from nichenas.core.seeds import torch_generator
 from torch import Tensor
-
-from core.errors import CandidateFailure
-from core.errors import TestDataError
-from core.seeds import numpy_generator
-from core.seeds import torch_generator
 
 T = TypeVar("T")
 

@@ -1,7 +1,7 @@
 """All that the core asks of a domain, and the words that both use.
 
 A domain declares a space and objectives and measures architectures on *validation* data; it alone knows what
-the networks are. Test data is wrapped in :class:`core.context.TestData`, which opens only inside a retraining.
+the networks are. Test data is wrapped in :class:`nichenas.core.context.TestData`, which opens only inside a retraining.
 """
 
 from __future__ import annotations
@@ -19,18 +19,17 @@ from typing import Any
 from typing import ClassVar
 
 import torch
+from nichenas.core.context import Context
+from nichenas.core.context import Environment
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import TestDataError
+from nichenas.core.objectives import Objective
+from nichenas.core.space import Architecture
+from nichenas.core.space import SearchSpace
 from pydantic import BaseModel
 from pydantic import ConfigDict
 from torch import Tensor
 from torch import nn
-
-from core.context import Context
-from core.context import Environment
-from core.errors import CandidateFailure
-from core.errors import TestDataError
-from core.objectives import Objective
-from core.space import Architecture
-from core.space import SearchSpace
 
 
 class Settings(BaseModel):

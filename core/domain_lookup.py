@@ -9,13 +9,13 @@ import pkgutil
 from dataclasses import dataclass
 from typing import Any
 
-from core.context import Environment
-from core.domain import Domain
-from core.errors import ConfigError
-from core.errors import unknown
+from nichenas.core.context import Environment
+from nichenas.core.domain import Domain
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import unknown
 
 ENTRY_POINTS = "nichenas.domains"
-PACKAGE = "domains"  # each of its packages names its class in DOMAIN
+PACKAGE = "nichenas.domains"  # each of its packages names its class in DOMAIN
 
 
 def domain_targets() -> dict[str, str]:
@@ -61,7 +61,7 @@ def load_target(target: str) -> type[Domain]:
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"domain.kind: '{target}' cannot be imported ({error})") from None
     if not (isinstance(found, type) and issubclass(found, Domain)):
-        raise ConfigError(f"domain.kind: '{target}' is not a subclass of core.domain.Domain")
+        raise ConfigError(f"domain.kind: '{target}' is not a subclass of nichenas.core.domain.Domain")
     return found
 
 

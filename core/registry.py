@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Generic
 from typing import TypeVar
 
-from core.errors import ConfigError
-from core.errors import unknown
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import unknown
 
 T = TypeVar("T")
 

@@ -23,10 +23,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from nichenas.core.errors import NichenasError
+from nichenas.core.errors import unknown
 from numpy.typing import NDArray
-
-from core.errors import NichenasError
-from core.errors import unknown
 
 Option = str | int | float | bool | None
 

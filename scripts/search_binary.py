@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import sys
 
-from core.cli import main
-from core.commands.by_dataset import search_arguments
+from nichenas.core.cli import main
+from nichenas.core.commands.by_dataset import search_arguments
 
 OTHERS = "fashionmnist"  # a search that a workstation does in hours
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import sys
 
-from core.cli import main
-from core.commands.by_dataset import search_arguments
+from nichenas.core.cli import main
+from nichenas.core.commands.by_dataset import search_arguments
 
 OTHERS = "fashionmnist"  # judged by a classifier that is trained on the data set's own labels
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-
-from core.config import Resolved
-from core.config import resolve
+from nichenas.core.config import Resolved
+from nichenas.core.config import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
-TOY = "core.testing.toy:ToyDomain"
+TOY = "nichenas.core.testing.toy:ToyDomain"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -28,7 +28,7 @@ def example(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": "."}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([".", os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(
         [sys.executable, "-m", *arguments], cwd=folder, env=environment, capture_output=True, text=True
     )
@@ -42,7 +42,7 @@ def test_the_example_passes_the_contract(example: Path) -> None:
 
 
 def test_the_example_is_searched_in_processes(example: Path) -> None:
-    run(example, "core.cli", "search", "digits_mlp.yaml", "--quiet", "run.executor=processes", "run.workers=2")
+    run(example, "nichenas.core.cli", "search", "digits_mlp.yaml", "--quiet", "run.executor=processes", "run.workers=2")
     result = json.loads((example / "runs/digits-mlp/result.json").read_text())
     assert result["trials"] == 30
     assert result["failed"] == 0

@@ -17,12 +17,15 @@ def test_import_rules() -> None:
     linter = Path(sys.executable).with_name("lint-imports")
     if not linter.exists():
         pytest.skip("import-linter is not installed")
-    done = subprocess.run([str(linter), "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    if not (ROOT / ".links").exists():
+        pytest.skip("the tree of packages is not there; make venv makes it")
+    command = [str(linter), "--no-cache", str(ROOT / "pyproject.toml")]
+    done = subprocess.run(command, cwd=ROOT / ".links", capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
 def test_help_does_not_wait_for_torch() -> None:
-    code = "import sys, core.cli; core.cli.main(['--help']); print('torch' in sys.modules, file=sys.stderr)"
+    code = "import sys, nichenas.core.cli as cli; cli.main(['--help']); print('torch' in sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.strip() == "False"
 
@@ -30,7 +33,7 @@ def test_help_does_not_wait_for_torch() -> None:
 @pytest.mark.parametrize("domain", ["binary", "gan", "gnn"])
 def test_scripts_only_translate(domain: str) -> None:
     command = [sys.executable, f"scripts/search_{domain}.py", "--dataset", "cora"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = dict(os.environ)
     command += ["--resume", "--out", "nowhere", "retrain.seeds=-1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from core.config_files import shipped_configs
+from nichenas.core.config_files import shipped_configs
 
 
 def search_arguments(given: list[str], domain: str, others: str, about: str | None) -> list[str]:

@@ -10,29 +10,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.commands.search import run_search
-from core.commands.workplace import prepare
-from core.config import Resolved
-from core.config import SearchSection
-from core.config import resolve
-from core.errors import ConfigError
-from core.errors import Interrupted
-from core.proxies.factors import full_epochs
-from core.report.comparison import StrategyFigures
-from core.report.comparison import figures
-from core.report.comparison import holm
-from core.report.comparison import interval
-from core.report.comparison import marks
-from core.report.comparison import mean_ranks
-from core.report.comparison import permutation_p
-from core.report.comparison import regrets
-from core.report.comparison_page import write_comparison_page
-from core.report.record import RunRecord
-from core.report.record import read_runs
-from core.report.record import run_of
-from core.search.run_folder import read_json
-from core.search.run_folder import write_csv
-from core.search.run_folder import write_json
+from nichenas.core.commands.search import run_search
+from nichenas.core.commands.workplace import prepare
+from nichenas.core.config import Resolved
+from nichenas.core.config import SearchSection
+from nichenas.core.config import resolve
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import Interrupted
+from nichenas.core.proxies.factors import full_epochs
+from nichenas.core.report.comparison import StrategyFigures
+from nichenas.core.report.comparison import figures
+from nichenas.core.report.comparison import holm
+from nichenas.core.report.comparison import interval
+from nichenas.core.report.comparison import marks
+from nichenas.core.report.comparison import mean_ranks
+from nichenas.core.report.comparison import permutation_p
+from nichenas.core.report.comparison import regrets
+from nichenas.core.report.comparison_page import write_comparison_page
+from nichenas.core.report.record import RunRecord
+from nichenas.core.report.record import read_runs
+from nichenas.core.report.record import run_of
+from nichenas.core.search.run_folder import read_json
+from nichenas.core.search.run_folder import write_csv
+from nichenas.core.search.run_folder import write_json
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from core.commands.search import run_search
-from core.config import load_config
-from core.report.run_page import write_run_page
-from core.search.executors import cpu_count
+from nichenas.core.commands.search import run_search
+from nichenas.core.config import load_config
+from nichenas.core.report.run_page import write_run_page
+from nichenas.core.search.executors import cpu_count
 
 CONFIG = "gnn/digits-knn"
 

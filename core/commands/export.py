@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from core.commands.retrain import configuration_of
-from core.commands.workplace import prepare
-from core.domain import Deployment
-from core.errors import ConfigError
-from core.errors import RunFolderError
-from core.search.run_folder import read_json
-from core.sharing.homogeneous import read_tensors
+from nichenas.core.commands.retrain import configuration_of
+from nichenas.core.commands.workplace import prepare
+from nichenas.core.domain import Deployment
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import RunFolderError
+from nichenas.core.search.run_folder import read_json
+from nichenas.core.sharing.homogeneous import read_tensors
 
 TOLERANCE = 1e-3  # largest difference to torch's outputs, relative to their size
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from nichenas.core.config_files import shipped_configs
+from nichenas.core.domain_lookup import domain_targets
+from nichenas.core.domain_lookup import load_target
+from nichenas.core.errors import ConfigError
+from nichenas.core.gradient.options import GRADIENT
+from nichenas.core.gradient.options import SUMMARY
+from nichenas.core.proxies import SCHEDULES
+from nichenas.core.proxies.zero_cost import ZERO_COST
+from nichenas.core.strategies import STRATEGIES
 from rich.console import Console
 from rich.table import Table
-
-from core.config_files import shipped_configs
-from core.domain_lookup import domain_targets
-from core.domain_lookup import load_target
-from core.errors import ConfigError
-from core.gradient.options import GRADIENT
-from core.gradient.options import SUMMARY
-from core.proxies import SCHEDULES
-from core.proxies.zero_cost import ZERO_COST
-from core.strategies import STRATEGIES
 
 
 def print_parts() -> None:

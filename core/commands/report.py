@@ -6,13 +6,13 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from core.errors import RunFolderError
-from core.report.comparison import figures
-from core.report.comparison_page import write_comparison_page
-from core.report.proxies_page import write_proxies_page
-from core.report.record import read_runs
-from core.report.run_page import write_run_page
-from core.search.run_folder import read_json
+from nichenas.core.errors import RunFolderError
+from nichenas.core.report.comparison import figures
+from nichenas.core.report.comparison_page import write_comparison_page
+from nichenas.core.report.proxies_page import write_proxies_page
+from nichenas.core.report.record import read_runs
+from nichenas.core.report.run_page import write_run_page
+from nichenas.core.search.run_folder import read_json
 
 
 def write_report(folder: Path, baseline: Path | None = None) -> Path:

@@ -8,26 +8,26 @@ import json
 from pathlib import Path
 from typing import Any
 
-from core.commands.search import run_search
-from core.commands.workplace import make_executor
-from core.commands.workplace import prepare
-from core.config import Resolved
-from core.config import resolve
-from core.context import Limits
-from core.errors import ConfigError
-from core.errors import RunFolderError
-from core.search.driver import Budget
-from core.search.environment import device_name
-from core.search.journal import Journal
-from core.search.progress import Progress
-from core.search.retraining import retrain_all
-from core.search.run_folder import RunFolder
-from core.search.run_folder import read_yaml
-from core.search.run_folder import write_json
-from core.search.run_folder import write_yaml
-from core.space import Architecture
-from core.space import SearchSpace
-from core.space import SpaceError
+from nichenas.core.commands.search import run_search
+from nichenas.core.commands.workplace import make_executor
+from nichenas.core.commands.workplace import prepare
+from nichenas.core.config import Resolved
+from nichenas.core.config import resolve
+from nichenas.core.context import Limits
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import RunFolderError
+from nichenas.core.search.driver import Budget
+from nichenas.core.search.environment import device_name
+from nichenas.core.search.journal import Journal
+from nichenas.core.search.progress import Progress
+from nichenas.core.search.retraining import retrain_all
+from nichenas.core.search.run_folder import RunFolder
+from nichenas.core.search.run_folder import read_yaml
+from nichenas.core.search.run_folder import write_json
+from nichenas.core.search.run_folder import write_yaml
+from nichenas.core.space import Architecture
+from nichenas.core.space import SearchSpace
+from nichenas.core.space import SpaceError
 
 
 def retrain_run(

@@ -7,31 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-
-from core.config import Resolved
-from core.config import differences
-from core.config import resolve
-from core.context import Environment
-from core.data.root import cache_folder
-from core.data.root import data_root
-from core.domain import FULL
-from core.domain import Domain
-from core.domain_lookup import DomainRecipe
-from core.errors import ConfigError
-from core.errors import RunFolderError
-from core.errors import unknown
-from core.proxies import SCHEDULES
-from core.proxies.factors import fidelity_of
-from core.proxies.factors import full_epochs
-from core.proxies.schedule import Schedule
-from core.search.environment import choose_device
-from core.search.executors import Executor
-from core.search.executors import ProcessExecutor
-from core.search.executors import SerialExecutor
-from core.search.run_folder import read_yaml
-from core.sharing.one_shot import OneShotDomain
-from core.strategies import STRATEGIES
-from core.strategies.base import Strategy
+from nichenas.core.config import Resolved
+from nichenas.core.config import differences
+from nichenas.core.config import resolve
+from nichenas.core.context import Environment
+from nichenas.core.data.root import cache_folder
+from nichenas.core.data.root import data_root
+from nichenas.core.domain import FULL
+from nichenas.core.domain import Domain
+from nichenas.core.domain_lookup import DomainRecipe
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import RunFolderError
+from nichenas.core.errors import unknown
+from nichenas.core.proxies import SCHEDULES
+from nichenas.core.proxies.factors import fidelity_of
+from nichenas.core.proxies.factors import full_epochs
+from nichenas.core.proxies.schedule import Schedule
+from nichenas.core.search.environment import choose_device
+from nichenas.core.search.executors import Executor
+from nichenas.core.search.executors import ProcessExecutor
+from nichenas.core.search.executors import SerialExecutor
+from nichenas.core.search.run_folder import read_yaml
+from nichenas.core.sharing.one_shot import OneShotDomain
+from nichenas.core.strategies import STRATEGIES
+from nichenas.core.strategies.base import Strategy
 
 
 @dataclass
@@ -85,7 +84,7 @@ def make_executor(resolved: Resolved, workplace: Workplace) -> Executor:
     if run.executor == "processes":
         return ProcessExecutor(run.workers, workplace.recipe, workplace.device)
     if run.executor == "ray":
-        from core.search.ray_executor import RayExecutor
+        from nichenas.core.search.ray_executor import RayExecutor
 
         return RayExecutor(run.workers, workplace.recipe, workplace.device)
     return SerialExecutor(workplace.domain, workplace.device)

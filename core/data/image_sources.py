@@ -15,19 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from nichenas.core.context import Environment
+from nichenas.core.context import TestData
+from nichenas.core.data.images import Images
+from nichenas.core.data.images import ImageTask
+from nichenas.core.data.root import fingerprint
+from nichenas.core.data.splits import stratified
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import DataError
+from nichenas.core.errors import unknown
+from nichenas.core.seeds import numpy_generator
+from nichenas.core.whole_files import write_cache
 from numpy.typing import NDArray
-
-from core.context import Environment
-from core.context import TestData
-from core.data.images import Images
-from core.data.images import ImageTask
-from core.data.root import fingerprint
-from core.data.splits import stratified
-from core.errors import ConfigError
-from core.errors import DataError
-from core.errors import unknown
-from core.seeds import numpy_generator
-from core.whole_files import write_cache
 
 KNOWN: Mapping[str, str] = {
     "digits": "embedded: 1,797 images of 8 x 8, 10 classes (a fifth of every class is test data)",

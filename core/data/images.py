@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from nichenas.core.context import TestData
+from nichenas.core.data.splits import stratified
+from nichenas.core.errors import DataError
 from torch import Tensor
-
-from core.context import TestData
-from core.data.splits import stratified
-from core.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from core.errors import DataError
+from nichenas.core.errors import DataError
 
 
 def data_root(given: str | os.PathLike[str] | None) -> Path:

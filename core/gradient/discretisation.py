@@ -7,13 +7,12 @@ from typing import Literal
 
 import numpy as np
 import torch
+from nichenas.core.domain import Settings
+from nichenas.core.gradient.supernet import EdgeGroup
+from nichenas.core.gradient.supernet import Kept
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
-
-from core.domain import Settings
-from core.gradient.supernet import EdgeGroup
-from core.gradient.supernet import Kept
 
 
 class Discretisation(Settings):

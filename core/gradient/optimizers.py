@@ -7,10 +7,9 @@ from typing import Any
 from typing import Literal
 
 import torch
+from nichenas.core.domain import Settings
 from pydantic import Field
 from torch import nn
-
-from core.domain import Settings
 
 
 class OptimizerSettings(Settings):

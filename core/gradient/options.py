@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Any
 from typing import Literal
 
+from nichenas.core.domain import Settings
+from nichenas.core.errors import unknown
+from nichenas.core.gradient.discretisation import Discretisation
+from nichenas.core.gradient.optimizers import OptimizerSettings
+from nichenas.core.gradient.regularisers import Regulariser
+from nichenas.core.gradient.relaxations import RELAXATIONS
+from nichenas.core.gradient.schedules import Schedule
 from pydantic import Field
 from pydantic import field_validator
 from pydantic import model_validator
-
-from core.domain import Settings
-from core.errors import unknown
-from core.gradient.discretisation import Discretisation
-from core.gradient.optimizers import OptimizerSettings
-from core.gradient.regularisers import Regulariser
-from core.gradient.relaxations import RELAXATIONS
-from core.gradient.schedules import Schedule
 
 GRADIENT = "gradient"  # as it stands in search.strategy
 SUMMARY = "differentiable search of a supernet (DARTS, SNAS, DSNAS, Single-DARTS, BATS, BNAS)"

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
+from nichenas.core.domain import Settings
 from pydantic import Field
 from torch import Tensor
-
-from core.domain import Settings
 
 Term = Callable[[Mapping[str, Tensor]], Tensor]
 

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from dataclasses import field
 
 import torch
+from nichenas.core.registry import Registry
 from torch import Tensor
-
-from core.registry import Registry
 
 Parameters = Mapping[str, Tensor]  # by group: (edges, operations)
 COST_LIMIT = 5.0  # DSNAS's code clamps costs before they multiply the score function

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from nichenas.core.domain import Settings
 from pydantic import Field
 from pydantic import model_validator
-
-from core.domain import Settings
 
 
 class Schedule(Settings):

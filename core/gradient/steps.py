@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from nichenas.core.gradient.relaxations import Mix
+from nichenas.core.gradient.supernet import Supernet
+from nichenas.core.gradient.supernet import gradients_of
 from torch import Tensor
 from torch import nn
-
-from core.gradient.relaxations import Mix
-from core.gradient.supernet import Supernet
-from core.gradient.supernet import gradients_of
 
 Batch = tuple[Any, Tensor]
 Costs = dict[str, Tensor]  # by group: (instances, edges, operations)

@@ -1,7 +1,7 @@
 """What a domain offers so that gradient methods can drive it: a supernet of mixed edges, data, and a way back.
 
 The supernet holds weights only. Every call is given the mixture: how much each operation of each edge counts.
-Architecture parameters, and how they become a mixture, are the business of :mod:`core.gradient.relaxations`.
+Architecture parameters, and how they become a mixture, are the business of :mod:`nichenas.core.gradient.relaxations`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from typing import Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
+from nichenas.core.context import Context
+from nichenas.core.domain import Domain
+from nichenas.core.space import Architecture
 from torch import Tensor
 from torch import nn
-
-from core.context import Context
-from core.domain import Domain
-from core.space import Architecture
 
 Mixes = Mapping[str, Tensor]  # by group: (instances, edges, operations)
 Active = Mapping[str, Tensor]  # by group: (edges, operations) bool

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from nichenas.core.gradient.steps import Evaluation
+from nichenas.core.gradient.supernet import EdgeGroup
 from torch import Tensor
-
-from core.gradient.steps import Evaluation
-from core.gradient.supernet import EdgeGroup
 
 
 class WiringRecorder:

@@ -12,13 +12,12 @@ import itertools
 import re
 from dataclasses import dataclass
 
+from nichenas.core.domain import FULL
+from nichenas.core.domain import Domain
+from nichenas.core.domain import Fidelity
+from nichenas.core.domain import Settings
+from nichenas.core.errors import ConfigError
 from pydantic import field_validator
-
-from core.domain import FULL
-from core.domain import Domain
-from core.domain import Fidelity
-from core.domain import Settings
-from core.errors import ConfigError
 
 _NAME = re.compile(r"c(\d+)r(\d+)s(\d+)e(\d+)")
 _SQRT = (1.0, 0.5**0.5, 0.5, 0.5**1.5, 0.25)

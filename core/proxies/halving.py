@@ -5,15 +5,14 @@ from __future__ import annotations
 import bisect
 from typing import Any
 
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Settings
+from nichenas.core.domain import Trial
+from nichenas.core.proxies.schedule import SCHEDULES
+from nichenas.core.proxies.schedule import SEGMENT
+from nichenas.core.proxies.schedule import Rounds
+from nichenas.core.proxies.schedule import Schedule
 from pydantic import Field
-
-from core.domain import Proposal
-from core.domain import Settings
-from core.domain import Trial
-from core.proxies.schedule import SCHEDULES
-from core.proxies.schedule import SEGMENT
-from core.proxies.schedule import Rounds
-from core.proxies.schedule import Schedule
 
 
 class HalvingOptions(Settings):

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Settings
+from nichenas.core.domain import Trial
+from nichenas.core.proxies.schedule import SCHEDULES
+from nichenas.core.proxies.schedule import SEGMENT
+from nichenas.core.proxies.schedule import Rounds
+from nichenas.core.space import Architecture
 from pydantic import Field
 from pydantic import model_validator
-
-from core.domain import Proposal
-from core.domain import Settings
-from core.domain import Trial
-from core.proxies.schedule import SCHEDULES
-from core.proxies.schedule import SEGMENT
-from core.proxies.schedule import Rounds
-from core.space import Architecture
 
 
 class HierarchicalOptions(Settings):

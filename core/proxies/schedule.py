@@ -15,14 +15,14 @@ from collections import deque
 from typing import Any
 from typing import ClassVar
 
-from core.domain import Fidelity
-from core.domain import Proposal
-from core.domain import Settings
-from core.domain import Trial
-from core.errors import ConfigError
-from core.registry import Registry
-from core.seeds import numpy_generator
-from core.strategies.base import Strategy
+from nichenas.core.domain import Fidelity
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Settings
+from nichenas.core.domain import Trial
+from nichenas.core.errors import ConfigError
+from nichenas.core.registry import Registry
+from nichenas.core.seeds import numpy_generator
+from nichenas.core.strategies.base import Strategy
 
 SEGMENT = "segment"  # in the tag of a proposal: which part of its training this is, from 1
 

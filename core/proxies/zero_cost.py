@@ -1,7 +1,7 @@
 """Scores of untrained networks, from one batch, that are meant to rank architectures (zero-cost proxies).
 
-Each takes a :class:`core.domain.Probe` and so any torch model that a domain builds. Where a paper names the layers it
-was made for, what is used is the nearest thing that every network has: weights are parameters of two or more
+Each takes a :class:`~nichenas.core.domain.Probe` and so any torch model that a domain builds. Where a paper names the
+layers it was made for, what is used is the nearest thing that every network has: weights are parameters of two or more
 dimensions, activations those of the ReLU family.
 """
 
@@ -17,14 +17,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from nichenas.core.domain import Probe
+from nichenas.core.domain import UntrainedScore
+from nichenas.core.registry import Registry
 from torch import Tensor
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
-
-from core.domain import Probe
-from core.domain import UntrainedScore
-from core.registry import Registry
 
 Score = Callable[[Probe], float]
 ZERO_COST: Registry[Score] = Registry("zero-cost proxy")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core.domain import Fidelity
-from core.domain import Proposal
-from core.domain import Trial
-from core.objectives import Objective
-from core.objectives import score
-from core.seeds import numpy_generator
-from core.space import Architecture
-from core.space import SearchSpace
+from nichenas.core.domain import Fidelity
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Trial
+from nichenas.core.objectives import Objective
+from nichenas.core.objectives import score
+from nichenas.core.seeds import numpy_generator
+from nichenas.core.space import Architecture
+from nichenas.core.space import SearchSpace
 
 TRIES = 100  # draws for each wanted architecture before a small space is taken to be exhausted
 

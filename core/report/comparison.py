@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from nichenas.core.report.record import RunRecord
 from numpy.typing import NDArray
 from scipy import stats
-
-from core.report.record import RunRecord
 
 CONFIDENCE = 0.95
 POINTS = 1000  # of a plotted curve, at most

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import yaml
-
-from core.report.comparison import StrategyFigures
-from core.report.comparison import interval
-from core.report.page import write_page
-from core.report.plots import comparison_plot
-from core.report.record import RunRecord
+from nichenas.core.report.comparison import StrategyFigures
+from nichenas.core.report.comparison import interval
+from nichenas.core.report.page import write_page
+from nichenas.core.report.plots import comparison_plot
+from nichenas.core.report.record import RunRecord
 
 
 def write_comparison_page(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 from markupsafe import escape
-
-from core.domain import Drawing
+from nichenas.core.domain import Drawing
 
 CHARACTER = 6.6  # width of a character of the label's font, pixels
 LINE = 15.0

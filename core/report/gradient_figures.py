@@ -11,18 +11,17 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
-
-from core.domain import Trial
-from core.gradient.supernet import EdgeGroup
-from core.gradient.wiring import alive
-from core.gradient.wiring import depth
-from core.gradient.wiring import patterns
-from core.gradient.wiring import statements
-from core.gradient.wiring import width
-from core.report.plots import COLOURS
-from core.report.plots import finish
-from core.report.plots import new_figure
-from core.report.plots import to_svg
+from nichenas.core.domain import Trial
+from nichenas.core.gradient.supernet import EdgeGroup
+from nichenas.core.gradient.wiring import alive
+from nichenas.core.gradient.wiring import depth
+from nichenas.core.gradient.wiring import patterns
+from nichenas.core.gradient.wiring import statements
+from nichenas.core.gradient.wiring import width
+from nichenas.core.report.plots import COLOURS
+from nichenas.core.report.plots import finish
+from nichenas.core.report.plots import new_figure
+from nichenas.core.report.plots import to_svg
 
 COLUMNS = 5  # small plots in a row
 

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
-
-from core.domain import Trial
-from core.report.plots import COLOURS
-from core.report.plots import finish
-from core.report.plots import new_figure
-from core.report.plots import to_svg
+from nichenas.core.domain import Trial
+from nichenas.core.report.plots import COLOURS
+from nichenas.core.report.plots import finish
+from nichenas.core.report.plots import new_figure
+from nichenas.core.report.plots import to_svg
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from typing import Any
 from jinja2 import Environment
 from jinja2 import PackageLoader
 from jinja2 import StrictUndefined
-
-from core.search.run_folder import write_text
+from nichenas.core.search.run_folder import write_text
 
 
 def number(value: Any) -> str:
@@ -29,7 +28,7 @@ def p_value(value: float) -> str:
 def write_page(file: Path, template: str, **values: Any) -> Path:
     """Fills in a template of this package, autoescaped, and writes the page whole or not at all."""
     environment = Environment(
-        loader=PackageLoader("core.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("nichenas.core.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["number"] = number
     environment.filters["p_value"] = p_value

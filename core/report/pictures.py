@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
-
-from core.report.plots import COLOURS
-from core.report.plots import finish
-from core.report.plots import new_figure
-from core.report.plots import to_svg
+from nichenas.core.report.plots import COLOURS
+from nichenas.core.report.plots import finish
+from nichenas.core.report.plots import new_figure
+from nichenas.core.report.plots import to_svg
 
 LARGEST = 2 * 2**20  # bytes of a picture that goes into a page
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -11,11 +11,10 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from nichenas.core.report.comparison import StrategyFigures
+from nichenas.core.report.comparison import band
+from nichenas.core.report.comparison import best_so_far
 from numpy.typing import NDArray
-
-from core.report.comparison import StrategyFigures
-from core.report.comparison import band
-from core.report.comparison import best_so_far
 
 COLOURS = ("#1f5fa8", "#c4572e", "#2f8f5b", "#7a4fa0", "#8a6d1b", "#4a4a4a")
 LABEL = 36  # characters of a label that an axis has room for

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.domain import Drawing
-from core.domain import Trial
-from core.errors import RunFolderError
-from core.objectives import Objective
-from core.search.journal import Journal
-from core.search.run_folder import read_json
-from core.search.run_folder import read_yaml
+from nichenas.core.domain import Drawing
+from nichenas.core.domain import Trial
+from nichenas.core.errors import RunFolderError
+from nichenas.core.objectives import Objective
+from nichenas.core.search.journal import Journal
+from nichenas.core.search.run_folder import read_json
+from nichenas.core.search.run_folder import read_yaml
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-from core.domain import Trial
-from core.objectives import pareto_ranks
-from core.objectives import score
-from core.report.drawing import to_svg
-from core.report.gradient_figures import gradient_figures
-from core.report.one_shot_figures import one_shot_figures
-from core.report.page import write_page
-from core.report.pictures import curve_plots
-from core.report.pictures import pictures_of
-from core.report.plots import search_plot
-from core.report.plots import training_plot
-from core.report.record import RunRecord
-from core.report.schedule_figures import schedule_figures
+from nichenas.core.domain import Trial
+from nichenas.core.objectives import pareto_ranks
+from nichenas.core.objectives import score
+from nichenas.core.report.drawing import to_svg
+from nichenas.core.report.gradient_figures import gradient_figures
+from nichenas.core.report.one_shot_figures import one_shot_figures
+from nichenas.core.report.page import write_page
+from nichenas.core.report.pictures import curve_plots
+from nichenas.core.report.pictures import pictures_of
+from nichenas.core.report.plots import search_plot
+from nichenas.core.report.plots import training_plot
+from nichenas.core.report.record import RunRecord
+from nichenas.core.report.schedule_figures import schedule_figures
 
 TOP = 10
 DRAWN = 3

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
-
-from core.domain import Trial
-from core.report.comparison import best_so_far
-from core.report.plots import COLOURS
-from core.report.plots import finish
-from core.report.plots import new_figure
-from core.report.plots import to_svg
-from core.report.record import RunRecord
+from nichenas.core.domain import Trial
+from nichenas.core.report.comparison import best_so_far
+from nichenas.core.report.plots import COLOURS
+from nichenas.core.report.plots import finish
+from nichenas.core.report.plots import new_figure
+from nichenas.core.report.plots import to_svg
+from nichenas.core.report.record import RunRecord
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nichenas.core.report.page import p_value
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-from core.report.page import p_value
 
 
 def print_result(result: Mapping[str, Any], folder: Path) -> None:

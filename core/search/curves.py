@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.domain import Trial
-from core.search.driver import SearchState
+from nichenas.core.domain import Trial
+from nichenas.core.search.driver import SearchState
 
 
 class Curves:

@@ -20,23 +20,22 @@ from pathlib import Path
 from typing import Literal
 from typing import Protocol
 
+from nichenas.core.context import Limits
+from nichenas.core.domain import Domain
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Trial
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import Interrupted
+from nichenas.core.errors import RunFolderError
+from nichenas.core.search.executors import Executor
+from nichenas.core.search.journal import Journal
+from nichenas.core.search.ledger import Ledger
+from nichenas.core.search.work import Evaluation
+from nichenas.core.search.work import Result
+from nichenas.core.search.work import trial_checkpoint
+from nichenas.core.sharing.homogeneous import HomogeneousStore
 from torch import Tensor
-
-from core.context import Limits
-from core.domain import Domain
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain import Trial
-from core.errors import CandidateFailure
-from core.errors import Interrupted
-from core.errors import RunFolderError
-from core.search.executors import Executor
-from core.search.journal import Journal
-from core.search.ledger import Ledger
-from core.search.work import Evaluation
-from core.search.work import Result
-from core.search.work import trial_checkpoint
-from core.sharing.homogeneous import HomogeneousStore
 
 
 @dataclass(frozen=True)

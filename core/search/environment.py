@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from nichenas.core.errors import ConfigError
+from nichenas.core.search.executors import cpu_count
 
-import core
-from core.errors import ConfigError
-from core.search.executors import cpu_count
+import nichenas
 
 PACKAGES = ("torch", "torch-geometric", "torchvision", "numpy", "scipy", "scikit-learn", "optuna")
 
@@ -64,7 +64,7 @@ def environment(seed: int, device: torch.device) -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "nichenas": core.__version__,
+        "nichenas": nichenas.__version__,
         "python": platform.python_version(),
         "packages": versions,
         "platform": platform.platform(),
@@ -87,7 +87,7 @@ def _memory_gb() -> float | None:
 
 def _git_revision() -> str | None:
     """Returns the revision of the checkout that this code runs from; none outside of one."""
-    folder = Path(core.__file__).resolve().parent.parent
+    folder = Path(nichenas.__file__).resolve().parent.parent
     if not (folder / ".git").exists():
         return None
     try:

@@ -20,17 +20,16 @@ from typing import Any
 
 import numpy as np
 import torch
-
-from core.domain import Domain
-from core.domain import Measurement
-from core.domain import Retrained
-from core.errors import CandidateFailure
-from core.errors import NichenasError
-from core.search.allocator import keep_freed_memory
-from core.search.work import Evaluation
-from core.search.work import Job
-from core.search.work import Result
-from core.search.work import run_job
+from nichenas.core.domain import Domain
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Retrained
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import NichenasError
+from nichenas.core.search.allocator import keep_freed_memory
+from nichenas.core.search.work import Evaluation
+from nichenas.core.search.work import Job
+from nichenas.core.search.work import Result
+from nichenas.core.search.work import run_job
 
 GRACE = 2.0  # a worker that overruns its limit by this factor, and by GRACE_SECONDS, is ended
 GRACE_SECONDS = 10.0
@@ -114,7 +113,7 @@ class ProcessExecutor(Executor):
         self._processes = multiprocessing.get_context("forkserver")
         # Modules are imported once, in the process that the workers are forked from.
         module = getattr(make_domain, "module", type(make_domain).__module__)
-        self._processes.set_forkserver_preload(["core.search.executors", module])
+        self._processes.set_forkserver_preload(["nichenas.core.search.executors", module])
         self._workers = [self._start() for _ in range(workers)]
         self._done: deque[tuple[int, list[Result]]] = deque()
 

@@ -15,42 +15,41 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from nichenas.core.checkpoint import read_checkpoint
+from nichenas.core.checkpoint import write_checkpoint
+from nichenas.core.context import Context
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Trial
+from nichenas.core.errors import Interrupted
+from nichenas.core.errors import RunFolderError
+from nichenas.core.errors import SearchDiverged
+from nichenas.core.gradient.discretisation import one_hot
+from nichenas.core.gradient.optimizers import set_learning_rate
+from nichenas.core.gradient.options import GradientOptions
+from nichenas.core.gradient.regularisers import entropies
+from nichenas.core.gradient.relaxations import RELAXATIONS
+from nichenas.core.gradient.relaxations import Mix
+from nichenas.core.gradient.steps import Batch
+from nichenas.core.gradient.steps import Evaluation
+from nichenas.core.gradient.steps import architecture_costs
+from nichenas.core.gradient.steps import clip_gradients
+from nichenas.core.gradient.steps import copies
+from nichenas.core.gradient.steps import second_order_costs
+from nichenas.core.gradient.steps import summed
+from nichenas.core.gradient.steps import weight_gradients
+from nichenas.core.gradient.supernet import GradientDomain
+from nichenas.core.gradient.supernet import Kept
+from nichenas.core.gradient.supernet import Supernet
+from nichenas.core.gradient.wiring import WiringRecorder
+from nichenas.core.search.driver import Budget
+from nichenas.core.search.driver import Listener
+from nichenas.core.search.driver import SearchState
+from nichenas.core.search.journal import Journal
+from nichenas.core.seeds import numpy_generator
+from nichenas.core.seeds import torch_generator
 from torch import Tensor
 from torch import nn
-
-from core.checkpoint import read_checkpoint
-from core.checkpoint import write_checkpoint
-from core.context import Context
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain import Trial
-from core.errors import Interrupted
-from core.errors import RunFolderError
-from core.errors import SearchDiverged
-from core.gradient.discretisation import one_hot
-from core.gradient.optimizers import set_learning_rate
-from core.gradient.options import GradientOptions
-from core.gradient.regularisers import entropies
-from core.gradient.relaxations import RELAXATIONS
-from core.gradient.relaxations import Mix
-from core.gradient.steps import Batch
-from core.gradient.steps import Evaluation
-from core.gradient.steps import architecture_costs
-from core.gradient.steps import clip_gradients
-from core.gradient.steps import copies
-from core.gradient.steps import second_order_costs
-from core.gradient.steps import summed
-from core.gradient.steps import weight_gradients
-from core.gradient.supernet import GradientDomain
-from core.gradient.supernet import Kept
-from core.gradient.supernet import Supernet
-from core.gradient.wiring import WiringRecorder
-from core.search.driver import Budget
-from core.search.driver import Listener
-from core.search.driver import SearchState
-from core.search.journal import Journal
-from core.seeds import numpy_generator
-from core.seeds import torch_generator
 
 CHECKPOINT = "gradient.pt"
 

@@ -25,14 +25,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core import JOURNAL_VERSION
-from core.domain import Fidelity
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain import Retrained
-from core.domain import Trial
-from core.errors import RunFolderError
-from core.space import Architecture
+from nichenas.core import JOURNAL_VERSION
+from nichenas.core.domain import Fidelity
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Retrained
+from nichenas.core.domain import Trial
+from nichenas.core.errors import RunFolderError
+from nichenas.core.space import Architecture
 
 COMMIT_WITHIN = 0.1  # seconds
 

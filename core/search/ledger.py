@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from core.domain import Domain
-from core.domain import Fidelity
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain import Trial
+from nichenas.core.domain import Domain
+from nichenas.core.domain import Fidelity
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Trial
 
 
 class Ledger:

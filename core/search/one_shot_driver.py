@@ -21,29 +21,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from nichenas.core.checkpoint import read_checkpoint
+from nichenas.core.checkpoint import write_checkpoint
+from nichenas.core.context import Context
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Settings
+from nichenas.core.domain import Trial
+from nichenas.core.domain import as_failure
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import Interrupted
+from nichenas.core.errors import RunFolderError
+from nichenas.core.errors import SearchDiverged
+from nichenas.core.objectives import Objective
+from nichenas.core.search.driver import Listener
+from nichenas.core.search.driver import SearchState
+from nichenas.core.search.journal import Journal
+from nichenas.core.seeds import derive_seed
+from nichenas.core.sharing.one_shot import OneShotDomain
+from nichenas.core.sharing.one_shot import OneShotOptions
+from nichenas.core.sharing.reset import CollapseMonitor
+from nichenas.core.strategies.base import Strategy
 from torch import Tensor
-
-from core.checkpoint import read_checkpoint
-from core.checkpoint import write_checkpoint
-from core.context import Context
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain import Settings
-from core.domain import Trial
-from core.domain import as_failure
-from core.errors import CandidateFailure
-from core.errors import Interrupted
-from core.errors import RunFolderError
-from core.errors import SearchDiverged
-from core.objectives import Objective
-from core.search.driver import Listener
-from core.search.driver import SearchState
-from core.search.journal import Journal
-from core.seeds import derive_seed
-from core.sharing.one_shot import OneShotDomain
-from core.sharing.one_shot import OneShotOptions
-from core.sharing.reset import CollapseMonitor
-from core.strategies.base import Strategy
 
 CHECKPOINT = "one_shot.pt"
 ATTEMPTS = 2  # trainings an iteration may begin; one that collapses again leaves nothing worth scoring

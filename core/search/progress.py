@@ -6,16 +6,15 @@ import sys
 import time
 from types import TracebackType
 
+from nichenas.core.domain import Trial
+from nichenas.core.objectives import Objective
+from nichenas.core.search.driver import Budget
+from nichenas.core.search.driver import SearchState
 from rich.console import Console
 from rich.progress import BarColumn
 from rich.progress import Progress as RichProgress
 from rich.progress import TaskID
 from rich.progress import TextColumn
-
-from core.domain import Trial
-from core.objectives import Objective
-from core.search.driver import Budget
-from core.search.driver import SearchState
 
 PLAIN_EVERY = 10.0  # seconds between plain lines
 

@@ -7,16 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-
-from core.domain import Domain
-from core.errors import CandidateFailure
-from core.errors import ConfigError
-from core.search.allocator import keep_freed_memory
-from core.search.executors import Executor
-from core.search.work import Evaluation
-from core.search.work import Job
-from core.search.work import Result
-from core.search.work import run_job
+from nichenas.core.domain import Domain
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import ConfigError
+from nichenas.core.search.allocator import keep_freed_memory
+from nichenas.core.search.executors import Executor
+from nichenas.core.search.work import Evaluation
+from nichenas.core.search.work import Job
+from nichenas.core.search.work import Result
+from nichenas.core.search.work import run_job
 
 
 class _Actor:

@@ -12,18 +12,17 @@ from typing import Any
 from typing import Protocol
 
 import numpy as np
-
-from core.context import Limits
-from core.domain import Retrained
-from core.errors import CandidateFailure
-from core.errors import Interrupted
-from core.objectives import Objective
-from core.search.executors import Executor
-from core.search.journal import Journal
-from core.search.work import FullTraining
-from core.seeds import derive_seed
-from core.sharing.homogeneous import write_tensors
-from core.space import Architecture
+from nichenas.core.context import Limits
+from nichenas.core.domain import Retrained
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import Interrupted
+from nichenas.core.objectives import Objective
+from nichenas.core.search.executors import Executor
+from nichenas.core.search.journal import Journal
+from nichenas.core.search.work import FullTraining
+from nichenas.core.seeds import derive_seed
+from nichenas.core.sharing.homogeneous import write_tensors
+from nichenas.core.space import Architecture
 
 
 @dataclass

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-from core.errors import RunFolderError
-from core.whole_files import write_whole
+from nichenas.core.errors import RunFolderError
+from nichenas.core.whole_files import write_whole
 
 try:
     import fcntl

@@ -8,19 +8,18 @@ from dataclasses import field
 from pathlib import Path
 
 import torch
+from nichenas.core.context import Context
+from nichenas.core.context import Limits
+from nichenas.core.context import open_test_data
+from nichenas.core.domain import Domain
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Retrained
+from nichenas.core.domain import as_failure
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import TestDataError
+from nichenas.core.space import Architecture
 from torch import Tensor
-
-from core.context import Context
-from core.context import Limits
-from core.context import open_test_data
-from core.domain import Domain
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain import Retrained
-from core.domain import as_failure
-from core.errors import CandidateFailure
-from core.errors import TestDataError
-from core.space import Architecture
 
 Result = Measurement | Retrained | CandidateFailure
 

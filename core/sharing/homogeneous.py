@@ -16,12 +16,11 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
+from nichenas.core.checkpoint import read_checkpoint
+from nichenas.core.checkpoint import write_checkpoint
+from nichenas.core.domain import ShareKey
+from nichenas.core.errors import RunFolderError
 from torch import Tensor
-
-from core.checkpoint import read_checkpoint
-from core.checkpoint import write_checkpoint
-from core.domain import ShareKey
-from core.errors import RunFolderError
 
 NEVER_SHARED = ("batch_norm", "bn", "skip")
 

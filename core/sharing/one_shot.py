@@ -12,16 +12,15 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+from nichenas.core.context import Context
+from nichenas.core.domain import Domain
+from nichenas.core.domain import Settings
+from nichenas.core.objectives import Objective
+from nichenas.core.sharing.reset import ResetSettings
+from nichenas.core.space import Architecture
 from pydantic import Field
 from pydantic import field_validator
 from pydantic import model_validator
-
-from core.context import Context
-from core.domain import Domain
-from core.domain import Settings
-from core.objectives import Objective
-from core.sharing.reset import ResetSettings
-from core.space import Architecture
 
 SUPERNET = "supernet"  # as it stands in search.sharing
 

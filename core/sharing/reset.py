@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from nichenas.core.domain import Settings
 from pydantic import Field
-
-from core.domain import Settings
 
 
 class ResetSettings(Settings):

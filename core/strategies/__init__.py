@@ -1,13 +1,13 @@
 """Search strategies: ask/tell controllers, one published method a file."""
 
-from core.strategies.base import STRATEGIES
-from core.strategies.base import Strategy
-from core.strategies.conservative import Conservative
-from core.strategies.evolution import Evolution
-from core.strategies.local import LocalSearch
-from core.strategies.optuna_sampler import OptunaSampler
-from core.strategies.random_search import RandomSearch
-from core.strategies.reinforce import Reinforce
+from nichenas.core.strategies.base import STRATEGIES
+from nichenas.core.strategies.base import Strategy
+from nichenas.core.strategies.conservative import Conservative
+from nichenas.core.strategies.evolution import Evolution
+from nichenas.core.strategies.local import LocalSearch
+from nichenas.core.strategies.optuna_sampler import OptunaSampler
+from nichenas.core.strategies.random_search import RandomSearch
+from nichenas.core.strategies.reinforce import Reinforce
 
 __all__ = [
     "STRATEGIES",

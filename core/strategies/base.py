@@ -20,17 +20,16 @@ from collections.abc import Sequence
 from typing import Any
 from typing import ClassVar
 
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Settings
+from nichenas.core.domain import Trial
+from nichenas.core.objectives import Objective
+from nichenas.core.objectives import score
+from nichenas.core.registry import Registry
+from nichenas.core.seeds import numpy_generator
+from nichenas.core.space import Architecture
+from nichenas.core.space import SearchSpace
 from torch import Tensor
-
-from core.domain import Proposal
-from core.domain import Settings
-from core.domain import Trial
-from core.objectives import Objective
-from core.objectives import score
-from core.registry import Registry
-from core.seeds import numpy_generator
-from core.space import Architecture
-from core.space import SearchSpace
 
 
 class Strategy(ABC):

@@ -12,21 +12,20 @@ from typing import Literal
 
 import numpy as np
 import torch
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Settings
+from nichenas.core.domain import Trial
+from nichenas.core.seeds import torch_generator
+from nichenas.core.space import Architecture
+from nichenas.core.space import Choice
+from nichenas.core.strategies.base import STRATEGIES
+from nichenas.core.strategies.base import Strategy
+from nichenas.core.strategies.controller import Decisions
+from nichenas.core.strategies.controller import LSTMController
+from nichenas.core.strategies.controller import Reading
+from nichenas.core.strategies.controller import single_thread
+from nichenas.core.strategies.controller import without
 from pydantic import Field
-
-from core.domain import Proposal
-from core.domain import Settings
-from core.domain import Trial
-from core.seeds import torch_generator
-from core.space import Architecture
-from core.space import Choice
-from core.strategies.base import STRATEGIES
-from core.strategies.base import Strategy
-from core.strategies.controller import Decisions
-from core.strategies.controller import LSTMController
-from core.strategies.controller import Reading
-from core.strategies.controller import single_thread
-from core.strategies.controller import without
 
 TRIES = 20  # samples of one group that may be known before another group is tried
 

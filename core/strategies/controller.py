@@ -15,13 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from nichenas.core.space import Architecture
+from nichenas.core.space import Choice
+from nichenas.core.space import Option
+from nichenas.core.space import SearchSpace
 from torch import Tensor
 from torch import nn
-
-from core.space import Architecture
-from core.space import Choice
-from core.space import Option
-from core.space import SearchSpace
 
 State = tuple[Tensor, Tensor]
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Settings
+from nichenas.core.domain import Trial
+from nichenas.core.space import Architecture
+from nichenas.core.strategies.base import STRATEGIES
+from nichenas.core.strategies.base import Strategy
 from pydantic import Field
-
-from core.domain import Proposal
-from core.domain import Settings
-from core.domain import Trial
-from core.space import Architecture
-from core.strategies.base import STRATEGIES
-from core.strategies.base import Strategy
 
 
 class EvolutionOptions(Settings):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from core.domain import Proposal
-from core.domain import Trial
-from core.space import Architecture
-from core.strategies.base import STRATEGIES
-from core.strategies.base import Strategy
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Trial
+from nichenas.core.space import Architecture
+from nichenas.core.strategies.base import STRATEGIES
+from nichenas.core.strategies.base import Strategy
 
 
 @STRATEGIES.register("local")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Settings
+from nichenas.core.domain import Trial
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import unknown
+from nichenas.core.seeds import derive_seed
+from nichenas.core.space import Option
+from nichenas.core.strategies.base import STRATEGIES
+from nichenas.core.strategies.base import Strategy
 from pydantic import Field
-
-from core.domain import Proposal
-from core.domain import Settings
-from core.domain import Trial
-from core.errors import ConfigError
-from core.errors import unknown
-from core.seeds import derive_seed
-from core.space import Option
-from core.strategies.base import STRATEGIES
-from core.strategies.base import Strategy
 
 
 class OptunaOptions(Settings):

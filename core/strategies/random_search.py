@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from core.domain import Proposal
-from core.domain import Settings
-from core.domain import Trial
-from core.strategies.base import STRATEGIES
-from core.strategies.base import Strategy
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Settings
+from nichenas.core.domain import Trial
+from nichenas.core.strategies.base import STRATEGIES
+from nichenas.core.strategies.base import Strategy
 
 TRIES = 1000  # draws in a row that may be known before the space counts as used up
 

@@ -11,20 +11,19 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 
 import torch
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Settings
+from nichenas.core.domain import Trial
+from nichenas.core.seeds import torch_generator
+from nichenas.core.space import Architecture
+from nichenas.core.strategies.base import STRATEGIES
+from nichenas.core.strategies.base import Strategy
+from nichenas.core.strategies.controller import Decisions
+from nichenas.core.strategies.controller import LSTMController
+from nichenas.core.strategies.controller import State
+from nichenas.core.strategies.controller import single_thread
 from pydantic import Field
 from torch import Tensor
-
-from core.domain import Proposal
-from core.domain import Settings
-from core.domain import Trial
-from core.seeds import torch_generator
-from core.space import Architecture
-from core.strategies.base import STRATEGIES
-from core.strategies.base import Strategy
-from core.strategies.controller import Decisions
-from core.strategies.controller import LSTMController
-from core.strategies.controller import State
-from core.strategies.controller import single_thread
 
 TRIES = 20  # samples in a row that may be known before a known one is proposed
 

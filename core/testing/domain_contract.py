@@ -16,28 +16,27 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-
-from core.context import Context
-from core.context import Environment
-from core.context import Limits
-from core.context import open_test_data
-from core.data.root import cache_folder
-from core.data.root import data_root
-from core.domain import FULL
-from core.domain import Domain
-from core.domain import Fidelity
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain_lookup import DomainRecipe
-from core.domain_lookup import load_target
-from core.errors import CandidateFailure
-from core.errors import TestDataError
-from core.proxies.zero_cost import ZERO_COST
-from core.proxies.zero_cost import score_all
-from core.report.drawing import to_svg
-from core.search.work import Evaluation
-from core.search.work import run_job
-from core.space import Architecture
+from nichenas.core.context import Context
+from nichenas.core.context import Environment
+from nichenas.core.context import Limits
+from nichenas.core.context import open_test_data
+from nichenas.core.data.root import cache_folder
+from nichenas.core.data.root import data_root
+from nichenas.core.domain import FULL
+from nichenas.core.domain import Domain
+from nichenas.core.domain import Fidelity
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain_lookup import DomainRecipe
+from nichenas.core.domain_lookup import load_target
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import TestDataError
+from nichenas.core.proxies.zero_cost import ZERO_COST
+from nichenas.core.proxies.zero_cost import score_all
+from nichenas.core.report.drawing import to_svg
+from nichenas.core.search.work import Evaluation
+from nichenas.core.search.work import run_job
+from nichenas.core.space import Architecture
 
 
 class DomainContract:

@@ -16,17 +16,16 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from nichenas.core.context import Context
+from nichenas.core.context import Environment
+from nichenas.core.data.root import cache_folder
+from nichenas.core.data.root import data_root
+from nichenas.core.domain_lookup import DomainRecipe
+from nichenas.core.domain_lookup import load_target
+from nichenas.core.sharing.one_shot import OneShotDomain
+from nichenas.core.sharing.one_shot import SharedTraining
+from nichenas.core.space import Architecture
 from torch import Tensor
-
-from core.context import Context
-from core.context import Environment
-from core.data.root import cache_folder
-from core.data.root import data_root
-from core.domain_lookup import DomainRecipe
-from core.domain_lookup import load_target
-from core.sharing.one_shot import OneShotDomain
-from core.sharing.one_shot import SharedTraining
-from core.space import Architecture
 
 
 def tensors(state: Any, name: str = "") -> dict[str, Tensor]:

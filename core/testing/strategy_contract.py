@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 from typing import ClassVar
 
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain import Trial
-from core.objectives import Objective
-from core.space import Architecture
-from core.space import Choice
-from core.space import SearchSpace
-from core.strategies.base import Strategy
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Trial
+from nichenas.core.objectives import Objective
+from nichenas.core.space import Architecture
+from nichenas.core.space import Choice
+from nichenas.core.space import SearchSpace
+from nichenas.core.strategies.base import Strategy
 
 
 def contract_space() -> SearchSpace:

@@ -1,24 +1,23 @@
-"""What every domain with a supernet must do besides :class:`~core.testing.domain_contract.DomainContract`."""
+"""What every domain with a supernet must do besides :class:`~nichenas.core.testing.domain_contract.DomainContract`."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from nichenas.core.context import Context
+from nichenas.core.domain import Proposal
+from nichenas.core.gradient.discretisation import Discretisation
+from nichenas.core.gradient.discretisation import one_hot
+from nichenas.core.gradient.relaxations import Mix
+from nichenas.core.gradient.relaxations import Softmax
+from nichenas.core.gradient.steps import architecture_costs
+from nichenas.core.gradient.steps import copies
+from nichenas.core.gradient.steps import weight_gradients
+from nichenas.core.gradient.supernet import GradientDomain
+from nichenas.core.gradient.supernet import Supernet
+from nichenas.core.testing.domain_contract import DomainContract
 from torch import Tensor
-
-from core.context import Context
-from core.domain import Proposal
-from core.gradient.discretisation import Discretisation
-from core.gradient.discretisation import one_hot
-from core.gradient.relaxations import Mix
-from core.gradient.relaxations import Softmax
-from core.gradient.steps import architecture_costs
-from core.gradient.steps import copies
-from core.gradient.steps import weight_gradients
-from core.gradient.supernet import GradientDomain
-from core.gradient.supernet import Supernet
-from core.testing.domain_contract import DomainContract
 
 
 class SupernetContract(DomainContract):

@@ -10,25 +10,24 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
+from nichenas.core.checkpoint import read_checkpoint
+from nichenas.core.checkpoint import write_checkpoint
+from nichenas.core.context import Context
+from nichenas.core.context import TestData
+from nichenas.core.domain import Domain
+from nichenas.core.domain import Drawing
+from nichenas.core.domain import Fidelity
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Retrained
+from nichenas.core.domain import Settings
+from nichenas.core.domain import ShareKey
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.objectives import Objective
+from nichenas.core.space import Architecture
+from nichenas.core.space import Choice
+from nichenas.core.space import SearchSpace
 from pydantic import Field
-
-from core.checkpoint import read_checkpoint
-from core.checkpoint import write_checkpoint
-from core.context import Context
-from core.context import TestData
-from core.domain import Domain
-from core.domain import Drawing
-from core.domain import Fidelity
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain import Retrained
-from core.domain import Settings
-from core.domain import ShareKey
-from core.errors import CandidateFailure
-from core.objectives import Objective
-from core.space import Architecture
-from core.space import Choice
-from core.space import SearchSpace
 
 
 class ToySettings(Settings):

@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from nichenas.core.context import Context
+from nichenas.core.objectives import Objective
+from nichenas.core.sharing.one_shot import OneShotDomain
+from nichenas.core.sharing.one_shot import SharedTraining
+from nichenas.core.space import Architecture
+from nichenas.core.testing.toy import ToyDomain
+from nichenas.core.testing.toy import ToySettings
 from pydantic import Field
-
-from core.context import Context
-from core.objectives import Objective
-from core.sharing.one_shot import OneShotDomain
-from core.sharing.one_shot import SharedTraining
-from core.space import Architecture
-from core.testing.toy import ToyDomain
-from core.testing.toy import ToySettings
 
 
 class ToyOneShotSettings(ToySettings):

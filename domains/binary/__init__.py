@@ -1,13 +1,13 @@
 """Binary networks: Larq's operations for torch, BATS's search space, inference on bits."""
 
-from domains.binary import larq
-from domains.binary.domain import BinaryDomain
-from domains.binary.larq import *  # noqa: F403  (all of its public names)
-from domains.binary.larq.summary import summary
-from domains.binary.packed import PackedKernel
-from domains.binary.packed import binary_conv2d
-from domains.binary.packed import binary_linear
-from domains.binary.packed import pack
+from nichenas.domains.binary import larq
+from nichenas.domains.binary.domain import BinaryDomain
+from nichenas.domains.binary.larq import *  # noqa: F403  (all of its public names)
+from nichenas.domains.binary.larq.summary import summary
+from nichenas.domains.binary.packed import PackedKernel
+from nichenas.domains.binary.packed import binary_conv2d
+from nichenas.domains.binary.packed import binary_linear
+from nichenas.domains.binary.packed import pack
 
 DOMAIN = BinaryDomain
 

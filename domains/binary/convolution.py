@@ -6,13 +6,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from nichenas.domains.binary.larq.quantizers import ste_sign_function
+from nichenas.domains.binary.native.functions import depthwise_conv2d
+from nichenas.domains.binary.native.functions import exporting
+from nichenas.domains.binary.native.functions import scaled_prelu
 from torch import Tensor
 from torch import nn
-
-from domains.binary.larq.quantizers import ste_sign_function
-from domains.binary.native.functions import depthwise_conv2d
-from domains.binary.native.functions import exporting
-from domains.binary.native.functions import scaled_prelu
 
 Scale = Literal["learned", "mean", "none"]
 

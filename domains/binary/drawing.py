@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from core.domain import Drawing
-from domains.binary.genotypes import Genotype
-from domains.binary.operations import NONE
+from nichenas.core.domain import Drawing
+from nichenas.domains.binary.genotypes import Genotype
+from nichenas.domains.binary.operations import NONE
 
 
 def draw_genotype(genotype: Genotype) -> Drawing:

@@ -20,25 +20,24 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from nichenas.domains.binary.convolution import BinaryConv2d
+from nichenas.domains.binary.convolution import shuffle_order
+from nichenas.domains.binary.larq.quantizers import ste_sign_function
+from nichenas.domains.binary.native.functions import normalise
+from nichenas.domains.binary.native.functions import scaled_prelu
+from nichenas.domains.binary.operations import AVERAGE
+from nichenas.domains.binary.operations import MAX
+from nichenas.domains.binary.operations import NONE
+from nichenas.domains.binary.operations import SHUFFLE_GROUPS
+from nichenas.domains.binary.operations import SKIP
+from nichenas.domains.binary.operations import Bats
+from nichenas.domains.binary.operations import Bnas
+from nichenas.domains.binary.operations import DartsReal
+from nichenas.domains.binary.operations import FactorizedReduce
+from nichenas.domains.binary.operations import Family
+from nichenas.domains.binary.operations import Residual
 from torch import Tensor
 from torch import nn
-
-from domains.binary.convolution import BinaryConv2d
-from domains.binary.convolution import shuffle_order
-from domains.binary.larq.quantizers import ste_sign_function
-from domains.binary.native.functions import normalise
-from domains.binary.native.functions import scaled_prelu
-from domains.binary.operations import AVERAGE
-from domains.binary.operations import MAX
-from domains.binary.operations import NONE
-from domains.binary.operations import SHUFFLE_GROUPS
-from domains.binary.operations import SKIP
-from domains.binary.operations import Bats
-from domains.binary.operations import Bnas
-from domains.binary.operations import DartsReal
-from domains.binary.operations import FactorizedReduce
-from domains.binary.operations import Family
-from domains.binary.operations import Residual
 
 Terms = list[tuple[int, Tensor]]  # edge, and what it adds to the node it leads to
 

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from nichenas.domains.binary.genotypes import Cell
+from nichenas.domains.binary.genotypes import Genotype
+from nichenas.domains.binary.operations import NONE
+from nichenas.domains.binary.operations import Family
 from torch import Tensor
 from torch import nn
-
-from domains.binary.genotypes import Cell
-from domains.binary.genotypes import Genotype
-from domains.binary.operations import NONE
-from domains.binary.operations import Family
 
 STEM_MULTIPLIER = 3
 AUXILIARY_FROM = 8  # pixels a side that the auxiliary head needs

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from nichenas.domains.binary.convolution import BinaryConv2d
+from nichenas.domains.binary.native import kernels
+from nichenas.domains.binary.native.functions import binary_sign
 from torch import Tensor
 from torch import nn
-
-from domains.binary.convolution import BinaryConv2d
-from domains.binary.native import kernels
-from domains.binary.native.functions import binary_sign
 
 OUT = 8  # outputs that the kernel counts together; kernels.cpp has the same number
 WORD = 64
@@ -153,7 +152,7 @@ def binary_linear(x: Tensor, kernel: PackedKernel | Tensor) -> Tensor:
 
 
 class PackedConv2d(nn.Module):
-    """A trained :class:`~domains.binary.convolution.BinaryConv2d` on bits; for inference only."""
+    """A trained :class:`~nichenas.domains.binary.convolution.BinaryConv2d` on bits; for inference only."""
 
     binary = True
 

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
+from nichenas.core.data.images import Augmentation
+from nichenas.core.domain import Settings
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import did_you_mean
+from nichenas.domains.binary.convolution import Scale
+from nichenas.domains.binary.operations import FAMILIES
+from nichenas.domains.binary.operations import NONE
+from nichenas.domains.binary.training import TrainSettings
 from pydantic import Field
 from pydantic import field_validator
 from pydantic import model_validator
 
-from core.data.images import Augmentation
-from core.domain import Settings
-from core.errors import ConfigError
-from core.errors import did_you_mean
-from domains.binary.convolution import Scale
-from domains.binary.operations import FAMILIES
-from domains.binary.operations import NONE
-from domains.binary.training import TrainSettings
-
 
 class SearchStage(Settings):
-    """What is binary in a part of a gradient search; see :class:`domains.binary.supernet.BinarisationStage`."""
+    """What is binary in a part of a gradient search; see :class:`.supernet.BinarisationStage`."""
 
     until: float = Field(1.0, gt=0, le=1)
     activations: bool = True
@@ -27,7 +26,7 @@ class SearchStage(Settings):
 
 
 class AugmentationSettings(Settings):
-    """What is done to training images; see :class:`core.data.images.Augmentation`."""
+    """What is done to training images; see :class:`nichenas.core.data.images.Augmentation`."""
 
     crop: int = Field(0, ge=0)
     flip: bool = False
@@ -42,7 +41,7 @@ class BinarySettings(Settings):
     """The ``domain`` section of a configuration.
 
     Attributes:
-        dataset: a name of :data:`core.data.image_sources.KNOWN`, a folder of images, or an ``.npz`` file.
+        dataset: a name of :data:`nichenas.core.data.image_sources.KNOWN`, a folder of images, or an ``.npz`` file.
         validation: share of the training data.
         upsample: factor by which images are enlarged.
         image_size: pixels a side, for folders of images.

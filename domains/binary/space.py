@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from core.gradient.supernet import EdgeGroup
-from core.gradient.supernet import Kept
-from core.space import Architecture
-from core.space import Choice
-from core.space import SearchSpace
-from core.space import SpaceError
-from domains.binary.genotypes import INPUTS
-from domains.binary.genotypes import Cell
-from domains.binary.genotypes import Genotype
+from nichenas.core.gradient.supernet import EdgeGroup
+from nichenas.core.gradient.supernet import Kept
+from nichenas.core.space import Architecture
+from nichenas.core.space import Choice
+from nichenas.core.space import SearchSpace
+from nichenas.core.space import SpaceError
+from nichenas.domains.binary.genotypes import INPUTS
+from nichenas.domains.binary.genotypes import Cell
+from nichenas.domains.binary.genotypes import Genotype
 
 KINDS = ("normal", "reduction")
 

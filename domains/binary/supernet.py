@@ -1,7 +1,7 @@
 """The supernet of a family: every operation on every edge of every cell, mixed.
 
 A cell holds the operations as modules, so that its weights are those of the plain form. ``forward`` computes
-them the fast way of :mod:`domains.binary.mixing`; with ``plain=True`` as the papers write it, operation by
+them the fast way of :mod:`nichenas.domains.binary.mixing`; with ``plain=True`` as the papers write it, operation by
 operation, which tests and benchmarks compare with.
 """
 
@@ -12,28 +12,27 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from nichenas.core.gradient.supernet import Active
+from nichenas.core.gradient.supernet import EdgeGroup
+from nichenas.core.gradient.supernet import Mixes
+from nichenas.core.gradient.supernet import Supernet
+from nichenas.core.gradient.supernet import dense_edges
+from nichenas.domains.binary.convolution import binarize
+from nichenas.domains.binary.mixing import SourceMixer
+from nichenas.domains.binary.model import STEM_MULTIPLIER
+from nichenas.domains.binary.model import cifar_stem
+from nichenas.domains.binary.model import reduction_positions
+from nichenas.domains.binary.operations import AVERAGE
+from nichenas.domains.binary.operations import MAX
+from nichenas.domains.binary.operations import NONE
+from nichenas.domains.binary.operations import PARAMETER_FREE
+from nichenas.domains.binary.operations import SKIP
+from nichenas.domains.binary.operations import Family
+from nichenas.domains.binary.space import KINDS
+from nichenas.domains.binary.space import cell_names
 from torch import Tensor
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-
-from core.gradient.supernet import Active
-from core.gradient.supernet import EdgeGroup
-from core.gradient.supernet import Mixes
-from core.gradient.supernet import Supernet
-from core.gradient.supernet import dense_edges
-from domains.binary.convolution import binarize
-from domains.binary.mixing import SourceMixer
-from domains.binary.model import STEM_MULTIPLIER
-from domains.binary.model import cifar_stem
-from domains.binary.model import reduction_positions
-from domains.binary.operations import AVERAGE
-from domains.binary.operations import MAX
-from domains.binary.operations import NONE
-from domains.binary.operations import PARAMETER_FREE
-from domains.binary.operations import SKIP
-from domains.binary.operations import Family
-from domains.binary.space import KINDS
-from domains.binary.space import cell_names
 
 INPUTS = 2
 
@@ -54,7 +53,7 @@ class BinarisationStage:
 
 
 class SearchCell(nn.Module):
-    """A cell with all operations on all edges; see :class:`domains.binary.model.DiscreteCell` for the arguments."""
+    """A cell with all operations on all edges; see :class:`.model.DiscreteCell` for the arguments."""
 
     def __init__(
         self,

@@ -10,21 +10,20 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from nichenas.core.checkpoint import read_checkpoint
+from nichenas.core.checkpoint import write_checkpoint
+from nichenas.core.context import Context
+from nichenas.core.data.images import Batches
+from nichenas.core.domain import Settings
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.gradient.optimizers import OptimizerSettings
+from nichenas.core.gradient.optimizers import set_learning_rate
+from nichenas.domains.binary.convolution import BinaryConv2d
+from nichenas.domains.binary.convolution import binarize
+from nichenas.domains.binary.model import CellNetwork
 from pydantic import Field
 from pydantic import model_validator
 from torch import Tensor
-
-from core.checkpoint import read_checkpoint
-from core.checkpoint import write_checkpoint
-from core.context import Context
-from core.data.images import Batches
-from core.domain import Settings
-from core.errors import CandidateFailure
-from core.gradient.optimizers import OptimizerSettings
-from core.gradient.optimizers import set_learning_rate
-from domains.binary.convolution import BinaryConv2d
-from domains.binary.convolution import binarize
-from domains.binary.model import CellNetwork
 
 
 class Stage(Settings):

@@ -1,11 +1,11 @@
 """Generative adversarial networks: AutoGAN's space and multi-level search, IS, FID and KID."""
 
-from domains.gan.domain import GanDomain
-from domains.gan.genotypes import PUBLISHED
-from domains.gan.genotypes import Genotype
-from domains.gan.metrics import frechet_distance
-from domains.gan.metrics import inception_score
-from domains.gan.metrics import kernel_distance
+from nichenas.domains.gan.domain import GanDomain
+from nichenas.domains.gan.genotypes import PUBLISHED
+from nichenas.domains.gan.genotypes import Genotype
+from nichenas.domains.gan.metrics import frechet_distance
+from nichenas.domains.gan.metrics import inception_score
+from nichenas.domains.gan.metrics import kernel_distance
 
 DOMAIN = GanDomain
 

@@ -9,20 +9,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from nichenas.core.data.images import Images
+from nichenas.core.data.images import to_float
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.seeds import numpy_generator
+from nichenas.domains.gan.discriminator import Discriminator
+from nichenas.domains.gan.discriminator import hinge_discriminator
+from nichenas.domains.gan.discriminator import hinge_generator
+from nichenas.domains.gan.generator import Generator
+from nichenas.domains.gan.genotypes import Genotype
+from nichenas.domains.gan.metrics import in_batches
+from nichenas.domains.gan.settings import AdversarialSettings
 from torch import Tensor
 from torch import nn
-
-from core.data.images import Images
-from core.data.images import to_float
-from core.errors import CandidateFailure
-from core.seeds import numpy_generator
-from domains.gan.discriminator import Discriminator
-from domains.gan.discriminator import hinge_discriminator
-from domains.gan.discriminator import hinge_generator
-from domains.gan.generator import Generator
-from domains.gan.genotypes import Genotype
-from domains.gan.metrics import in_batches
-from domains.gan.settings import AdversarialSettings
 
 RECALIBRATION = 4  # batches that running statistics are measured on
 

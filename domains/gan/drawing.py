@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core.domain import Drawing
-from domains.gan.genotypes import Genotype
+from nichenas.core.domain import Drawing
+from nichenas.domains.gan.genotypes import Genotype
 
 
 def draw_genotype(genotype: Genotype, bottom: int) -> Drawing:

@@ -18,16 +18,15 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from nichenas.core.checkpoint import read_checkpoint
+from nichenas.core.checkpoint import write_checkpoint
+from nichenas.core.context import Context
+from nichenas.core.data.images import Images
+from nichenas.core.errors import DataError
+from nichenas.core.errors import RunFolderError
+from nichenas.core.gradient.optimizers import set_learning_rate
 from torch import Tensor
 from torch import nn
-
-from core.checkpoint import read_checkpoint
-from core.checkpoint import write_checkpoint
-from core.context import Context
-from core.data.images import Images
-from core.errors import DataError
-from core.errors import RunFolderError
-from core.gradient.optimizers import set_learning_rate
 
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"  # pytorch-fid's; its name ends with its hash
 INCEPTION_CLASSES = 1008

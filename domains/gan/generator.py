@@ -16,14 +16,13 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from nichenas.domains.gan.genotypes import BLOCKS
+from nichenas.domains.gan.genotypes import CellGenotype
+from nichenas.domains.gan.genotypes import Genotype
+from nichenas.domains.gan.genotypes import Norm
+from nichenas.domains.gan.genotypes import Up
 from torch import Tensor
 from torch import nn
-
-from domains.gan.genotypes import BLOCKS
-from domains.gan.genotypes import CellGenotype
-from domains.gan.genotypes import Genotype
-from domains.gan.genotypes import Norm
-from domains.gan.genotypes import Up
 
 Tap = Literal["before", "after"]
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core.errors import ConfigError
+from nichenas.core.errors import ConfigError
 
 Block = Literal["post", "pre"]
 Norm = Literal["none", "batch", "instance"]

@@ -1,7 +1,7 @@
 """Inception Score, Fréchet distance and KID of any features, in memory that does not grow with the samples.
 
-The names of figures belong to the features they are made from (:mod:`domains.gan.extractors`): nothing here may be
-compared across extractors, numbers of samples or reference data.
+The names of figures belong to the features they are made from (:mod:`nichenas.domains.gan.extractors`): nothing here
+may be compared across extractors, numbers of samples or reference data.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from nichenas.core.errors import CandidateFailure
 from torch import Tensor
-
-from core.errors import CandidateFailure
 
 
 class Moments:

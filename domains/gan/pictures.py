@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from nichenas.core.whole_files import write_whole
+from nichenas.domains.gan.adversaries import as_pixels
+from nichenas.domains.gan.generator import Generator
 from torch import Tensor
-
-from core.whole_files import write_whole
-from domains.gan.adversaries import as_pixels
-from domains.gan.generator import Generator
 
 GRID = (8, 8)  # rows and columns of a grid
 STRIP = (6, 10)  # pairs of ends, and pictures from one to the other

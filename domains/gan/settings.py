@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from nichenas.core.domain import Settings
+from nichenas.core.errors import ConfigError
+from nichenas.domains.gan.generator import Tap
+from nichenas.domains.gan.genotypes import SkipPosition
+from nichenas.domains.gan.genotypes import parse
 from pydantic import Field
 from pydantic import field_validator
-
-from core.domain import Settings
-from core.errors import ConfigError
-from domains.gan.generator import Tap
-from domains.gan.genotypes import SkipPosition
-from domains.gan.genotypes import parse
 
 RANDOM = "random-"  # baselines that are drawn
 
@@ -77,7 +76,7 @@ class GanSettings(Settings):
     """The ``domain`` section of a configuration.
 
     Attributes:
-        dataset: a name of :data:`core.data.image_sources.KNOWN`, a folder of images, or an ``.npz`` file.
+        dataset: a name of :data:`nichenas.core.data.image_sources.KNOWN`, a folder of images, or an ``.npz`` file.
         unlabelled: whether images without labels are trained on too, where the data set has some (STL-10); not with a
             classifier. A folder whose images lie in no sub-folders has none but these.
         validation: share of the training data.

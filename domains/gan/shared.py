@@ -7,20 +7,20 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
-from core.context import Context
-from core.data.images import Images
-from core.sharing.one_shot import SharedTraining
-from core.space import Architecture
-from domains.gan.adversaries import Adversaries
-from domains.gan.adversaries import RealBatches
-from domains.gan.adversaries import generated
-from domains.gan.adversaries import measured_normalisation
-from domains.gan.adversaries import noise
-from domains.gan.extractors import Extractor
-from domains.gan.settings import AdversarialSettings
-from domains.gan.space import genotype_of
-from domains.gan.statistics import RealStatistics
-from domains.gan.statistics import measure
+from nichenas.core.context import Context
+from nichenas.core.data.images import Images
+from nichenas.core.sharing.one_shot import SharedTraining
+from nichenas.core.space import Architecture
+from nichenas.domains.gan.adversaries import Adversaries
+from nichenas.domains.gan.adversaries import RealBatches
+from nichenas.domains.gan.adversaries import generated
+from nichenas.domains.gan.adversaries import measured_normalisation
+from nichenas.domains.gan.adversaries import noise
+from nichenas.domains.gan.extractors import Extractor
+from nichenas.domains.gan.settings import AdversarialSettings
+from nichenas.domains.gan.space import genotype_of
+from nichenas.domains.gan.statistics import RealStatistics
+from nichenas.domains.gan.statistics import measure
 
 SCORED = 256  # images in a batch of scoring
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from core.space import Architecture
-from core.space import Choice
-from core.space import SearchSpace
-from domains.gan.genotypes import BLOCKS
-from domains.gan.genotypes import NORMS
-from domains.gan.genotypes import UPS
-from domains.gan.genotypes import CellGenotype
-from domains.gan.genotypes import Genotype
-from domains.gan.genotypes import SkipPosition
-from domains.gan.genotypes import skip_value
-from domains.gan.genotypes import sources
+from nichenas.core.space import Architecture
+from nichenas.core.space import Choice
+from nichenas.core.space import SearchSpace
+from nichenas.domains.gan.genotypes import BLOCKS
+from nichenas.domains.gan.genotypes import NORMS
+from nichenas.domains.gan.genotypes import UPS
+from nichenas.domains.gan.genotypes import CellGenotype
+from nichenas.domains.gan.genotypes import Genotype
+from nichenas.domains.gan.genotypes import SkipPosition
+from nichenas.domains.gan.genotypes import skip_value
+from nichenas.domains.gan.genotypes import sources
 
 
 def gan_space(cells: int, skip_position: SkipPosition = "last") -> SearchSpace:

@@ -11,16 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from nichenas.core.data.images import Images
+from nichenas.core.whole_files import write_cache
+from nichenas.domains.gan.extractors import EXTRACT
+from nichenas.domains.gan.extractors import Extractor
+from nichenas.domains.gan.extractors import image_hash
+from nichenas.domains.gan.metrics import frechet_distance
+from nichenas.domains.gan.metrics import gather
+from nichenas.domains.gan.metrics import kernel_distance
 from torch import Tensor
-
-from core.data.images import Images
-from core.whole_files import write_cache
-from domains.gan.extractors import EXTRACT
-from domains.gan.extractors import Extractor
-from domains.gan.extractors import image_hash
-from domains.gan.metrics import frechet_distance
-from domains.gan.metrics import gather
-from domains.gan.metrics import kernel_distance
 
 KEPT = 2000  # features for KID, on each side
 

@@ -10,30 +10,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from nichenas.core.checkpoint import read_checkpoint
+from nichenas.core.checkpoint import write_checkpoint
+from nichenas.core.context import Context
+from nichenas.core.data.images import Images
+from nichenas.core.errors import CandidateFailure
+from nichenas.domains.gan.adversaries import Adversaries
+from nichenas.domains.gan.adversaries import RealBatches
+from nichenas.domains.gan.adversaries import generated
+from nichenas.domains.gan.adversaries import measured_normalisation
+from nichenas.domains.gan.adversaries import noise
+from nichenas.domains.gan.extractors import Extractor
+from nichenas.domains.gan.generator import Generator
+from nichenas.domains.gan.pictures import GRID
+from nichenas.domains.gan.pictures import STRIP
+from nichenas.domains.gan.pictures import interpolation_strip
+from nichenas.domains.gan.pictures import sample_grid
+from nichenas.domains.gan.pictures import write_curves
+from nichenas.domains.gan.pictures import write_png
+from nichenas.domains.gan.settings import TrainSettings
+from nichenas.domains.gan.statistics import RealStatistics
+from nichenas.domains.gan.statistics import measure
+from nichenas.domains.gan.statistics import named
 from torch import Tensor
-
-from core.checkpoint import read_checkpoint
-from core.checkpoint import write_checkpoint
-from core.context import Context
-from core.data.images import Images
-from core.errors import CandidateFailure
-from domains.gan.adversaries import Adversaries
-from domains.gan.adversaries import RealBatches
-from domains.gan.adversaries import generated
-from domains.gan.adversaries import measured_normalisation
-from domains.gan.adversaries import noise
-from domains.gan.extractors import Extractor
-from domains.gan.generator import Generator
-from domains.gan.pictures import GRID
-from domains.gan.pictures import STRIP
-from domains.gan.pictures import interpolation_strip
-from domains.gan.pictures import sample_grid
-from domains.gan.pictures import write_curves
-from domains.gan.pictures import write_png
-from domains.gan.settings import TrainSettings
-from domains.gan.statistics import RealStatistics
-from domains.gan.statistics import measure
-from domains.gan.statistics import named
 
 CHECKPOINT = "training.pt"
 SCORED = 256  # images in a batch of scoring

@@ -19,23 +19,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from nichenas.core.context import Environment
+from nichenas.core.context import TestData
+from nichenas.core.data.root import fingerprint
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import DataError
+from nichenas.core.errors import unknown
+from nichenas.core.seeds import numpy_generator
+from nichenas.domains.gnn.graph import Graph
+from nichenas.domains.gnn.raw_files import PLANETOID
+from nichenas.domains.gnn.raw_files import check_planetoid
+from nichenas.domains.gnn.raw_files import planetoid_files
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.data import InMemoryDataset
 from torch_geometric.datasets import PPI
 from torch_geometric.datasets import Planetoid
-
-from core.context import Environment
-from core.context import TestData
-from core.data.root import fingerprint
-from core.errors import ConfigError
-from core.errors import DataError
-from core.errors import unknown
-from core.seeds import numpy_generator
-from domains.gnn.graph import Graph
-from domains.gnn.raw_files import PLANETOID
-from domains.gnn.raw_files import check_planetoid
-from domains.gnn.raw_files import planetoid_files
 
 Options = Mapping[str, str | int | float | bool]
 

@@ -11,54 +11,53 @@ from typing import ClassVar
 from typing import Literal
 
 import torch
+from nichenas.core.context import Context
+from nichenas.core.data.splits import stratified
+from nichenas.core.domain import Domain
+from nichenas.core.domain import Drawing
+from nichenas.core.domain import Fidelity
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Probe
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Retrained
+from nichenas.core.domain import ShareKey
+from nichenas.core.domain import as_failure
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.objectives import Objective
+from nichenas.core.space import Architecture
+from nichenas.core.space import SearchSpace
+from nichenas.domains.gnn.baselines import evaluate_plain
+from nichenas.domains.gnn.baselines import make_baseline
+from nichenas.domains.gnn.baselines import train_plain
+from nichenas.domains.gnn.data import KNOWN
+from nichenas.domains.gnn.data import LabelledNodes
+from nichenas.domains.gnn.data import NodeTask
+from nichenas.domains.gnn.data import load_task
+from nichenas.domains.gnn.features import DenseFeatures
+from nichenas.domains.gnn.features import features_of
+from nichenas.domains.gnn.model import AGNN
+from nichenas.domains.gnn.model import MLP_HIDDEN
+from nichenas.domains.gnn.model import Noise
+from nichenas.domains.gnn.space import HIDDEN
+from nichenas.domains.gnn.space import LayerSpec
+from nichenas.domains.gnn.space import agnn_space
+from nichenas.domains.gnn.space import layer_specs
+from nichenas.domains.gnn.space import reduced_width
+from nichenas.domains.gnn.training import Outcome
+from nichenas.domains.gnn.training import Piece
+from nichenas.domains.gnn.training import TrainSettings
+from nichenas.domains.gnn.training import evaluate
+from nichenas.domains.gnn.training import node_loss
+from nichenas.domains.gnn.training import train_group
 from pydantic import Field
 from pydantic import field_validator
-
-from core.context import Context
-from core.data.splits import stratified
-from core.domain import Domain
-from core.domain import Drawing
-from core.domain import Fidelity
-from core.domain import Measurement
-from core.domain import Probe
-from core.domain import Proposal
-from core.domain import Retrained
-from core.domain import ShareKey
-from core.domain import as_failure
-from core.errors import CandidateFailure
-from core.objectives import Objective
-from core.space import Architecture
-from core.space import SearchSpace
-from domains.gnn.baselines import evaluate_plain
-from domains.gnn.baselines import make_baseline
-from domains.gnn.baselines import train_plain
-from domains.gnn.data import KNOWN
-from domains.gnn.data import LabelledNodes
-from domains.gnn.data import NodeTask
-from domains.gnn.data import load_task
-from domains.gnn.features import DenseFeatures
-from domains.gnn.features import features_of
-from domains.gnn.model import AGNN
-from domains.gnn.model import MLP_HIDDEN
-from domains.gnn.model import Noise
-from domains.gnn.space import HIDDEN
-from domains.gnn.space import LayerSpec
-from domains.gnn.space import agnn_space
-from domains.gnn.space import layer_specs
-from domains.gnn.space import reduced_width
-from domains.gnn.training import Outcome
-from domains.gnn.training import Piece
-from domains.gnn.training import TrainSettings
-from domains.gnn.training import evaluate
-from domains.gnn.training import node_loss
-from domains.gnn.training import train_group
 
 
 class GNNSettings(TrainSettings):
     """The ``domain`` section of a configuration, beside the training settings.
 
     Attributes:
-        dataset: a name of :data:`~domains.gnn.data.KNOWN` or the dotted name of a PyG ``InMemoryDataset``.
+        dataset: a name of :data:`~nichenas.domains.gnn.data.KNOWN` or the dotted name of a PyG ``InMemoryDataset``.
         dataset_options: further arguments of that class.
         layers: depth of the networks; 2 for citation graphs, 3 for PPI in AGNN.
         objectives: ``score`` is accuracy, or micro-F1 where nodes have several labels.
@@ -87,7 +86,7 @@ class GNNSettings(TrainSettings):
 
 
 class GNNDomain(Domain):
-    """Searches node classifiers; see :mod:`domains.gnn.model` for what a layer computes."""
+    """Searches node classifiers; see :mod:`nichenas.domains.gnn.model` for what a layer computes."""
 
     Settings = GNNSettings
     reductions = frozenset({"epochs", "samples", "channels"})
@@ -198,7 +197,7 @@ class GNNDomain(Domain):
     def evaluate_many(
         self, proposals: Sequence[Proposal], contexts: Sequence[Context]
     ) -> list[Measurement | CandidateFailure]:
-        """Trains networks side by side; see :func:`domains.gnn.training.train_group`."""
+        """Trains networks side by side; see :func:`nichenas.domains.gnn.training.train_group`."""
         results: dict[int, Measurement | CandidateFailure] = {}
         needed: dict[int, int] = {}
         for index, (proposal, context) in enumerate(zip(proposals, contexts, strict=True)):
@@ -329,7 +328,7 @@ class GNNDomain(Domain):
         return self._retrained(outcome, score, loss, started, context)
 
     def train_baseline(self, name: str, context: Context) -> Retrained:
-        """Trains GCN, GAT or GraphSAGE from PyG's layers; see :mod:`domains.gnn.baselines`."""
+        """Trains GCN, GAT or GraphSAGE from PyG's layers; see :mod:`nichenas.domains.gnn.baselines`."""
         started = time.perf_counter()
         with context.seeded("baseline"):  # PyG's layers draw from the global generator
             network, settings = make_baseline(name, self.task.features, self.task.outputs, self.settings)

@@ -15,23 +15,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from nichenas.domains.gnn.features import Features
+from nichenas.domains.gnn.graph import Block
+from nichenas.domains.gnn.graph import ReceptiveField
+from nichenas.domains.gnn.operations import dropout
+from nichenas.domains.gnn.operations import edge_dot
+from nichenas.domains.gnn.operations import edge_sum
+from nichenas.domains.gnn.operations import edge_tanh_dot
+from nichenas.domains.gnn.operations import elu
+from nichenas.domains.gnn.operations import row_max
+from nichenas.domains.gnn.operations import row_softmax
+from nichenas.domains.gnn.operations import softplus
+from nichenas.domains.gnn.operations import sparse_matmul
+from nichenas.domains.gnn.space import LayerSpec
 from torch import Tensor
 from torch import nn
 from torch.nn import functional
-
-from domains.gnn.features import Features
-from domains.gnn.graph import Block
-from domains.gnn.graph import ReceptiveField
-from domains.gnn.operations import dropout
-from domains.gnn.operations import edge_dot
-from domains.gnn.operations import edge_sum
-from domains.gnn.operations import edge_tanh_dot
-from domains.gnn.operations import elu
-from domains.gnn.operations import row_max
-from domains.gnn.operations import row_softmax
-from domains.gnn.operations import softplus
-from domains.gnn.operations import sparse_matmul
-from domains.gnn.space import LayerSpec
 
 MLP_HIDDEN = 128
 GAT_SLOPE = 0.2  # of the leaky ReLU inside gat and sym-gat (GAT, section 2.1)

@@ -1,6 +1,6 @@
 """The operators of graph attention on CSR patterns, each with a hand-written gradient.
 
-Every function here has the plain PyG form of :mod:`domains.gnn.reference` as its twin and is tested equal to
+Every function here has the plain PyG form of :mod:`nichenas.domains.gnn.reference` as its twin and is tested equal to
 it. Entry values are ``(E,)`` in the order of the pattern; on a pattern of several heads E counts every head.
 Gradients are formed by sparse products, never by scattering, which is an order of magnitude slower.
 """
@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from nichenas.domains.gnn.graph import Pattern
 from torch import Tensor
-
-from domains.gnn.graph import Pattern
 
 _CHUNK = 1 << 18  # elements of an edge-wise temporary that stay in the cache
 

@@ -1,23 +1,22 @@
 """The same layers in PyG's own terms: messages, gather and scatter on the whole graph, dense features.
 
 This is the twin that every fast path is tested against and the other side of the evaluation benchmark. It
-takes its parameters from an :class:`~domains.gnn.model.AGNN`, so that both compute the same function.
+takes its parameters from an :class:`~nichenas.domains.gnn.model.AGNN`, so that both compute the same function.
 """
 
 from __future__ import annotations
 
 import torch
+from nichenas.domains.gnn.model import ACTIVATION as FAST_ACTIVATION
+from nichenas.domains.gnn.model import AGNN
+from nichenas.domains.gnn.model import GAT_SLOPE
+from nichenas.domains.gnn.model import AGNNLayer
 from torch import Tensor
 from torch import nn
 from torch.nn import functional
 from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import degree
 from torch_geometric.utils import softmax
-
-from domains.gnn.model import ACTIVATION as FAST_ACTIVATION
-from domains.gnn.model import AGNN
-from domains.gnn.model import GAT_SLOPE
-from domains.gnn.model import AGNNLayer
 
 ACTIVATION = {**FAST_ACTIVATION, "elu": functional.elu, "softplus": functional.softplus}
 

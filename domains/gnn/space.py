@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.space import Architecture
-from core.space import Choice
-from core.space import SearchSpace
+from nichenas.core.space import Architecture
+from nichenas.core.space import Choice
+from nichenas.core.space import SearchSpace
 
 HIDDEN = (4, 8, 16, 32, 64, 128, 256)
 ATTENTIONS = ("const", "gcn", "gat", "sym-gat", "cos", "linear", "gene-linear")

@@ -18,19 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from nichenas.core.checkpoint import read_checkpoint
+from nichenas.core.checkpoint import write_checkpoint
+from nichenas.core.domain import Settings
+from nichenas.core.errors import CandidateFailure
+from nichenas.domains.gnn.features import Features
+from nichenas.domains.gnn.graph import ReceptiveField
+from nichenas.domains.gnn.model import AGNN
+from nichenas.domains.gnn.model import Noise
 from pydantic import Field
 from torch import Tensor
 from torch import nn
 from torch.nn import functional
-
-from core.checkpoint import read_checkpoint
-from core.checkpoint import write_checkpoint
-from core.domain import Settings
-from core.errors import CandidateFailure
-from domains.gnn.features import Features
-from domains.gnn.graph import ReceptiveField
-from domains.gnn.model import AGNN
-from domains.gnn.model import Noise
 
 
 class TrainSettings(Settings):

@@ -1,6 +1,6 @@
 """Tabular benchmarks: searches on thousands of trained architectures in seconds."""
 
-from domains.tabular.domain import TabularDomain
+from nichenas.domains.tabular.domain import TabularDomain
 
 DOMAIN = TabularDomain
 

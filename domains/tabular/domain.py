@@ -10,28 +10,27 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-
-from core.context import Context
-from core.context import TestData
-from core.domain import Domain
-from core.domain import Drawing
-from core.domain import Fidelity
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain import Retrained
-from core.domain import Settings
-from core.domain import UntrainedScore
-from core.errors import CandidateFailure
-from core.errors import ConfigError
-from core.errors import unknown
-from core.objectives import Objective
-from core.space import Architecture
-from core.space import Choice
-from core.space import SearchSpace
-from domains.tabular.table import Columns
-from domains.tabular.tables import BENCHMARKS
-from domains.tabular.tables import benchmark
-from domains.tabular.tables import load
+from nichenas.core.context import Context
+from nichenas.core.context import TestData
+from nichenas.core.domain import Domain
+from nichenas.core.domain import Drawing
+from nichenas.core.domain import Fidelity
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Retrained
+from nichenas.core.domain import Settings
+from nichenas.core.domain import UntrainedScore
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import unknown
+from nichenas.core.objectives import Objective
+from nichenas.core.space import Architecture
+from nichenas.core.space import Choice
+from nichenas.core.space import SearchSpace
+from nichenas.domains.tabular.table import Columns
+from nichenas.domains.tabular.tables import BENCHMARKS
+from nichenas.domains.tabular.tables import benchmark
+from nichenas.domains.tabular.tables import load
 
 UNITS = {"latency": "s"}
 

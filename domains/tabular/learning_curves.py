@@ -9,11 +9,10 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-
-from core.space import Architecture
-from core.space import Choice
-from core.space import SearchSpace
-from domains.tabular.table import Table
+from nichenas.core.space import Architecture
+from nichenas.core.space import Choice
+from nichenas.core.space import SearchSpace
+from nichenas.domains.tabular.table import Table
 
 CHOICES, OPTIONS = 6, 4
 EPOCHS = 60

@@ -10,9 +10,9 @@ import itertools
 from collections.abc import Sequence
 from functools import cache
 
-from core.space import Architecture
-from core.space import Choice
-from core.space import SearchSpace
+from nichenas.core.space import Architecture
+from nichenas.core.space import Choice
+from nichenas.core.space import SearchSpace
 
 OPERATIONS = ("gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc", "skip")
 SKIP = OPERATIONS.index("skip")

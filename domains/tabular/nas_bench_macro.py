@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from core.space import Architecture
-from core.space import Choice
-from core.space import SearchSpace
+from nichenas.core.space import Architecture
+from nichenas.core.space import Choice
+from nichenas.core.space import SearchSpace
 
 BLOCKS = ("identity", "mb3_k3", "mb6_k5")  # digits 0, 1, 2: skip, and inverted residuals of ratio and kernel size
 

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from core.errors import DataError
+from nichenas.core.errors import DataError
 
 
 class _Double:

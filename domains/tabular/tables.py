@@ -12,23 +12,22 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from nichenas.core.data.root import fingerprint
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import DataError
+from nichenas.core.errors import unknown
+from nichenas.core.space import Architecture
+from nichenas.core.space import SearchSpace
+from nichenas.core.whole_files import write_cache
+from nichenas.domains.tabular import learning_curves
+from nichenas.domains.tabular import nas_bench_201
+from nichenas.domains.tabular import nas_bench_graph
+from nichenas.domains.tabular import nas_bench_macro
+from nichenas.domains.tabular.safe_pickle import load_table
+from nichenas.domains.tabular.table import Columns
+from nichenas.domains.tabular.table import Table
+from nichenas.domains.tabular.zero_cost import read_scores
 from numpy.typing import NDArray
-
-from core.data.root import fingerprint
-from core.errors import ConfigError
-from core.errors import DataError
-from core.errors import unknown
-from core.space import Architecture
-from core.space import SearchSpace
-from core.whole_files import write_cache
-from domains.tabular import learning_curves
-from domains.tabular import nas_bench_201
-from domains.tabular import nas_bench_graph
-from domains.tabular import nas_bench_macro
-from domains.tabular.safe_pickle import load_table
-from domains.tabular.table import Columns
-from domains.tabular.table import Table
-from domains.tabular.zero_cost import read_scores
 
 GRAPHS = ("cora", "citeseer", "pubmed", "cs", "physics", "photo", "computers", "arxiv")
 

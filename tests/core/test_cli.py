@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from nichenas.core.cli import main
+from nichenas.core.search.journal import Journal
+from nichenas.core.search.run_folder import RunFolder
 
-from core.cli import main
-from core.search.journal import Journal
-from core.search.run_folder import RunFolder
 from tests.conftest import toy_config
 
 
@@ -227,7 +227,7 @@ def test_a_search_in_which_everything_fails_says_so(config: Path, capsys: pytest
 
 
 def test_ctrl_c_exits_with_130_and_can_be_resumed(config: Path) -> None:
-    command = [sys.executable, "-m", "core.cli", "search", str(config), "domain.sleep=0.2", "--quiet"]
+    command = [sys.executable, "-m", "nichenas.core.cli", "search", str(config), "domain.sleep=0.2", "--quiet"]
     # A shell's background jobs ignore the signal, and their children inherit that.
     heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed)

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import yaml
+from nichenas.core.config import differences
+from nichenas.core.config import load_config
+from nichenas.core.config import resolve
+from nichenas.core.config_files import shipped_configs
+from nichenas.core.errors import ConfigError
 
-from core.config import differences
-from core.config import load_config
-from core.config import resolve
-from core.config_files import shipped_configs
-from core.errors import ConfigError
 from tests.conftest import toy_config
 
 
@@ -56,7 +56,7 @@ def test_overrides_set_any_field_and_the_resolved_form_resolves_to_itself() -> N
         ({"domain": {"noise": float("nan")}}, "domain.noise: .*finite"),
         ({"domain": {"kind": "gnnn"}}, r"domain.kind: unknown domain 'gnnn' \(did you mean 'gnn'\?\)"),
         ({"domain": {"kind": "no.such:Thing"}}, "domain.kind: 'no.such:Thing' cannot be imported"),
-        ({"domain": {"kind": "core.space:Choice"}}, "not a subclass"),
+        ({"domain": {"kind": "nichenas.core.space:Choice"}}, "not a subclass"),
         ({"run": {"executor": "thread"}}, "run.executor: .*'serial', 'processes' or 'ray'"),
         ({"run": {"workers": 3}}, "run.workers: 3 workers need run.executor=processes"),
         ({"name": "../evil"}, "name: .*pattern"),

@@ -3,11 +3,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
-
-from core.objectives import Objective
-from core.objectives import dominates
-from core.objectives import pareto_ranks
-from core.objectives import score
+from nichenas.core.objectives import Objective
+from nichenas.core.objectives import dominates
+from nichenas.core.objectives import pareto_ranks
+from nichenas.core.objectives import score
 
 OBJECTIVES = (Objective("accuracy"), Objective("size", "minimize"))
 ROWS = st.lists(st.fixed_dictionaries({"accuracy": st.integers(0, 4), "size": st.integers(0, 4)}), max_size=12)

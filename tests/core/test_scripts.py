@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import pytest
-
-from core.commands.by_dataset import search_arguments
-from core.config import load_config
+from nichenas.core.commands.by_dataset import search_arguments
+from nichenas.core.config import load_config
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from core.errors import ConfigError
-from core.errors import did_you_mean
-from core.registry import Registry
-from core.seeds import derive_seed
-from core.seeds import torch_generator
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import did_you_mean
+from nichenas.core.registry import Registry
+from nichenas.core.seeds import derive_seed
+from nichenas.core.seeds import torch_generator
 
 
 def test_seeds_depend_on_every_argument() -> None:

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
-
-from core.space import Architecture
-from core.space import Choice
-from core.space import SearchSpace
-from core.space import SpaceError
+from nichenas.core.space import Architecture
+from nichenas.core.space import Choice
+from nichenas.core.space import SearchSpace
+from nichenas.core.space import SpaceError
 
 
 @st.composite

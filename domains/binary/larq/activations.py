@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
+from nichenas.domains.binary.larq.quantizers import with_gradient
 from torch import Tensor
-
-from domains.binary.larq.quantizers import with_gradient
 
 
 def hard_tanh(x: Tensor) -> Tensor:

@@ -9,17 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from nichenas.domains.binary.larq import quantizers
+from nichenas.domains.binary.larq.constraints import Constraint
+from nichenas.domains.binary.larq.constraints import get_constraint
+from nichenas.domains.binary.larq.context import should_quantize
+from nichenas.domains.binary.larq.quantizers import NoOp
+from nichenas.domains.binary.larq.quantizers import Quantization
+from nichenas.domains.binary.larq.quantizers import Quantizer
+from nichenas.domains.binary.larq.quantizers import precision_of
 from torch import Tensor
 from torch import nn
-
-from domains.binary.larq import quantizers
-from domains.binary.larq.constraints import Constraint
-from domains.binary.larq.constraints import get_constraint
-from domains.binary.larq.context import should_quantize
-from domains.binary.larq.quantizers import NoOp
-from domains.binary.larq.quantizers import Quantization
-from domains.binary.larq.quantizers import Quantizer
-from domains.binary.larq.quantizers import precision_of
 
 Identifier = str | Mapping[str, Any] | Quantization | None
 Activation = Callable[[Tensor], Tensor] | None
@@ -37,14 +36,14 @@ class QuantizedLayer(nn.Module):
     """``activation(op(input_quantizer(x), kernel_quantizer(W)) + bias)``; the bias is never quantized.
 
     Latent weights are parameters and take the gradient. Inside
-    :func:`~domains.binary.larq.context.quantized_scope` they are saved, and read by :meth:`weights_of`, as
+    :func:`~nichenas.domains.binary.larq.context.quantized_scope` they are saved, and read by :meth:`weights_of`, as
     quantized values.
 
     Args:
         outputs: channels of the output.
         kernels: latent weights by name.
         kernel_quantizers: by the name of the weights.
-        kernel_constraints: likewise; applied by :func:`~domains.binary.larq.constraints.constrain`.
+        kernel_constraints: likewise; applied by :func:`~nichenas.domains.binary.larq.constraints.constrain`.
     """
 
     def __init__(

@@ -6,8 +6,8 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from domains.binary.larq.metrics import get_training_metrics
-from domains.binary.larq.metrics import metrics_scope
+from nichenas.domains.binary.larq.metrics import get_training_metrics
+from nichenas.domains.binary.larq.metrics import metrics_scope
 
 __all__ = ["get_training_metrics", "metrics_scope", "quantized_scope", "should_quantize"]
 

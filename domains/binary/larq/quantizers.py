@@ -16,16 +16,15 @@ from typing import Any
 from typing import Literal
 
 import torch
+from nichenas.core.errors import did_you_mean
+from nichenas.domains.binary.larq.metrics import FlipRatio
+from nichenas.domains.binary.larq.metrics import get_training_metrics
+from nichenas.domains.binary.larq.metrics import make_metric
+from nichenas.domains.binary.native.functions import binary_sign
+from nichenas.domains.binary.native.functions import clipped_sign
+from nichenas.domains.binary.native.functions import exporting
 from torch import Tensor
 from torch import nn
-
-from core.errors import did_you_mean
-from domains.binary.larq.metrics import FlipRatio
-from domains.binary.larq.metrics import get_training_metrics
-from domains.binary.larq.metrics import make_metric
-from domains.binary.native.functions import binary_sign
-from domains.binary.native.functions import clipped_sign
-from domains.binary.native.functions import exporting
 
 Quantization = Callable[[Tensor], Tensor]
 
@@ -79,7 +78,7 @@ class Quantizer(nn.Module):
 
     Args:
         metrics: names or instances of metrics that watch the quantized values; by default those of the
-            enclosing :func:`~domains.binary.larq.context.metrics_scope`.
+            enclosing :func:`~nichenas.domains.binary.larq.context.metrics_scope`.
 
     Attributes:
         precision: bits of a quantized value.

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
+from nichenas.core.errors import did_you_mean
+from nichenas.domains.binary.larq.base import QuantizedLayer
+from nichenas.domains.binary.larq.constraints import Constraint
+from nichenas.domains.binary.larq.geometry import pad_same
+from nichenas.domains.binary.larq.geometry import per_axis
 from torch import Tensor
-
-from core.errors import did_you_mean
-from domains.binary.larq.base import QuantizedLayer
-from domains.binary.larq.constraints import Constraint
-from domains.binary.larq.geometry import pad_same
-from domains.binary.larq.geometry import per_axis
 
 Size = int | Sequence[int]
 ConstraintName = str | Constraint | None

@@ -15,18 +15,17 @@ from dataclasses import field
 from typing import Any
 
 import torch
+from nichenas.domains.binary.convolution import BinaryConv2d
+from nichenas.domains.binary.larq.base import QuantizedLayer
+from nichenas.domains.binary.larq.layers import QuantConv1D
+from nichenas.domains.binary.larq.layers import QuantConv2D
+from nichenas.domains.binary.larq.layers import QuantDense
+from nichenas.domains.binary.larq.layers import QuantDepthwiseConv2D
+from nichenas.domains.binary.larq.layers import QuantSeparableConv1D
+from nichenas.domains.binary.larq.layers import QuantSeparableConv2D
+from nichenas.domains.binary.larq.quantizers import precision_of
 from torch import Tensor
 from torch import nn
-
-from domains.binary.convolution import BinaryConv2d
-from domains.binary.larq.base import QuantizedLayer
-from domains.binary.larq.layers import QuantConv1D
-from domains.binary.larq.layers import QuantConv2D
-from domains.binary.larq.layers import QuantDense
-from domains.binary.larq.layers import QuantDepthwiseConv2D
-from domains.binary.larq.layers import QuantSeparableConv1D
-from domains.binary.larq.layers import QuantSeparableConv2D
-from domains.binary.larq.quantizers import precision_of
 
 _COUNTED = (
     QuantConv1D, QuantConv2D, QuantDense, QuantDepthwiseConv2D, QuantSeparableConv1D, QuantSeparableConv2D,

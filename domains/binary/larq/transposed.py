@@ -6,16 +6,15 @@ import math
 from typing import Any
 
 import torch.nn.functional as F
+from nichenas.domains.binary.larq.base import Activation
+from nichenas.domains.binary.larq.base import Identifier
+from nichenas.domains.binary.larq.base import QuantizedLayer
+from nichenas.domains.binary.larq.base import glorot_uniform
+from nichenas.domains.binary.larq.geometry import per_axis
+from nichenas.domains.binary.larq.spatial import ConstraintName
+from nichenas.domains.binary.larq.spatial import Size
+from nichenas.domains.binary.larq.spatial import Spatial
 from torch import Tensor
-
-from domains.binary.larq.base import Activation
-from domains.binary.larq.base import Identifier
-from domains.binary.larq.base import QuantizedLayer
-from domains.binary.larq.base import glorot_uniform
-from domains.binary.larq.geometry import per_axis
-from domains.binary.larq.spatial import ConstraintName
-from domains.binary.larq.spatial import Size
-from domains.binary.larq.spatial import Spatial
 
 
 class _QuantTranspose(Spatial):

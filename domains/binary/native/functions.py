@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from nichenas.domains.binary.native import kernels
 from torch import Tensor
 from torch.nn.grad import conv2d_input
-
-from domains.binary.native import kernels
 
 Grads = tuple[Tensor | None, ...]
 

@@ -11,23 +11,22 @@ import torch
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from nichenas.core.context import Environment
+from nichenas.core.context import open_test_data
+from nichenas.core.data import image_sources
+from nichenas.core.data.image_sources import load_images
+from nichenas.core.data.images import Augmentation
+from nichenas.core.data.images import Batches
+from nichenas.core.data.images import Images
+from nichenas.core.data.images import augment
+from nichenas.core.data.images import cut_out
+from nichenas.core.data.images import resized
+from nichenas.core.data.images import to_float
+from nichenas.core.data.splits import stratified
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import DataError
+from nichenas.core.errors import TestDataError
 from PIL import Image
-
-from core.context import Environment
-from core.context import open_test_data
-from core.data import image_sources
-from core.data.image_sources import load_images
-from core.data.images import Augmentation
-from core.data.images import Batches
-from core.data.images import Images
-from core.data.images import augment
-from core.data.images import cut_out
-from core.data.images import resized
-from core.data.images import to_float
-from core.data.splits import stratified
-from core.errors import ConfigError
-from core.errors import DataError
-from core.errors import TestDataError
 
 
 @pytest.fixture

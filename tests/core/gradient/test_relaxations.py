@@ -10,19 +10,18 @@ import torch
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from nichenas.core.gradient.discretisation import Discretisation
+from nichenas.core.gradient.discretisation import one_hot
+from nichenas.core.gradient.optimizers import OptimizerSettings
+from nichenas.core.gradient.options import GradientOptions
+from nichenas.core.gradient.regularisers import Regulariser
+from nichenas.core.gradient.regularisers import entropies
+from nichenas.core.gradient.relaxations import RELAXATIONS
+from nichenas.core.gradient.relaxations import Softmax
+from nichenas.core.gradient.schedules import Schedule
+from nichenas.core.gradient.supernet import EdgeGroup
+from nichenas.core.gradient.supernet import dense_edges
 from pydantic import ValidationError
-
-from core.gradient.discretisation import Discretisation
-from core.gradient.discretisation import one_hot
-from core.gradient.optimizers import OptimizerSettings
-from core.gradient.options import GradientOptions
-from core.gradient.regularisers import Regulariser
-from core.gradient.regularisers import entropies
-from core.gradient.relaxations import RELAXATIONS
-from core.gradient.relaxations import Softmax
-from core.gradient.schedules import Schedule
-from core.gradient.supernet import EdgeGroup
-from core.gradient.supernet import dense_edges
 
 GROUP = EdgeGroup(
     "normal", dense_edges(2), ("none", "skip", "conv"), none="none", skip="skip", parameter_free=frozenset({"skip"})

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from nichenas.core.gradient.relaxations import RELAXATIONS
+from nichenas.core.gradient.relaxations import Mix
+from nichenas.core.gradient.relaxations import Softmax
+from nichenas.core.gradient.steps import architecture_costs
+from nichenas.core.gradient.steps import second_order_costs
+from nichenas.core.gradient.steps import summed
+from nichenas.core.gradient.steps import weight_gradients
 from torch import Tensor
 from torch.func import functional_call
 
-from core.gradient.relaxations import RELAXATIONS
-from core.gradient.relaxations import Mix
-from core.gradient.relaxations import Softmax
-from core.gradient.steps import architecture_costs
-from core.gradient.steps import second_order_costs
-from core.gradient.steps import summed
-from core.gradient.steps import weight_gradients
 from tests.core.gradient.toy import toy
 
 

@@ -6,17 +6,17 @@ import json
 
 import pytest
 import torch
+from nichenas.core.gradient.relaxations import Softmax
+from nichenas.core.gradient.steps import architecture_costs
+from nichenas.core.gradient.supernet import EdgeGroup
+from nichenas.core.gradient.supernet import dense_edges
+from nichenas.core.gradient.wiring import WiringRecorder
+from nichenas.core.gradient.wiring import alive
+from nichenas.core.gradient.wiring import depth
+from nichenas.core.gradient.wiring import patterns
+from nichenas.core.gradient.wiring import statements
+from nichenas.core.gradient.wiring import width
 
-from core.gradient.relaxations import Softmax
-from core.gradient.steps import architecture_costs
-from core.gradient.supernet import EdgeGroup
-from core.gradient.supernet import dense_edges
-from core.gradient.wiring import WiringRecorder
-from core.gradient.wiring import alive
-from core.gradient.wiring import depth
-from core.gradient.wiring import patterns
-from core.gradient.wiring import statements
-from core.gradient.wiring import width
 from tests.core.gradient.toy import toy
 
 GROUP = EdgeGroup("normal", dense_edges(2), ("none", "conv"), none="none")

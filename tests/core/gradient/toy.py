@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
+from nichenas.core.gradient.supernet import Active
+from nichenas.core.gradient.supernet import EdgeGroup
+from nichenas.core.gradient.supernet import Mixes
+from nichenas.core.gradient.supernet import Supernet
 from torch import Tensor
 from torch import nn
-
-from core.gradient.supernet import Active
-from core.gradient.supernet import EdgeGroup
-from core.gradient.supernet import Mixes
-from core.gradient.supernet import Supernet
 
 
 class ToySupernet(Supernet):

@@ -4,14 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from nichenas.core.proxies.consistency import cheapest
+from nichenas.core.proxies.consistency import consistency
+from nichenas.core.proxies.consistency import difference
+from nichenas.core.proxies.consistency import kendall
+from nichenas.core.proxies.consistency import score_entropy
+from nichenas.core.proxies.consistency import spearman
 from scipy import stats
-
-from core.proxies.consistency import cheapest
-from core.proxies.consistency import consistency
-from core.proxies.consistency import difference
-from core.proxies.consistency import kendall
-from core.proxies.consistency import score_entropy
-from core.proxies.consistency import spearman
 
 
 def test_spearman_on_known_permutations() -> None:

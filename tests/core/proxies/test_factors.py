@@ -5,18 +5,17 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nichenas.core.context import Environment
+from nichenas.core.domain import FULL
+from nichenas.core.domain import Domain
+from nichenas.core.domain import Fidelity
+from nichenas.core.errors import ConfigError
+from nichenas.core.proxies.factors import Levels
+from nichenas.core.proxies.factors import ReducedSetting
+from nichenas.core.proxies.factors import fidelity_of
+from nichenas.core.testing.toy import ToyDomain
+from nichenas.core.testing.toy import ToySettings
 from pydantic import ValidationError
-
-from core.context import Environment
-from core.domain import FULL
-from core.domain import Domain
-from core.domain import Fidelity
-from core.errors import ConfigError
-from core.proxies.factors import Levels
-from core.proxies.factors import ReducedSetting
-from core.proxies.factors import fidelity_of
-from core.testing.toy import ToyDomain
-from core.testing.toy import ToySettings
 
 
 class Images(ToyDomain):

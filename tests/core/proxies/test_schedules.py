@@ -12,22 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
-
-from core.domain import FULL
-from core.domain import Fidelity
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain import Trial
-from core.errors import ConfigError
-from core.objectives import Objective
-from core.proxies import SCHEDULES
-from core.proxies.halving import Asha
-from core.proxies.hierarchical import Hierarchical
-from core.proxies.schedule import SEGMENT
-from core.proxies.schedule import Schedule
-from core.space import Choice
-from core.space import SearchSpace
-from core.strategies import STRATEGIES
+from nichenas.core.domain import FULL
+from nichenas.core.domain import Fidelity
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Trial
+from nichenas.core.errors import ConfigError
+from nichenas.core.objectives import Objective
+from nichenas.core.proxies import SCHEDULES
+from nichenas.core.proxies.halving import Asha
+from nichenas.core.proxies.hierarchical import Hierarchical
+from nichenas.core.proxies.schedule import SEGMENT
+from nichenas.core.proxies.schedule import Schedule
+from nichenas.core.space import Choice
+from nichenas.core.space import SearchSpace
+from nichenas.core.strategies import STRATEGIES
 
 SPACE = SearchSpace([Choice(f"c{i}", tuple(range(5))) for i in range(6)])
 QUALITY = [Objective("quality")]

@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nichenas.core.commands.proxies import default_settings
+from nichenas.core.commands.proxies import run_proxies
+from nichenas.core.config import load_config
+from nichenas.core.config import resolve
+from nichenas.core.domain import FULL
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import RunFolderError
+from nichenas.core.proxies.zoo import draw_zoo
+from nichenas.core.search.journal import Journal
+from nichenas.core.space import Choice
+from nichenas.core.space import SearchSpace
+from nichenas.core.testing.toy import ToyDomain
+from nichenas.core.testing.toy import ToySettings
 
-from core.commands.proxies import default_settings
-from core.commands.proxies import run_proxies
-from core.config import load_config
-from core.config import resolve
-from core.domain import FULL
-from core.errors import ConfigError
-from core.errors import RunFolderError
-from core.proxies.zoo import draw_zoo
-from core.search.journal import Journal
-from core.space import Choice
-from core.space import SearchSpace
-from core.testing.toy import ToyDomain
-from core.testing.toy import ToySettings
 from tests.conftest import toy_config
 from tests.core.search.test_driver import outline
 

@@ -4,12 +4,11 @@ import math
 
 import pytest
 import torch
+from nichenas.core.domain import Probe
+from nichenas.core.proxies.zero_cost import ZERO_COST
+from nichenas.core.proxies.zero_cost import score_all
 from torch import Tensor
 from torch import nn
-
-from core.domain import Probe
-from core.proxies.zero_cost import ZERO_COST
-from core.proxies.zero_cost import score_all
 
 
 def probe(network: nn.Module, inputs: Tensor, macs: float | None = None) -> Probe:

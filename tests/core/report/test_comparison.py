@@ -2,17 +2,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from nichenas.core.report.comparison import AnyTimeCurve
+from nichenas.core.report.comparison import band
+from nichenas.core.report.comparison import best_so_far
+from nichenas.core.report.comparison import holm
+from nichenas.core.report.comparison import interval
+from nichenas.core.report.comparison import marks
+from nichenas.core.report.comparison import mean_ranks
+from nichenas.core.report.comparison import permutation_p
+from nichenas.core.report.comparison import regrets
 from scipy import stats
-
-from core.report.comparison import AnyTimeCurve
-from core.report.comparison import band
-from core.report.comparison import best_so_far
-from core.report.comparison import holm
-from core.report.comparison import interval
-from core.report.comparison import marks
-from core.report.comparison import mean_ranks
-from core.report.comparison import permutation_p
-from core.report.comparison import regrets
 
 
 def over_trials(*best: float) -> AnyTimeCurve:

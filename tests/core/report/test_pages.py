@@ -6,14 +6,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-
-from core.commands.compare import run_compare
-from core.commands.search import run_search
-from core.config import Resolved
-from core.domain import Drawing
-from core.report.drawing import to_svg
-from core.report.run_page import write_run_page
-from core.search.journal import Journal
+from nichenas.core.commands.compare import run_compare
+from nichenas.core.commands.search import run_search
+from nichenas.core.config import Resolved
+from nichenas.core.domain import Drawing
+from nichenas.core.report.drawing import to_svg
+from nichenas.core.report.run_page import write_run_page
+from nichenas.core.search.journal import Journal
 
 
 class Checker(HTMLParser):

@@ -6,30 +6,29 @@ from typing import Any
 
 import pytest
 import torch
-
-from core.domain import Domain
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain import Trial
-from core.errors import CandidateFailure
-from core.errors import Interrupted
-from core.errors import RunFolderError
-from core.errors import TestDataError
-from core.search.driver import Budget
-from core.search.driver import SearchState
-from core.search.driver import TrialDriver
-from core.search.executors import Executor
-from core.search.executors import SerialExecutor
-from core.search.journal import Journal
-from core.search.work import Job
-from core.search.work import Result
-from core.search.work import run_job
-from core.sharing.homogeneous import HomogeneousStore
-from core.space import Architecture
-from core.strategies import STRATEGIES
-from core.strategies import Strategy
-from core.testing.toy import ToyDomain
-from core.testing.toy import ToySettings
+from nichenas.core.domain import Domain
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Trial
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import Interrupted
+from nichenas.core.errors import RunFolderError
+from nichenas.core.errors import TestDataError
+from nichenas.core.search.driver import Budget
+from nichenas.core.search.driver import SearchState
+from nichenas.core.search.driver import TrialDriver
+from nichenas.core.search.executors import Executor
+from nichenas.core.search.executors import SerialExecutor
+from nichenas.core.search.journal import Journal
+from nichenas.core.search.work import Job
+from nichenas.core.search.work import Result
+from nichenas.core.search.work import run_job
+from nichenas.core.sharing.homogeneous import HomogeneousStore
+from nichenas.core.space import Architecture
+from nichenas.core.strategies import STRATEGIES
+from nichenas.core.strategies import Strategy
+from nichenas.core.testing.toy import ToyDomain
+from nichenas.core.testing.toy import ToySettings
 
 CPU = torch.device("cpu")
 

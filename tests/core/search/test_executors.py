@@ -5,22 +5,21 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from core.context import Environment
-from core.context import Limits
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain import Retrained
-from core.domain_lookup import DomainRecipe
-from core.errors import CandidateFailure
-from core.search import executors
-from core.search.executors import ProcessExecutor
-from core.search.executors import SerialExecutor
-from core.search.executors import WorkerError
-from core.search.work import Evaluation
-from core.search.work import FullTraining
-from core.space import Architecture
-from core.testing.toy import ToySettings
+from nichenas.core.context import Environment
+from nichenas.core.context import Limits
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Retrained
+from nichenas.core.domain_lookup import DomainRecipe
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.search import executors
+from nichenas.core.search.executors import ProcessExecutor
+from nichenas.core.search.executors import SerialExecutor
+from nichenas.core.search.executors import WorkerError
+from nichenas.core.search.work import Evaluation
+from nichenas.core.search.work import FullTraining
+from nichenas.core.space import Architecture
+from nichenas.core.testing.toy import ToySettings
 
 CPU = torch.device("cpu")
 GOOD = Architecture({"c0": 1, "c1": 1, "c2": 1, "c3": 1})
@@ -29,7 +28,7 @@ BAD = Architecture({"c0": 3, "c1": 1, "c2": 1, "c3": 1})
 
 def recipe(**settings: object) -> DomainRecipe:
     return DomainRecipe(
-        "core.testing.toy:ToyDomain", ToySettings.model_validate(settings), Environment(Path("."), Path("."))
+        "nichenas.core.testing.toy:ToyDomain", ToySettings.model_validate(settings), Environment(Path("."), Path("."))
     )
 
 
@@ -116,7 +115,7 @@ def test_a_read_of_test_data_ends_the_run() -> None:
 
 def test_ray_measures_what_serial_measures() -> None:
     pytest.importorskip("ray")
-    from core.search.ray_executor import RayExecutor
+    from nichenas.core.search.ray_executor import RayExecutor
 
     serial = SerialExecutor(recipe()(), CPU)
     with RayExecutor(2, recipe(misbehave="die"), CPU) as cluster:

@@ -6,16 +6,15 @@ import time
 from pathlib import Path
 
 import pytest
-
-from core.domain import Fidelity
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain import Retrained
-from core.domain import Trial
-from core.errors import RunFolderError
-from core.search import journal as journal_module
-from core.search.journal import Journal
-from core.space import Architecture
+from nichenas.core.domain import Fidelity
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Retrained
+from nichenas.core.domain import Trial
+from nichenas.core.errors import RunFolderError
+from nichenas.core.search import journal as journal_module
+from nichenas.core.search.journal import Journal
+from nichenas.core.space import Architecture
 
 ARCHITECTURE = Architecture({"op": "conv", "width": 8, "rate": 0.5, "on": True, "none": None})
 ASSETS = Path(__file__).parent / "assets"

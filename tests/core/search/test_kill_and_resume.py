@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import yaml
+from nichenas.core.commands.search import run_search
+from nichenas.core.config import load_config
+from nichenas.core.search.journal import Journal
+from nichenas.core.strategies import STRATEGIES
 
-from core.commands.search import run_search
-from core.config import load_config
-from core.search.journal import Journal
-from core.strategies import STRATEGIES
 from tests.conftest import toy_config
 
 TRIALS = 24
@@ -34,7 +34,7 @@ def told(folder: Path) -> int:
 
 def kill_in_the_middle(config: Path, folder: Path, after: int) -> int:
     """Starts a search in a process of its own, kills it once ``after`` trials are told; returns how many were."""
-    command = [sys.executable, "-m", "core.cli", "search", str(config), "--out", str(folder), "--quiet"]
+    command = [sys.executable, "-m", "nichenas.core.cli", "search", str(config), "--out", str(folder), "--quiet"]
     # As many threads as the tests have: sums are split among threads, and rounding depends on it.
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, env=one_thread)
@@ -109,7 +109,7 @@ def test_real_training_with_shared_weights(tmp_path: Path) -> None:
     config.write_text(yaml.safe_dump(raw))
     # Both in processes with one thread: a sum over threads may round otherwise.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "core.cli", "search", str(config), "--quiet", "--out"]
+    command = [sys.executable, "-m", "nichenas.core.cli", "search", str(config), "--quiet", "--out"]
     subprocess.run([*command, str(tmp_path / "whole")], check=True, env=environment, stdout=subprocess.DEVNULL)
     os.environ["OMP_NUM_THREADS"] = "1"
     kill_in_the_middle(config, tmp_path / "killed", after=4)

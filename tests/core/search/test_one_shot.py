@@ -8,24 +8,24 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from nichenas.core.commands.search import run_search
+from nichenas.core.config import Resolved
+from nichenas.core.config import resolve
+from nichenas.core.context import Context
+from nichenas.core.context import Environment
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import SearchDiverged
+from nichenas.core.report.run_page import write_run_page
+from nichenas.core.search.journal import Journal
+from nichenas.core.search.one_shot_driver import OneShotDriver
+from nichenas.core.sharing.one_shot import OneShotOptions
+from nichenas.core.strategies import STRATEGIES
+from nichenas.core.testing.one_shot_contract import OneShotContract
+from nichenas.core.testing.toy_one_shot import ToyOneShotDomain
 
-from core.commands.search import run_search
-from core.config import Resolved
-from core.config import resolve
-from core.context import Context
-from core.context import Environment
-from core.errors import ConfigError
-from core.errors import SearchDiverged
-from core.report.run_page import write_run_page
-from core.search.journal import Journal
-from core.search.one_shot_driver import OneShotDriver
-from core.sharing.one_shot import OneShotOptions
-from core.strategies import STRATEGIES
-from core.testing.one_shot_contract import OneShotContract
-from core.testing.toy_one_shot import ToyOneShotDomain
 from tests.conftest import toy_config
 
-TOY = "core.testing.toy_one_shot:ToyOneShotDomain"
+TOY = "nichenas.core.testing.toy_one_shot:ToyOneShotDomain"
 STAGES = (2, 4, 5)
 POLICY = {"tanh": None, "betas": [0.0, 0.9], "deduplicate": False, "learning_rate": 0.01}
 

@@ -5,18 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from nichenas.core.commands.search import run_search
+from nichenas.core.config import Resolved
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Trial
+from nichenas.core.objectives import Objective
+from nichenas.core.search.driver import Budget
+from nichenas.core.search.driver import SearchState
+from nichenas.core.search.progress import Progress
+from nichenas.core.space import Architecture
 from rich.console import Console
-
-from core.commands.search import run_search
-from core.config import Resolved
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain import Trial
-from core.objectives import Objective
-from core.search.driver import Budget
-from core.search.driver import SearchState
-from core.search.progress import Progress
-from core.space import Architecture
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -41,7 +40,7 @@ def test_progress_says_best_rate_failures_and_time_left(terminal: bool) -> None:
 
 def test_time_left_goes_by_what_is_spent_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("core.search.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("nichenas.core.search.progress.time.monotonic", lambda: now[0])
     stream = io.StringIO()
     console = Console(file=stream, width=160)
     state = SearchState(told=1, seconds=1.0, epochs=20, training_seconds=3600.0)

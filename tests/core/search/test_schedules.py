@@ -8,28 +8,28 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from nichenas.core.commands.search import run_search
+from nichenas.core.config import load_config
+from nichenas.core.config import resolve
+from nichenas.core.domain import FULL
+from nichenas.core.domain import Domain
+from nichenas.core.domain import Fidelity
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Trial
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import RunFolderError
+from nichenas.core.proxies import SCHEDULES
+from nichenas.core.report.record import RunRecord
+from nichenas.core.search.driver import Budget
+from nichenas.core.search.driver import TrialDriver
+from nichenas.core.search.executors import SerialExecutor
+from nichenas.core.search.journal import Journal
+from nichenas.core.search.ledger import Ledger
+from nichenas.core.search.work import Evaluation
+from nichenas.core.search.work import run_job
 
-from core.commands.search import run_search
-from core.config import load_config
-from core.config import resolve
-from core.domain import FULL
-from core.domain import Domain
-from core.domain import Fidelity
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain import Trial
-from core.errors import CandidateFailure
-from core.errors import ConfigError
-from core.errors import RunFolderError
-from core.proxies import SCHEDULES
-from core.report.record import RunRecord
-from core.search.driver import Budget
-from core.search.driver import TrialDriver
-from core.search.executors import SerialExecutor
-from core.search.journal import Journal
-from core.search.ledger import Ledger
-from core.search.work import Evaluation
-from core.search.work import run_job
 from tests.conftest import toy_config
 from tests.core.search.test_driver import Shuffled
 from tests.core.search.test_driver import domain

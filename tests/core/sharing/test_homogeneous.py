@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from core.domain import ShareKey
-from core.errors import RunFolderError
-from core.sharing.homogeneous import HomogeneousStore
-from core.sharing.homogeneous import read_tensors
-from core.sharing.homogeneous import shareable
-from core.sharing.homogeneous import write_tensors
+from nichenas.core.domain import ShareKey
+from nichenas.core.errors import RunFolderError
+from nichenas.core.sharing.homogeneous import HomogeneousStore
+from nichenas.core.sharing.homogeneous import read_tensors
+from nichenas.core.sharing.homogeneous import shareable
+from nichenas.core.sharing.homogeneous import write_tensors
 
 AGNN = ("attention", "activation", "heads")
 GRAPHNAS = ("attention", "aggregate", "heads")

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from core.sharing.reset import CollapseMonitor
-from core.sharing.reset import LossWindow
-from core.sharing.reset import ResetSettings
+from nichenas.core.sharing.reset import CollapseMonitor
+from nichenas.core.sharing.reset import LossWindow
+from nichenas.core.sharing.reset import ResetSettings
 
 
 def monitor(**settings: float) -> CollapseMonitor:

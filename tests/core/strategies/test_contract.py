@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pytest
-
-from core.strategies import Conservative
-from core.strategies import Evolution
-from core.strategies import LocalSearch
-from core.strategies import OptunaSampler
-from core.strategies import RandomSearch
-from core.strategies import Reinforce
-from core.testing.strategy_contract import StrategyContract
+from nichenas.core.strategies import Conservative
+from nichenas.core.strategies import Evolution
+from nichenas.core.strategies import LocalSearch
+from nichenas.core.strategies import OptunaSampler
+from nichenas.core.strategies import RandomSearch
+from nichenas.core.strategies import Reinforce
+from nichenas.core.testing.strategy_contract import StrategyContract
 
 
 class TestRandom(StrategyContract):

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from core.domain import Measurement
-from core.domain import Trial
-from core.objectives import Objective
-from core.space import Architecture
-from core.space import Choice
-from core.space import SearchSpace
-from core.strategies import STRATEGIES
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Trial
+from nichenas.core.objectives import Objective
+from nichenas.core.space import Architecture
+from nichenas.core.space import Choice
+from nichenas.core.space import SearchSpace
+from nichenas.core.strategies import STRATEGIES
 
 TOKENS = SearchSpace(
     [Choice("c", (0, 1)), Choice("n", (0, 1, 2)), Choice("u", (0, 1, 2)), Choice("s", (0, 1)), Choice("skip", (0, 1))]

@@ -8,28 +8,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain import Trial
-from core.errors import ConfigError
-from core.objectives import Objective
-from core.seeds import torch_generator
-from core.space import Architecture
-from core.space import Choice
-from core.space import SearchSpace
-from core.strategies import Conservative
-from core.strategies import Evolution
-from core.strategies import LocalSearch
-from core.strategies import OptunaSampler
-from core.strategies import RandomSearch
-from core.strategies import Reinforce
-from core.strategies import Strategy
-from core.strategies.controller import Decisions
-from core.strategies.controller import LSTMController
-from core.strategies.controller import single_thread
-from core.testing.strategy_contract import contract_space
-from core.testing.strategy_contract import contract_value
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Trial
+from nichenas.core.errors import ConfigError
+from nichenas.core.objectives import Objective
+from nichenas.core.seeds import torch_generator
+from nichenas.core.space import Architecture
+from nichenas.core.space import Choice
+from nichenas.core.space import SearchSpace
+from nichenas.core.strategies import Conservative
+from nichenas.core.strategies import Evolution
+from nichenas.core.strategies import LocalSearch
+from nichenas.core.strategies import OptunaSampler
+from nichenas.core.strategies import RandomSearch
+from nichenas.core.strategies import Reinforce
+from nichenas.core.strategies import Strategy
+from nichenas.core.strategies.controller import Decisions
+from nichenas.core.strategies.controller import LSTMController
+from nichenas.core.strategies.controller import single_thread
+from nichenas.core.testing.strategy_contract import contract_space
+from nichenas.core.testing.strategy_contract import contract_value
 
 QUALITY = (Objective("quality"),)
 

@@ -9,36 +9,36 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nichenas.core.commands.search import run_search
+from nichenas.core.config import load_config
+from nichenas.core.config_files import shipped_configs
+from nichenas.core.context import Context
+from nichenas.core.context import Environment
+from nichenas.core.context import open_test_data
+from nichenas.core.costs.macs import count_costs
+from nichenas.core.data.root import cache_folder
+from nichenas.core.data.root import data_root
+from nichenas.core.domain import Proposal
+from nichenas.core.errors import ConfigError
+from nichenas.core.search.journal import Journal
+from nichenas.core.space import SpaceError
+from nichenas.core.testing.supernet_contract import SupernetContract
+from nichenas.domains.binary.convolution import BinaryConv2d
+from nichenas.domains.binary.convolution import ChannelShuffle
+from nichenas.domains.binary.convolution import shuffle_order
+from nichenas.domains.binary.domain import BinaryDomain
+from nichenas.domains.binary.genotypes import PUBLISHED
+from nichenas.domains.binary.model import CellNetwork
+from nichenas.domains.binary.operations import FAMILIES
+from nichenas.domains.binary.operations import Bats
+from nichenas.domains.binary.operations import DartsReal
+from nichenas.domains.binary.settings import BinarySettings
+from nichenas.domains.binary.space import architecture_of
+from nichenas.domains.binary.space import cell_space
+from nichenas.domains.binary.space import genotype_of
+from nichenas.domains.binary.supernet import CellSupernet
+from nichenas.domains.binary.training import evaluate
 
-from core.commands.search import run_search
-from core.config import load_config
-from core.config_files import shipped_configs
-from core.context import Context
-from core.context import Environment
-from core.context import open_test_data
-from core.costs.macs import count_costs
-from core.data.root import cache_folder
-from core.data.root import data_root
-from core.domain import Proposal
-from core.errors import ConfigError
-from core.search.journal import Journal
-from core.space import SpaceError
-from core.testing.supernet_contract import SupernetContract
-from domains.binary.convolution import BinaryConv2d
-from domains.binary.convolution import ChannelShuffle
-from domains.binary.convolution import shuffle_order
-from domains.binary.domain import BinaryDomain
-from domains.binary.genotypes import PUBLISHED
-from domains.binary.model import CellNetwork
-from domains.binary.operations import FAMILIES
-from domains.binary.operations import Bats
-from domains.binary.operations import DartsReal
-from domains.binary.settings import BinarySettings
-from domains.binary.space import architecture_of
-from domains.binary.space import cell_space
-from domains.binary.space import genotype_of
-from domains.binary.supernet import CellSupernet
-from domains.binary.training import evaluate
 from tests.core.search.test_kill_and_resume import kill_in_the_middle
 
 STAGES = [{"epochs": 1, "weights": False}, {"epochs": 1, "weight_decay": 0.0}]
@@ -57,27 +57,27 @@ SMALL: dict[str, Any] = {
 
 
 class TestBats(SupernetContract):
-    target = "domains.binary:BinaryDomain"
+    target = "nichenas.domains.binary:BinaryDomain"
     settings = SMALL
 
 
 class TestDarts(SupernetContract):
-    target = "domains.binary:BinaryDomain"
+    target = "nichenas.domains.binary:BinaryDomain"
     settings: Any = {**SMALL, "space": "darts", "nodes": 4, "scale": "mean", "augmentation": {"crop": 1, "flip": True}}
 
 
 class TestBnas(SupernetContract):
-    target = "domains.binary:BinaryDomain"
+    target = "nichenas.domains.binary:BinaryDomain"
     settings: Any = {**SMALL, "space": "bnas"}
 
 
 class TestBatsCellByCell(SupernetContract):
-    target = "domains.binary:BinaryDomain"
+    target = "nichenas.domains.binary:BinaryDomain"
     settings: Any = {**SMALL, "per_cell": True}
 
 
 class TestDartsReal(SupernetContract):
-    target = "domains.binary:BinaryDomain"
+    target = "nichenas.domains.binary:BinaryDomain"
     settings: Any = {
         **SMALL,
         "space": "darts-real",
@@ -243,7 +243,7 @@ def test_genotypes_and_architectures_convert() -> None:
     ],
 )
 def test_mistakes_are_one_line(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
-    from core.config import resolve
+    from nichenas.core.config import resolve
 
     raw = {"domain": {"kind": "binary", **SMALL, **changes}, "search": {"strategy": "random", "trials": 1}}
     with pytest.raises(ConfigError) as caught:
@@ -254,7 +254,7 @@ def test_mistakes_are_one_line(changes: dict[str, Any], message: str, tmp_path: 
 
 
 def test_gradient_search_needs_epochs_and_a_supernet() -> None:
-    from core.config import resolve
+    from nichenas.core.config import resolve
 
     with pytest.raises(ConfigError, match=r"search\.epochs: missing"):
         resolve({"domain": {"kind": "binary", **SMALL}, "search": {"strategy": "gradient"}}, "x.yaml")
@@ -309,7 +309,7 @@ def test_training_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytes
                 return evaluate(*arguments)
 
             with monkeypatch.context() as patch:
-                patch.setattr("domains.binary.training.evaluate", stopping)
+                patch.setattr("nichenas.domains.binary.training.evaluate", stopping)
                 with pytest.raises(KeyboardInterrupt):
                     domain.retrain(architecture, Context(0, checkpoints=folder))
             again = domain.retrain(architecture, Context(0, keep_weights=True, checkpoints=folder))
@@ -318,7 +318,7 @@ def test_training_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytes
 
 
 def test_diverging_candidate_fails_alone() -> None:
-    from core.errors import CandidateFailure
+    from nichenas.core.errors import CandidateFailure
 
     domain = make(training={"batch": 32, "stages": [{"epochs": 1, "lr": 1e30}], "optimizer": {"clip": None}})
     with pytest.raises(CandidateFailure, match="diverged"):
@@ -395,8 +395,8 @@ def test_early_stops(tmp_path: Path) -> None:
 @pytest.mark.parametrize("space", ["bats", "darts", "bnas"])
 def test_export_to_onnx(space: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    from core.commands.export import export_onnx
-    from core.config import resolve
+    from nichenas.core.commands.export import export_onnx
+    from nichenas.core.config import resolve
 
     raw = {
         "domain": {"kind": "binary", **SMALL, "space": space},

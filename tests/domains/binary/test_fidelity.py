@@ -8,21 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from core.context import Context
-from core.context import Environment
-from core.data.images import reduced
-from core.data.root import cache_folder
-from core.domain import Fidelity
-from core.domain import Measurement
-from core.domain import Proposal
-from core.search.work import Evaluation
-from core.search.work import run_job
-from domains.binary.domain import BinaryDomain
-from domains.binary.settings import BinarySettings
-from domains.binary.training import Stage
-from domains.binary.training import TrainSettings
-from domains.binary.training import _Trainer
+from nichenas.core.context import Context
+from nichenas.core.context import Environment
+from nichenas.core.data.images import reduced
+from nichenas.core.data.root import cache_folder
+from nichenas.core.domain import Fidelity
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.search.work import Evaluation
+from nichenas.core.search.work import run_job
+from nichenas.domains.binary.domain import BinaryDomain
+from nichenas.domains.binary.settings import BinarySettings
+from nichenas.domains.binary.training import Stage
+from nichenas.domains.binary.training import TrainSettings
+from nichenas.domains.binary.training import _Trainer
 
 CPU = torch.device("cpu")
 

@@ -14,13 +14,12 @@ import torch
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from nichenas.domains.binary import larq
+from nichenas.domains.binary import summary
+from nichenas.domains.binary.larq import quantizers
+from nichenas.domains.binary.native.functions import binary_sign
 from torch import Tensor
 from torch import nn
-
-from domains.binary import larq
-from domains.binary import summary
-from domains.binary.larq import quantizers
-from domains.binary.native.functions import binary_sign
 
 TOLERANCE = 1e-6
 ALIASES = (
@@ -501,7 +500,7 @@ def test_summary_of_binarynet() -> None:
 
 
 def test_names_are_exported() -> None:
-    import domains.binary as binary
+    import nichenas.domains.binary as binary
 
     for name in larq.__all__:
         assert getattr(binary, name) is getattr(larq, name)

@@ -10,19 +10,18 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from nichenas.domains.binary import PackedKernel
+from nichenas.domains.binary import binary_conv2d
+from nichenas.domains.binary import binary_linear
+from nichenas.domains.binary import pack
+from nichenas.domains.binary import packed
+from nichenas.domains.binary.convolution import binarize
+from nichenas.domains.binary.genotypes import PUBLISHED
+from nichenas.domains.binary.model import CellNetwork
+from nichenas.domains.binary.native import kernels
+from nichenas.domains.binary.native.functions import binary_sign
+from nichenas.domains.binary.operations import Bats
 from torch import Tensor
-
-from domains.binary import PackedKernel
-from domains.binary import binary_conv2d
-from domains.binary import binary_linear
-from domains.binary import pack
-from domains.binary import packed
-from domains.binary.convolution import binarize
-from domains.binary.genotypes import PUBLISHED
-from domains.binary.model import CellNetwork
-from domains.binary.native import kernels
-from domains.binary.native.functions import binary_sign
-from domains.binary.operations import Bats
 
 
 def simulated(x: Tensor, w: Tensor, s: int, p: tuple[int, int], d: int, groups: int, value: int) -> Tensor:

@@ -7,19 +7,18 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from nichenas.core.gradient.relaxations import Softmax
+from nichenas.core.gradient.steps import weight_gradients
+from nichenas.domains.binary.convolution import binarize
+from nichenas.domains.binary.native import functions
+from nichenas.domains.binary.native import kernels
+from nichenas.domains.binary.operations import Bats
+from nichenas.domains.binary.operations import Bnas
+from nichenas.domains.binary.operations import DartsBinary
+from nichenas.domains.binary.operations import DartsReal
+from nichenas.domains.binary.operations import Family
+from nichenas.domains.binary.supernet import CellSupernet
 from torch import Tensor
-
-from core.gradient.relaxations import Softmax
-from core.gradient.steps import weight_gradients
-from domains.binary.convolution import binarize
-from domains.binary.native import functions
-from domains.binary.native import kernels
-from domains.binary.operations import Bats
-from domains.binary.operations import Bnas
-from domains.binary.operations import DartsBinary
-from domains.binary.operations import DartsReal
-from domains.binary.operations import Family
-from domains.binary.supernet import CellSupernet
 
 TOLERANCE = 1e-9
 

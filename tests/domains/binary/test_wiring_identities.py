@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from nichenas.core.gradient.relaxations import Mix
+from nichenas.core.gradient.steps import architecture_costs
+from nichenas.core.gradient.wiring import sample_sums
+from nichenas.domains.binary import operations
+from nichenas.domains.binary.operations import DartsReal
+from nichenas.domains.binary.supernet import CellSupernet
+from nichenas.domains.binary.supernet import SearchCell
 from torch import Tensor
-
-from core.gradient.relaxations import Mix
-from core.gradient.steps import architecture_costs
-from core.gradient.wiring import sample_sums
-from domains.binary import operations
-from domains.binary.operations import DartsReal
-from domains.binary.supernet import CellSupernet
-from domains.binary.supernet import SearchCell
 
 NAMES = ("none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "sep_conv_3x3", "dil_conv_3x3")
 LAST = 4  # the intermediate edge

@@ -11,29 +11,29 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from nichenas.core.cli import main
+from nichenas.core.commands.export import export_onnx
+from nichenas.core.commands.search import run_search
+from nichenas.core.config import resolve
+from nichenas.core.context import Context
+from nichenas.core.context import Environment
+from nichenas.core.context import open_test_data
+from nichenas.core.domain import Proposal
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import DataError
+from nichenas.core.search.journal import Journal
+from nichenas.core.testing.domain_contract import DomainContract
+from nichenas.core.testing.one_shot_contract import OneShotContract
+from nichenas.domains.gan.domain import GanDomain
+from nichenas.domains.gan.genotypes import PUBLISHED
+from nichenas.domains.gan.pictures import grid
+from nichenas.domains.gan.settings import GanSettings
+from nichenas.domains.gan.shared import SharedGan
+from nichenas.domains.gan.space import genotype_of
+from nichenas.domains.gan.training import GanTraining
 from PIL import Image
 
-from core.cli import main
-from core.commands.export import export_onnx
-from core.commands.search import run_search
-from core.config import resolve
-from core.context import Context
-from core.context import Environment
-from core.context import open_test_data
-from core.domain import Proposal
-from core.errors import CandidateFailure
-from core.errors import ConfigError
-from core.errors import DataError
-from core.search.journal import Journal
-from core.testing.domain_contract import DomainContract
-from core.testing.one_shot_contract import OneShotContract
-from domains.gan.domain import GanDomain
-from domains.gan.genotypes import PUBLISHED
-from domains.gan.pictures import grid
-from domains.gan.settings import GanSettings
-from domains.gan.shared import SharedGan
-from domains.gan.space import genotype_of
-from domains.gan.training import GanTraining
 from tests.core.search.test_kill_and_resume import kill_in_the_middle
 from tests.core.search.test_kill_and_resume import outline
 from tests.core.search.test_kill_and_resume import told
@@ -89,12 +89,12 @@ def configuration(**sections: Any) -> dict[str, Any]:
 
 
 class TestContract(DomainContract):
-    target = "domains.gan:GanDomain"
+    target = "nichenas.domains.gan:GanDomain"
     settings = SETTINGS
 
 
 class TestOneShotContract(OneShotContract):
-    target = "domains.gan:GanDomain"
+    target = "nichenas.domains.gan:GanDomain"
     settings = SETTINGS
 
 
@@ -275,7 +275,7 @@ class TestRuns:
         file = tmp_path / "gan.yaml"
         file.write_text(yaml.safe_dump(raw))
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "core.cli", "search", str(file), "--quiet", "--out"]
+        command = [sys.executable, "-m", "nichenas.core.cli", "search", str(file), "--quiet", "--out"]
         subprocess.run([*command, str(tmp_path / "whole")], check=True, env=environment, stdout=subprocess.DEVNULL)
         # Rows reach the disk in batches, so more of them may be there than were waited for.
         assert kill_in_the_middle(file, tmp_path / "killed", after) >= after

@@ -5,26 +5,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nichenas.core.context import Environment
+from nichenas.core.data.image_sources import load_images
+from nichenas.core.data.images import Images
+from nichenas.core.data.images import resized
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import DataError
+from nichenas.domains.gan.extractors import INCEPTION_FILE
+from nichenas.domains.gan.extractors import InceptionExtractor
+from nichenas.domains.gan.extractors import load_classifier
+from nichenas.domains.gan.metrics import Figures
+from nichenas.domains.gan.metrics import InceptionScore
+from nichenas.domains.gan.metrics import Moments
+from nichenas.domains.gan.metrics import frechet_distance
+from nichenas.domains.gan.metrics import inception_score
+from nichenas.domains.gan.metrics import kernel_distance
+from nichenas.domains.gan.statistics import measure
+from nichenas.domains.gan.statistics import named
+from nichenas.domains.gan.statistics import real_statistics
 from pytorch_fid.fid_score import calculate_frechet_distance
-
-from core.context import Environment
-from core.data.image_sources import load_images
-from core.data.images import Images
-from core.data.images import resized
-from core.errors import CandidateFailure
-from core.errors import DataError
-from domains.gan.extractors import INCEPTION_FILE
-from domains.gan.extractors import InceptionExtractor
-from domains.gan.extractors import load_classifier
-from domains.gan.metrics import Figures
-from domains.gan.metrics import InceptionScore
-from domains.gan.metrics import Moments
-from domains.gan.metrics import frechet_distance
-from domains.gan.metrics import inception_score
-from domains.gan.metrics import kernel_distance
-from domains.gan.statistics import measure
-from domains.gan.statistics import named
-from domains.gan.statistics import real_statistics
 
 
 def moments(samples: np.ndarray, batch: int = 97) -> Moments:

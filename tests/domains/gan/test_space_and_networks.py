@@ -7,27 +7,26 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from nichenas.core.costs.macs import count_costs
+from nichenas.core.errors import ConfigError
+from nichenas.domains.gan.adversaries import Adversaries
+from nichenas.domains.gan.discriminator import Discriminator
+from nichenas.domains.gan.discriminator import hinge_discriminator
+from nichenas.domains.gan.discriminator import hinge_generator
+from nichenas.domains.gan.generator import Generator
+from nichenas.domains.gan.generator import initialise
+from nichenas.domains.gan.genotypes import PUBLISHED
+from nichenas.domains.gan.genotypes import CellGenotype
+from nichenas.domains.gan.genotypes import Genotype
+from nichenas.domains.gan.genotypes import parse
+from nichenas.domains.gan.genotypes import sources
+from nichenas.domains.gan.settings import AdversarialSettings
+from nichenas.domains.gan.space import architecture_of
+from nichenas.domains.gan.space import gan_space
+from nichenas.domains.gan.space import genotype_of
+from nichenas.domains.gan.space import stage_ends
 from torch import Tensor
 from torch import nn
-
-from core.costs.macs import count_costs
-from core.errors import ConfigError
-from domains.gan.adversaries import Adversaries
-from domains.gan.discriminator import Discriminator
-from domains.gan.discriminator import hinge_discriminator
-from domains.gan.discriminator import hinge_generator
-from domains.gan.generator import Generator
-from domains.gan.generator import initialise
-from domains.gan.genotypes import PUBLISHED
-from domains.gan.genotypes import CellGenotype
-from domains.gan.genotypes import Genotype
-from domains.gan.genotypes import parse
-from domains.gan.genotypes import sources
-from domains.gan.settings import AdversarialSettings
-from domains.gan.space import architecture_of
-from domains.gan.space import gan_space
-from domains.gan.space import genotype_of
-from domains.gan.space import stage_ends
 
 
 def random_genotypes(count: int, cells: int = 3) -> list[Genotype]:

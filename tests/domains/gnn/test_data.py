@@ -12,20 +12,19 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-
-from core.context import Context
-from core.context import Environment
-from core.context import open_test_data
-from core.domain import Proposal
-from core.errors import ConfigError
-from core.errors import DataError
-from core.errors import TestDataError
-from domains.gnn import GNNDomain
-from domains.gnn.data import load_task
-from domains.gnn.domain import GNNSettings
-from domains.gnn.features import SparseFeatures
-from domains.gnn.raw_files import check_planetoid
-from domains.gnn.raw_files import planetoid_files
+from nichenas.core.context import Context
+from nichenas.core.context import Environment
+from nichenas.core.context import open_test_data
+from nichenas.core.domain import Proposal
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import DataError
+from nichenas.core.errors import TestDataError
+from nichenas.domains.gnn import GNNDomain
+from nichenas.domains.gnn.data import load_task
+from nichenas.domains.gnn.domain import GNNSettings
+from nichenas.domains.gnn.features import SparseFeatures
+from nichenas.domains.gnn.raw_files import check_planetoid
+from nichenas.domains.gnn.raw_files import planetoid_files
 
 
 def environment(root: Path, cache: Path | None = None, seed: int = 0) -> Environment:
@@ -194,9 +193,8 @@ def test_ppi_is_inductive_and_scored_by_micro_f1(tmp_path: Path) -> None:
 
 
 def test_micro_f1_is_scikit_learns() -> None:
+    from nichenas.domains.gnn.training import counts
     from sklearn.metrics import f1_score
-
-    from domains.gnn.training import counts
 
     generator = torch.Generator().manual_seed(0)
     outputs, labels = torch.randn(40, 6, generator=generator), (torch.rand(40, 6, generator=generator) > 0.6).float()

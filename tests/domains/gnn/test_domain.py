@@ -5,40 +5,40 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nichenas.core.context import Context
+from nichenas.core.context import Environment
+from nichenas.core.context import Limits
+from nichenas.core.context import open_test_data
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.sharing.homogeneous import HomogeneousStore
+from nichenas.core.space import Architecture
+from nichenas.core.testing.domain_contract import DomainContract
+from nichenas.domains.gnn import GNNDomain
+from nichenas.domains.gnn.domain import GNNSettings
+from nichenas.domains.gnn.space import CLASSES
+from nichenas.domains.gnn.space import agnn_space
+from nichenas.domains.gnn.space import layer_specs
 
-from core.context import Context
-from core.context import Environment
-from core.context import Limits
-from core.context import open_test_data
-from core.domain import Measurement
-from core.domain import Proposal
-from core.errors import CandidateFailure
-from core.sharing.homogeneous import HomogeneousStore
-from core.space import Architecture
-from core.testing.domain_contract import DomainContract
-from domains.gnn import GNNDomain
-from domains.gnn.domain import GNNSettings
-from domains.gnn.space import CLASSES
-from domains.gnn.space import agnn_space
-from domains.gnn.space import layer_specs
 from tests.conftest import real_data
 
 
 class TestDigits(DomainContract):
-    target = "domains.gnn:GNNDomain"
+    target = "nichenas.domains.gnn:GNNDomain"
     settings = {"dataset": "digits-knn", "epochs": 20, "patience": None}
     data = Path(".")
 
 
 class TestDigitsThreeLayersBatchNormSkip(DomainContract):
-    target = "domains.gnn:GNNDomain"
+    target = "nichenas.domains.gnn:GNNDomain"
     settings = {"dataset": "digits-knn", "epochs": 8, "layers": 3, "batch_norm": True, "skip": True}
     data = Path(".")
 
 
 @pytest.mark.skipif(real_data() is None, reason="no real data: name its folder in NICHENAS_TEST_DATA")
 class TestCora(DomainContract):
-    target = "domains.gnn:GNNDomain"
+    target = "nichenas.domains.gnn:GNNDomain"
     settings = {"dataset": "Cora", "epochs": 10, "patience": None, "objectives": ["score", "parameters"]}
     data = real_data()
 
@@ -83,8 +83,8 @@ def test_the_last_layers_width_is_not_read() -> None:
     ("features", "classes", "heads", "expected"), [(1433, 7, 1, 92_373), (3703, 6, 1, 237_586), (500, 3, 8, 33_779)]
 )
 def test_parameter_counts_of_gat(features: int, classes: int, heads: int, expected: int) -> None:
-    from core.seeds import torch_generator
-    from domains.gnn.model import AGNN
+    from nichenas.core.seeds import torch_generator
+    from nichenas.domains.gnn.model import AGNN
 
     layers = ((8, "gat", 8, "sum", "identity", "elu"), (4, "gat", heads, "sum", "identity", "linear"))
     network = AGNN(layer_specs(architecture(*layers), features, classes), torch_generator(0, "w"))
@@ -107,7 +107,7 @@ def test_groups_of_candidates_measure_as_they_do_alone() -> None:
 
 
 def test_mixed_fidelities_train_for_their_own_epochs() -> None:
-    from core.domain import Fidelity
+    from nichenas.core.domain import Fidelity
 
     of = domain(epochs=20, patience=None)
     proposals = [Proposal(GAT, Fidelity(epochs=share)) for share in (1.0, 0.5, 0.1)]

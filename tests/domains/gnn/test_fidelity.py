@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from core.context import Context
-from core.context import Environment
-from core.data.root import cache_folder
-from core.domain import Fidelity
-from core.domain import Measurement
-from core.domain import Proposal
-from core.search.work import Evaluation
-from core.search.work import run_job
-from domains.gnn.domain import GNNDomain
-from domains.gnn.domain import GNNSettings
+from nichenas.core.context import Context
+from nichenas.core.context import Environment
+from nichenas.core.data.root import cache_folder
+from nichenas.core.domain import Fidelity
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.search.work import Evaluation
+from nichenas.core.search.work import run_job
+from nichenas.domains.gnn.domain import GNNDomain
+from nichenas.domains.gnn.domain import GNNSettings
 
 CPU = torch.device("cpu")
 

@@ -11,38 +11,37 @@ import torch
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from nichenas.core.seeds import torch_generator
+from nichenas.domains.gnn.features import DenseFeatures
+from nichenas.domains.gnn.features import SparseFeatures
+from nichenas.domains.gnn.features import features_of
+from nichenas.domains.gnn.graph import Graph
+from nichenas.domains.gnn.graph import Pattern
+from nichenas.domains.gnn.graph import row_starts
+from nichenas.domains.gnn.model import AGNN
+from nichenas.domains.gnn.model import Noise
+from nichenas.domains.gnn.operations import dropout
+from nichenas.domains.gnn.operations import edge_dot
+from nichenas.domains.gnn.operations import edge_sum
+from nichenas.domains.gnn.operations import edge_tanh_dot
+from nichenas.domains.gnn.operations import elu
+from nichenas.domains.gnn.operations import keep_mask
+from nichenas.domains.gnn.operations import row_max
+from nichenas.domains.gnn.operations import row_max_by_gather
+from nichenas.domains.gnn.operations import row_softmax
+from nichenas.domains.gnn.operations import softplus
+from nichenas.domains.gnn.operations import sparse_matmul
+from nichenas.domains.gnn.reference import ReferenceAGNN
+from nichenas.domains.gnn.space import ACTIVATIONS
+from nichenas.domains.gnn.space import AGGREGATORS
+from nichenas.domains.gnn.space import ATTENTIONS
+from nichenas.domains.gnn.space import COMBINERS
+from nichenas.domains.gnn.space import LayerSpec
 from torch import Tensor
 from torch.nn import functional
 from torch_geometric.nn import GATConv
 from torch_geometric.nn import GCNConv
 from torch_geometric.nn import SAGEConv
-
-from core.seeds import torch_generator
-from domains.gnn.features import DenseFeatures
-from domains.gnn.features import SparseFeatures
-from domains.gnn.features import features_of
-from domains.gnn.graph import Graph
-from domains.gnn.graph import Pattern
-from domains.gnn.graph import row_starts
-from domains.gnn.model import AGNN
-from domains.gnn.model import Noise
-from domains.gnn.operations import dropout
-from domains.gnn.operations import edge_dot
-from domains.gnn.operations import edge_sum
-from domains.gnn.operations import edge_tanh_dot
-from domains.gnn.operations import elu
-from domains.gnn.operations import keep_mask
-from domains.gnn.operations import row_max
-from domains.gnn.operations import row_max_by_gather
-from domains.gnn.operations import row_softmax
-from domains.gnn.operations import softplus
-from domains.gnn.operations import sparse_matmul
-from domains.gnn.reference import ReferenceAGNN
-from domains.gnn.space import ACTIVATIONS
-from domains.gnn.space import AGGREGATORS
-from domains.gnn.space import ATTENTIONS
-from domains.gnn.space import COMBINERS
-from domains.gnn.space import LayerSpec
 
 NODES, WIDTH, CLASSES = 30, 11, 3
 

@@ -9,35 +9,34 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nichenas.core.commands.compare import run_compare
+from nichenas.core.commands.proxies import run_proxies
+from nichenas.core.commands.search import run_search
+from nichenas.core.config import load_config
+from nichenas.core.context import Context
+from nichenas.core.context import Environment
+from nichenas.core.data.root import cache_folder
+from nichenas.core.domain import FULL
+from nichenas.core.domain import Fidelity
+from nichenas.core.domain import Measurement
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Trial
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import DataError
+from nichenas.core.proxies import SCHEDULES
+from nichenas.core.strategies import STRATEGIES
+from nichenas.core.testing.domain_contract import DomainContract
+from nichenas.domains.tabular import nas_bench_201
+from nichenas.domains.tabular import nas_bench_graph
+from nichenas.domains.tabular import tables
+from nichenas.domains.tabular.domain import TabularDomain
+from nichenas.domains.tabular.domain import TabularSettings
+from nichenas.domains.tabular.learning_curves import EPOCHS
+from nichenas.domains.tabular.learning_curves import make_curves
+from nichenas.domains.tabular.zero_cost import SCORES
+from nichenas.domains.tabular.zero_cost import SUITE_OPERATIONS
+from nichenas.domains.tabular.zero_cost import cell_of
 from scipy import stats
-
-from core.commands.compare import run_compare
-from core.commands.proxies import run_proxies
-from core.commands.search import run_search
-from core.config import load_config
-from core.context import Context
-from core.context import Environment
-from core.data.root import cache_folder
-from core.domain import FULL
-from core.domain import Fidelity
-from core.domain import Measurement
-from core.domain import Proposal
-from core.domain import Trial
-from core.errors import ConfigError
-from core.errors import DataError
-from core.proxies import SCHEDULES
-from core.strategies import STRATEGIES
-from core.testing.domain_contract import DomainContract
-from domains.tabular import nas_bench_201
-from domains.tabular import nas_bench_graph
-from domains.tabular import tables
-from domains.tabular.domain import TabularDomain
-from domains.tabular.domain import TabularSettings
-from domains.tabular.learning_curves import EPOCHS
-from domains.tabular.learning_curves import make_curves
-from domains.tabular.zero_cost import SCORES
-from domains.tabular.zero_cost import SUITE_OPERATIONS
-from domains.tabular.zero_cost import cell_of
 
 
 def domain(root: Path = Path("none"), **settings: Any) -> TabularDomain:
@@ -47,7 +46,7 @@ def domain(root: Path = Path("none"), **settings: Any) -> TabularDomain:
 
 
 class TestContractOnCurves(DomainContract):
-    target = "domains.tabular:TabularDomain"
+    target = "nichenas.domains.tabular:TabularDomain"
     settings = {"dataset": "learning-curves"}
 
 

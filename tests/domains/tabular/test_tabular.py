@@ -8,29 +8,28 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from core.cli import main
-from core.commands.search import run_search
-from core.config import load_config
-from core.context import Context
-from core.context import Environment
-from core.context import open_test_data
-from core.data.root import cache_folder
-from core.domain import Proposal
-from core.domain import Trial
-from core.domain_lookup import DomainRecipe
-from core.errors import CandidateFailure
-from core.errors import ConfigError
-from core.errors import DataError
-from core.space import Architecture
-from core.strategies import STRATEGIES
-from core.testing.domain_contract import DomainContract
-from domains.tabular import nas_bench_201
-from domains.tabular import nas_bench_graph
-from domains.tabular import tables
-from domains.tabular.domain import TabularDomain
-from domains.tabular.domain import TabularSettings
-from domains.tabular.safe_pickle import load_table
+from nichenas.core.cli import main
+from nichenas.core.commands.search import run_search
+from nichenas.core.config import load_config
+from nichenas.core.context import Context
+from nichenas.core.context import Environment
+from nichenas.core.context import open_test_data
+from nichenas.core.data.root import cache_folder
+from nichenas.core.domain import Proposal
+from nichenas.core.domain import Trial
+from nichenas.core.domain_lookup import DomainRecipe
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import DataError
+from nichenas.core.space import Architecture
+from nichenas.core.strategies import STRATEGIES
+from nichenas.core.testing.domain_contract import DomainContract
+from nichenas.domains.tabular import nas_bench_201
+from nichenas.domains.tabular import nas_bench_graph
+from nichenas.domains.tabular import tables
+from nichenas.domains.tabular.domain import TabularDomain
+from nichenas.domains.tabular.domain import TabularSettings
+from nichenas.domains.tabular.safe_pickle import load_table
 
 
 def strings() -> Any:
@@ -75,7 +74,7 @@ class TestContractOnAMadeTable(DomainContract):
     @pytest.fixture(scope="class")
     def recipe(self, made: Path) -> DomainRecipe:
         settings = TabularSettings(dataset="nas-bench-graph-cora", objectives=("latency",))
-        return DomainRecipe("domains.tabular:TabularDomain", settings, Environment(made, cache_folder()))
+        return DomainRecipe("nichenas.domains.tabular:TabularDomain", settings, Environment(made, cache_folder()))
 
 
 class TestCanonicalForm:

@@ -1,0 +1,3 @@
+"""Neural architecture search for binary networks, GANs and graph neural networks."""
+
+__version__ = "0.1.0"
