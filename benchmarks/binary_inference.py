@@ -17,12 +17,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from nichenas.core.search.environment import device_name
+from torch import Tensor
+
+from nichenas.core.execution.provenance import device_name
 from nichenas.domains.binary.native import kernels
 from nichenas.domains.binary.native.functions import binary_sign
 from nichenas.domains.binary.packed import PackedKernel
 from nichenas.domains.binary.packed import binary_conv2d
-from torch import Tensor
 
 # channels in, channels out, pixels a side, kernel, stride: the convolutions of ResNet-18 but its first.
 SHAPES = (

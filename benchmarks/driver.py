@@ -19,16 +19,17 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from nichenas.core.context import Environment
-from nichenas.core.domain import Trial
-from nichenas.core.search.allocator import keep_freed_memory
-from nichenas.core.search.driver import Budget
-from nichenas.core.search.driver import SearchState
-from nichenas.core.search.driver import TrialDriver
-from nichenas.core.search.environment import device_name
-from nichenas.core.search.executors import SerialExecutor
-from nichenas.core.search.journal import Journal
+from nichenas.core.execution.allocator import keep_freed_memory
+from nichenas.core.execution.executors import SerialExecutor
+from nichenas.core.execution.provenance import device_name
+from nichenas.core.methods.trial_search import Budget
+from nichenas.core.methods.trial_search import SearchState
+from nichenas.core.methods.trial_search import TrialDriver
+from nichenas.core.session.journal import Journal
 from nichenas.core.strategies import STRATEGIES
+from nichenas.core.trial import Trial
 from nichenas.domains.tabular.domain import TabularDomain
 from nichenas.domains.tabular.domain import TabularSettings
 from nichenas.domains.tabular.nas_bench_201 import OPERATIONS
@@ -69,7 +70,7 @@ class Watch:
 
     def on_trial(self, trial: Trial, state: SearchState, replayed: bool) -> None:
         """Takes in a told trial."""
-        if state.told == self.at:
+        if state.completed == self.at:
             self.early = resident_megabytes()
 
 
@@ -84,7 +85,7 @@ def driven(domain: TabularDomain, strategy: str, trials: int, journal: Journal) 
     began = time.perf_counter()
     state = driver.run()
     seconds = time.perf_counter() - began
-    assert state.told == trials
+    assert state.completed == trials
     return {
         "microseconds_a_trial": 1e6 * seconds / trials,
         "mb_after_a_tenth": watch.early,

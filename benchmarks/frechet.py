@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from nichenas.core.search.environment import device_name
-from nichenas.domains.gan.metrics import frechet_distance
 from pytorch_fid.fid_score import calculate_frechet_distance
+
+from nichenas.core.execution.provenance import device_name
+from nichenas.domains.gan.metrics import frechet_distance
 
 
 def make(dimensions: int, samples: int) -> list[Any]:

@@ -19,20 +19,21 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from nichenas.core.commands.workplace import prepare
 from nichenas.core.config import load_config
 from nichenas.core.context import Context
-from nichenas.core.search.allocator import keep_freed_memory
-from nichenas.core.search.environment import device_name
-from nichenas.core.search.journal import Journal
-from nichenas.core.search.one_shot_driver import OneShotDriver
+from nichenas.core.execution.allocator import keep_freed_memory
+from nichenas.core.execution.provenance import device_name
+from nichenas.core.methods.one_shot import OneShotDriver
 from nichenas.core.seeds import derive_seed
 from nichenas.core.seeds import numpy_generator
+from nichenas.core.session.journal import Journal
 from nichenas.core.strategies import STRATEGIES
 from nichenas.domains.gan.domain import GanDomain
 from nichenas.domains.gan.shared import SharedGan
 from nichenas.domains.gan.space import genotype_of
-from torch import Tensor
 
 
 def make_driver(arguments: argparse.Namespace, stage: int) -> OneShotDriver:

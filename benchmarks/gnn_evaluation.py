@@ -18,20 +18,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.table import Table
+
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
 from nichenas.core.data.root import cache_folder
 from nichenas.core.data.root import data_root
-from nichenas.core.domain import Proposal
-from nichenas.core.search.allocator import keep_freed_memory
-from nichenas.core.search.environment import environment
+from nichenas.core.execution.allocator import keep_freed_memory
+from nichenas.core.execution.provenance import environment
 from nichenas.core.seeds import numpy_generator
+from nichenas.core.trial import Proposal
 from nichenas.domains.gnn import GNNDomain
 from nichenas.domains.gnn.baselines import train_plain
 from nichenas.domains.gnn.domain import GNNSettings
 from nichenas.domains.gnn.reference import ReferenceAGNN
-from rich.console import Console
-from rich.table import Table
 
 
 def main() -> None:

@@ -20,13 +20,14 @@ from typing import Any
 from unittest import mock
 
 import torch
+
+from nichenas.core.execution.allocator import keep_freed_memory
+from nichenas.core.execution.provenance import device_name
 from nichenas.core.gradient.relaxations import Mix
 from nichenas.core.gradient.relaxations import Softmax
 from nichenas.core.gradient.steps import Batch
 from nichenas.core.gradient.steps import copies
 from nichenas.core.gradient.steps import weight_gradients
-from nichenas.core.search.allocator import keep_freed_memory
-from nichenas.core.search.environment import device_name
 from nichenas.domains.binary.native import functions
 from nichenas.domains.binary.native import kernels
 from nichenas.domains.binary.operations import FAMILIES
@@ -90,9 +91,13 @@ def timed(space: str, batch: int, repeats: int) -> dict[str, float]:
 def kept_megabytes(space: str, batch: int) -> dict[str, float]:
     """Returns what is kept for the backward pass: plain, fast, and fast with cells computed again."""
     result = {}
-    for name, plain, recompute in (("plain", True, False), ("fast", False, False), ("recompute", False, True)):
+    for name, plain, activation_checkpointing in (
+        ("plain", True, False),
+        ("fast", False, False),
+        ("activation_checkpointing", False, True),
+    ):
         net, (images, labels), mix = make(space, batch, torch.float32)
-        net.recompute = recompute
+        net.activation_checkpointing = activation_checkpointing
         storages: dict[int, int] = {}
 
         def keep(tensor: torch.Tensor, storages: dict[int, int] = storages) -> torch.Tensor:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from nichenas.core.errors import RunFolderError
-from nichenas.core.whole_files import write_whole
+from nichenas.core.files import atomic_write
 
 
 def write_checkpoint(file: Path, state: Mapping[str, Any]) -> None:
     """Writes tensors, numbers, strings and containers of them (write, fsync, rename)."""
-    write_whole(file, lambda stream: torch.save(dict(state), stream))
+    atomic_write(file, lambda stream: torch.save(dict(state), stream))
 
 
 def read_checkpoint(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Annotated
 from typing import Any
 
 import typer
+
 from nichenas.core.errors import Interrupted
 from nichenas.core.errors import NichenasError
 from nichenas.core.errors import UserError
@@ -88,10 +89,10 @@ def search(
     folder = out or Path("runs") / resolved.config.name
 
     from nichenas.core.commands.search import run_search
+    from nichenas.core.commands.sessions import RunOptions
     from nichenas.core.report.terminal import print_result
 
-    result = run_search(resolved, folder, resume, data_root, quiet)
-    print_result(result, folder)
+    print_result(run_search(resolved, folder, RunOptions(data_root, quiet, resume)), folder)
 
 
 @app.command()
@@ -109,13 +110,14 @@ def retrain(
     """Train the best architectures of a run in full, or one given architecture; test data is read here."""
     from nichenas.core.commands.retrain import retrain_architecture
     from nichenas.core.commands.retrain import retrain_run
+    from nichenas.core.commands.sessions import RunOptions
     from nichenas.core.report.terminal import print_result
 
+    options = RunOptions(data_root, quiet)
     if architecture is not None:
-        result, folder = retrain_architecture(run, architecture, out, seeds, data_root, quiet)
-        print_result(result, folder)
+        print_result(*retrain_architecture(run, architecture, out, seeds, options))
     else:
-        print_result(retrain_run(run, top, seeds, data_root, quiet), run)
+        print_result(retrain_run(run, top, seeds, options), run)
 
 
 @app.command()
@@ -232,7 +234,7 @@ def demo(
 
     result, random = run_demo(out, quiet)
     print_result(result, out)
-    metric, best = next(iter(random["validation"].items()))
+    metric, best = next(iter(random.validation.items()))
     print(f"random search with the same budget: best validation {metric} {best:.4f}")
 
 
@@ -269,7 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run() -> None:
     """The console script."""
-    from nichenas.core.search.allocator import keep_freed_memory
+    from nichenas.core.execution.allocator import keep_freed_memory
 
     keep_freed_memory()
     sys.exit(main())

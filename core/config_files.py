@@ -1,4 +1,4 @@
-"""Configuration files: found by path or among those shipped, read as plain YAML, laid over one another."""
+"""Configuration files: found by path or among those shipped, read as plain YAML, merged with their bases."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import did_you_mean
 
@@ -27,31 +28,41 @@ def shipped_configs() -> list[str]:
     )
 
 
-def read_config(name: str) -> tuple[str, dict[str, Any]]:
-    """Reads a configuration laid over the one that its ``base`` names, and that over its own base, and so on."""
+def read_layers(name: str) -> tuple[str, list[dict[str, Any]]]:
+    """Reads a configuration, the one that its ``base`` names, the base of that, and so on.
+
+    Returns:
+        The file as it reads in messages, and what the files hold, the named one first.
+
+    Raises:
+        ConfigError: when a file is missing, not valid YAML, or a base of itself.
+    """
     source, raw = _read(name)
-    seen = [name]
-    while "base" in raw:
-        base = raw.pop("base")
-        if not isinstance(base, str) or (base not in shipped_configs() and Path(base).name != base):
-            hint = did_you_mean(str(base), shipped_configs())
-            raise ConfigError(f"{source}: base: '{base}' is no shipped configuration{hint}, nor a file beside this one")
+    seen, layers = [name], [raw]
+    while "base" in layers[-1]:
+        base = layers[-1].pop("base")
+        beside = isinstance(base, str) and Path(base).name == base and len(base) < 256
+        if base not in shipped_configs() and not beside:
+            hint = did_you_mean(str(base)[:100], shipped_configs())
+            raise ConfigError(
+                f"{source}: base: '{str(base)[:100]}' is no shipped configuration{hint}, nor a file beside this one"
+            )
         if base not in shipped_configs():
             base = str(Path(seen[-1]).parent / base)
         if base in seen:
-            raise ConfigError(f"{source}: base: '{base}' is built on itself")
+            raise ConfigError(f"{source}: base: '{base}' is a circular base")
         seen.append(base)
-        raw = _laid_over(_read(base)[1], raw)
-    return source, raw
+        layers.append(_read(base)[1])
+    return source, layers
 
 
-def _laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """Returns two configurations as one: mappings merged key by key, everything else from the upper one."""
     result = dict(base)
     for key, value in top.items():
         below = result.get(key)
         both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        result[key] = _laid_over(below, value) if both else value  # type: ignore[arg-type]
+        result[key] = merged(below, value) if both else value  # type: ignore[arg-type]
     return result
 
 

@@ -1,4 +1,4 @@
-"""What one evaluation may use: its randomness, its limits, inherited weights; and the door to test data."""
+"""What one evaluation may use: its randomness, its limits, inherited weights; and the guard of test data."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from nichenas.core.errors import CandidateFailure
 from nichenas.core.errors import TestDataError
 from nichenas.core.seeds import numpy_generator
 from nichenas.core.seeds import torch_generator
-from torch import Tensor
 
 T = TypeVar("T")
 
@@ -62,10 +63,10 @@ class Context:
         trial: number of the trial.
         inherited: tensors to start from, by name.
         keep_weights: whether the measurement should carry the trained tensors.
-        checkpoints: folder of this training alone, to go on from after a restart; none keeps none.
-        artifacts: folder of this training alone for what people may look at, such as pictures; none keeps none.
-        resume_from: checkpoint of the trial that this one continues.
-        leave_at: where to leave a checkpoint from which this training may be continued.
+        checkpoints: folder of this training alone, to continue from after a restart; if None, nothing is kept.
+        artifacts: folder of this training alone for what people may look at, such as pictures; if None, nothing is kept.
+        checkpoint_in: checkpoint of the parent, whose training this one continues.
+        checkpoint_out: where to leave a checkpoint from which this training may be continued.
     """
 
     def __init__(
@@ -73,13 +74,14 @@ class Context:
         seed: int,
         trial: int = 0,
         device: torch.device | str = "cpu",
+        *,
         limits: Limits | None = None,
         inherited: Mapping[str, Tensor] | None = None,
         keep_weights: bool = False,
         checkpoints: Path | None = None,
         artifacts: Path | None = None,
-        resume_from: Path | None = None,
-        leave_at: Path | None = None,
+        checkpoint_in: Path | None = None,
+        checkpoint_out: Path | None = None,
     ) -> None:
         self.seed = seed
         self.trial = trial
@@ -89,8 +91,8 @@ class Context:
         self.keep_weights = keep_weights
         self.checkpoints = checkpoints
         self.artifacts = artifacts
-        self.resume_from = resume_from
-        self.leave_at = leave_at
+        self.checkpoint_in = checkpoint_in
+        self.checkpoint_out = checkpoint_out
         self.started = time.perf_counter()
 
     def numpy(self, purpose: str, trial: int | None = None) -> np.random.Generator:
@@ -144,7 +146,7 @@ _test_data_open: contextvars.ContextVar[bool] = contextvars.ContextVar("test_dat
 
 
 class TestData(Generic[T]):
-    """Test data behind a door that only a retraining opens."""
+    """Test data behind a guard that only a retraining lets through."""
 
     __test__ = False  # not a test class
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
@@ -12,7 +11,9 @@ from typing import Any
 from nichenas.core.context import Environment
 from nichenas.core.domain import Domain
 from nichenas.core.errors import ConfigError
-from nichenas.core.errors import unknown
+from nichenas.core.errors import unknown_name_message
+from nichenas.core.registry import as_target
+from nichenas.core.registry import import_target
 
 ENTRY_POINTS = "nichenas.domains"
 PACKAGE = "nichenas.domains"  # each of its packages names its class in DOMAIN
@@ -40,12 +41,10 @@ def find_domain(kind: str) -> tuple[str, type[Domain]]:
         ConfigError: when there is none, it cannot be imported, or is no domain.
     """
     targets = domain_targets()
-    target = targets.get(kind, kind)
-    if target == kind and ":" not in kind:
-        if "." not in kind:
-            message = unknown("domain", kind, targets)
-            raise ConfigError(f"domain.kind: {message}, or the dotted path of a class")
-        target = ":".join(kind.rsplit(".", 1))
+    target = targets.get(kind) or as_target(kind)
+    if target is None:
+        message = unknown_name_message("domain", kind[:100], targets)
+        raise ConfigError(f"{message}, or the dotted path of a class", "domain.kind")
     return target, load_target(target)
 
 
@@ -55,13 +54,12 @@ def load_target(target: str) -> type[Domain]:
     Raises:
         ConfigError: when it cannot be imported or is no domain.
     """
-    module, _, attribute = target.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"domain.kind: '{target}' cannot be imported ({error})") from None
+        found = import_target(target, "domain")
+    except ConfigError as error:
+        raise ConfigError(error.message, "domain.kind") from None
     if not (isinstance(found, type) and issubclass(found, Domain)):
-        raise ConfigError(f"domain.kind: '{target}' is not a subclass of nichenas.core.domain.Domain")
+        raise ConfigError(f"'{target}' is not a subclass of nichenas.core.domain.Domain", "domain.kind")
     return found
 
 

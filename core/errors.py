@@ -11,11 +11,21 @@ class NichenasError(Exception):
 
 
 class UserError(NichenasError):
-    """Something the user can mend; the command line prints it as one line and exits with code 2."""
+    """Something that the user can fix; the command line prints it as one line and exits with code 2."""
 
 
 class ConfigError(UserError):
-    """A configuration that cannot be run; the message names the file and the key."""
+    """A configuration that cannot be run; the message names the file and the key.
+
+    Attributes:
+        message: what is wrong and what is allowed.
+        key: dotted, as in ``search.trials``; empty where it is not known yet.
+    """
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(f"{key}: {message}" if key else message)
+        self.message = message
+        self.key = key
 
 
 class DataError(UserError):
@@ -69,7 +79,12 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     return f" (did you mean '{by_lower[close[0]]}'?)" if close else ""
 
 
-def unknown(kind: str, word: str, allowed: Iterable[str]) -> str:
-    """Returns the message for a name that is not among those allowed, for instance of a strategy."""
+def unknown_name_message(kind: str, word: str, allowed: Iterable[str], quote: bool = True) -> str:
+    """Returns the message for a name that is not among those allowed, for instance of a strategy.
+
+    Args:
+        quote: whether the name is part of the message; a key is named before it.
+    """
     options = sorted(allowed)
-    return f"unknown {kind} '{word}'{did_you_mean(word, options)}; allowed: {', '.join(options) or 'none'}"
+    name = f" '{word}'" if quote else ""
+    return f"unknown {kind}{name}{did_you_mean(word, options)}; allowed: {', '.join(options) or 'none'}"

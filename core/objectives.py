@@ -19,11 +19,13 @@ class Objective:
         name: as it stands in measurements and reports.
         direction: whether more or less of it is better.
         unit: for axis labels; empty for a plain ratio.
+        source: of what networks: empty for those that are trained alone, ``supernet`` for shared weights.
     """
 
     name: str
     direction: Literal["maximize", "minimize"] = "maximize"
     unit: str = ""
+    source: str = ""
 
     @property
     def sign(self) -> float:
@@ -34,7 +36,7 @@ class Objective:
         """Returns the objective as it is measured with shared weights, and named so: ``x[supernet]``."""
         plain, bracket, rest = self.name.partition("[")
         name = f"{plain}[{rest[:-1]}, supernet]" if bracket else f"{plain}[supernet]"
-        return Objective(name, self.direction, self.unit)
+        return Objective(name, self.direction, self.unit, "supernet")
 
 
 def score(
@@ -51,12 +53,6 @@ def score(
     """
     weights = weights or {objectives[0].name: 1.0}
     return sum(weights.get(o.name, 0.0) * o.sign * values[o.name] for o in objectives)
-
-
-def dominates(objectives: Sequence[Objective], one: Mapping[str, float], other: Mapping[str, float]) -> bool:
-    """Returns whether ``one`` is nowhere worse than ``other`` and somewhere better."""
-    gains = [o.sign * (one[o.name] - other[o.name]) for o in objectives]
-    return min(gains) >= 0 and max(gains) > 0
 
 
 def pareto_ranks(objectives: Sequence[Objective], rows: Sequence[Mapping[str, float]]) -> NDArray[np.int64]:

@@ -23,9 +23,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from nichenas.core.errors import NichenasError
-from nichenas.core.errors import unknown
 from numpy.typing import NDArray
+
+from nichenas.core.errors import NichenasError
+from nichenas.core.errors import unknown_name_message
 
 Option = str | int | float | bool | None
 
@@ -65,7 +66,7 @@ class Choice:
         """Returns the position of an option, telling ``1``, ``1.0`` and ``True`` apart by their JSON."""
         position = self._positions.get(json.dumps(option))
         if position is None:
-            raise SpaceError(unknown(f"option of '{self.name}':", str(option), map(str, self.options)))
+            raise SpaceError(unknown_name_message(f"option of '{self.name}':", str(option), map(str, self.options)))
         return position
 
 
@@ -211,7 +212,7 @@ class SearchSpace:
 
         for name in values:
             if name not in self._by_name:
-                raise SpaceError(unknown("choice", name, self._by_name))
+                raise SpaceError(unknown_name_message("choice", name, self._by_name))
         result = self.complete(values, missing)
         extra = set(values) - set(result)
         if extra:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from nichenas.core.config import Resolved
 from nichenas.core.config import resolve
 

@@ -17,6 +17,9 @@ from nichenas.core.config import SearchSection
 from nichenas.core.config import resolve
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import Interrupted
+from nichenas.core.files import read_json
+from nichenas.core.files import write_csv
+from nichenas.core.files import write_json
 from nichenas.core.proxies.factors import full_epochs
 from nichenas.core.report.comparison import StrategyFigures
 from nichenas.core.report.comparison import figures
@@ -27,12 +30,9 @@ from nichenas.core.report.comparison import mean_ranks
 from nichenas.core.report.comparison import permutation_p
 from nichenas.core.report.comparison import regrets
 from nichenas.core.report.comparison_page import write_comparison_page
-from nichenas.core.report.record import RunRecord
-from nichenas.core.report.record import read_runs
-from nichenas.core.report.record import run_of
-from nichenas.core.search.run_folder import read_json
-from nichenas.core.search.run_folder import write_csv
-from nichenas.core.search.run_folder import write_json
+from nichenas.core.session.record import RunRecord
+from nichenas.core.session.record import read_runs
+from nichenas.core.session.record import run_of
 
 
 @dataclass(frozen=True)

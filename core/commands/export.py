@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nichenas.core.commands.retrain import configuration_of
-from nichenas.core.commands.workplace import prepare
-from nichenas.core.domain import Deployment
+
+from nichenas.core.capabilities.exporting import ExportedNetwork
+from nichenas.core.capabilities.exporting import Exporting
+from nichenas.core.commands.sessions import prepare_domain
+from nichenas.core.commands.sessions import stored_config
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import RunFolderError
-from nichenas.core.search.run_folder import read_json
+from nichenas.core.files import read_json
 from nichenas.core.sharing.homogeneous import read_tensors
 
 TOLERANCE = 1e-3  # largest difference to torch's outputs, relative to their size
@@ -41,18 +43,17 @@ def export_onnx(run: Path, file: Path | None = None, data: str | None = None) ->
     best = run / "best"
     if not (best / "weights.pt").exists():
         raise RunFolderError(f"'{run}' holds no trained network (no best/weights.pt); train it with: nichenas retrain")
-    workplace = prepare(configuration_of(run, None, None), data)
-    domain = workplace.domain
+    domain, _ = prepare_domain(stored_config(run), data)
+    if not isinstance(domain, Exporting):
+        raise ConfigError(f"'{run}': its domain has no {Exporting.offers}")
     architecture = domain.space.architecture(read_json(best / "architecture.json")["architecture"])
-    deployment = domain.deploy(architecture, read_tensors(best / "weights.pt"))
-    if deployment is None:
-        raise ConfigError(f"'{run}': its domain exports no networks")
+    exported = domain.export(architecture, read_tensors(best / "weights.pt"))
     target = file or best / "network.onnx"
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.part")
     try:
-        _write(deployment, temporary)
-        difference = _difference(onnxruntime, deployment, temporary)
+        _write(exported, temporary)
+        difference = _difference(onnxruntime, exported, temporary)
         if difference > TOLERANCE:
             raise RuntimeError(f"{target}: onnxruntime's outputs differ by {difference:g}")
         temporary.replace(target)
@@ -61,14 +62,14 @@ def export_onnx(run: Path, file: Path | None = None, data: str | None = None) ->
     return target, difference
 
 
-def _write(deployment: Deployment, file: Path) -> None:
+def _write(exported: ExportedNetwork, file: Path) -> None:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     batch = torch.export.Dim("batch", min=1)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            deployment.network,
-            (deployment.example,),
+            exported.network,
+            (exported.example,),
             str(file),
             input_names=["input"],
             output_names=["output"],
@@ -79,15 +80,15 @@ def _write(deployment: Deployment, file: Path) -> None:
         )
 
 
-def _difference(onnxruntime: Any, deployment: Deployment, file: Path) -> float:
+def _difference(onnxruntime: Any, exported: ExportedNetwork, file: Path) -> float:
     """Returns the largest difference of outputs, relative to the largest output, on batches of 1 and of 5."""
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     worst = 0.0
     for count in (1, 5):
         generator = torch.Generator().manual_seed(count)
-        x = torch.randn(count, *deployment.example.shape[1:], generator=generator)
+        x = torch.randn(count, *exported.example.shape[1:], generator=generator)
         with torch.no_grad():
-            wanted = deployment.network(x)
+            wanted = exported.network(x)
         (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         worst = max(worst, float((torch.from_numpy(found) - wanted).abs().max() / wanted.abs().max()))
     return worst

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from nichenas.core.capabilities.precomputed import UntrainedScore
 from nichenas.core.commands.workplace import Workplace
 from nichenas.core.commands.workplace import check_resume
 from nichenas.core.commands.workplace import make_executor
@@ -20,35 +22,34 @@ from nichenas.core.config import ProxiesSection
 from nichenas.core.config import Resolved
 from nichenas.core.context import Context
 from nichenas.core.context import Limits
-from nichenas.core.domain import FULL
 from nichenas.core.domain import Domain
-from nichenas.core.domain import Fidelity
-from nichenas.core.domain import Trial
-from nichenas.core.domain import UntrainedScore
 from nichenas.core.errors import Interrupted
+from nichenas.core.execution.provenance import device_name
+from nichenas.core.execution.provenance import environment
+from nichenas.core.fidelity import FULL
+from nichenas.core.fidelity import Fidelity
+from nichenas.core.files import write_csv
+from nichenas.core.files import write_json
+from nichenas.core.files import write_yaml
+from nichenas.core.methods.trial_search import Budget
+from nichenas.core.methods.trial_search import TrialDriver
 from nichenas.core.proxies.consistency import Consistency
 from nichenas.core.proxies.consistency import cheapest
 from nichenas.core.proxies.consistency import consistency
 from nichenas.core.proxies.consistency import difference
-from nichenas.core.proxies.factors import ReducedSetting
+from nichenas.core.proxies.factors import ProxySetting
 from nichenas.core.proxies.factors import fidelity_of
 from nichenas.core.proxies.factors import full_epochs
+from nichenas.core.proxies.sample import Zoo
+from nichenas.core.proxies.sample import draw_zoo
 from nichenas.core.proxies.zero_cost import ZERO_COST
 from nichenas.core.proxies.zero_cost import score_all
-from nichenas.core.proxies.zoo import Zoo
-from nichenas.core.proxies.zoo import draw_zoo
 from nichenas.core.report.proxies_page import write_proxies_page
-from nichenas.core.search.driver import Budget
-from nichenas.core.search.driver import TrialDriver
-from nichenas.core.search.environment import device_name
-from nichenas.core.search.environment import environment
-from nichenas.core.search.journal import Journal
-from nichenas.core.search.progress import Progress
-from nichenas.core.search.run_folder import RunFolder
-from nichenas.core.search.run_folder import write_csv
-from nichenas.core.search.run_folder import write_json
-from nichenas.core.search.run_folder import write_yaml
 from nichenas.core.seeds import numpy_generator
+from nichenas.core.session.journal import Journal
+from nichenas.core.session.progress import Progress
+from nichenas.core.session.run_folder import RunFolder
+from nichenas.core.trial import Trial
 
 AGAIN = "full again"
 QUARTER = 2  # the level that costs a quarter, of every factor
@@ -70,7 +71,7 @@ def run_proxies(
         UserError: for a setting that the domain does not have, or a folder that holds another study.
         Interrupted: on Ctrl-C.
     """
-    resolved = dataclasses.replace(resolved, settings=resolved.domain.at_full_setting(resolved.settings))
+    resolved = dataclasses.replace(resolved, settings=resolved.domain.final_training_settings(resolved.settings))
     config = resolved.config
     folder = out or Path("runs") / f"proxies-{config.name}"
     resume = (folder / "config.yaml").exists()
@@ -118,15 +119,15 @@ def run_proxies(
 
 def _settings(section: ProxiesSection, domain: Domain) -> dict[str, Fidelity]:
     """Returns the settings by name, the full one first; those that come to the same sizes as an earlier one go."""
-    sizes = [domain.setting(FULL)]
+    sizes = [domain.resolve_fidelity(FULL)]
     names = default_settings(domain) if section.settings is None else section.settings
-    full = str(ReducedSetting(0, 0, 0, full_epochs(domain))) if "epochs" in sizes[0] else "full"
+    full = str(ProxySetting(0, 0, 0, full_epochs(domain))) if "epochs" in sizes[0] else "full"
     found = {full: FULL}
     for name in names:
         fidelity = fidelity_of(name, section.levels, domain)
-        if domain.setting(fidelity) not in sizes:
+        if domain.resolve_fidelity(fidelity) not in sizes:
             found[name] = fidelity
-            sizes.append(domain.setting(fidelity))
+            sizes.append(domain.resolve_fidelity(fidelity))
     if section.again:
         found[AGAIN] = FULL
     return found
@@ -134,7 +135,7 @@ def _settings(section: ProxiesSection, domain: Domain) -> dict[str, Fidelity]:
 
 def default_settings(domain: Domain) -> tuple[str, ...]:
     """Returns names of settings: every factor alone at a quarter of the cost, and combinations of several."""
-    if "epochs" not in domain.setting(FULL):
+    if "epochs" not in domain.resolve_fidelity(FULL):
         return ()
     epochs = full_epochs(domain)
     quarter = max(1, round(epochs / 4))
@@ -142,8 +143,8 @@ def default_settings(domain: Domain) -> tuple[str, ...]:
     c, r, s = level["channels"], level["resolution"], level["samples"]
     wanted = [(c, 0, 0, epochs), (0, r, 0, epochs), (0, 0, s, epochs), (0, 0, 0, quarter)]
     wanted += [(c, 0, 0, quarter), (0, r, 0, quarter), (c, r, 0, quarter)]
-    names = dict.fromkeys(str(ReducedSetting(*levels)) for levels in wanted)
-    names.pop(str(ReducedSetting(0, 0, 0, epochs)), None)
+    names = dict.fromkeys(str(ProxySetting(*levels)) for levels in wanted)
+    names.pop(str(ProxySetting(0, 0, 0, epochs)), None)
     return tuple(names)
 
 
@@ -180,7 +181,7 @@ def _summary(
     bounds = (min(values), max(values)) if values else None
     found = {name: compare(name, objective.sign, bounds) for name in (*reduced, *([AGAIN] if section.again else []))}
     scores = {name: compare(name, 1.0) for name in dict.fromkeys(n for one in untrained.values() for n in one)}
-    costs = {name: domain.cost(settings[name]) for name in reduced}
+    costs = {name: domain.relative_cost(settings[name]) for name in reduced}
     seconds = {name: _seconds([members[row["member"]].get(name) for row in rows]) for name in settings}
     apart = []
     for one, other in itertools.combinations(reduced, 2):
@@ -198,7 +199,7 @@ def _summary(
         "zoo": len(rows),
         "measured": measured,
         "full": full,
-        "sizes": {name: dict(domain.setting(fidelity)) for name, fidelity in settings.items()},
+        "sizes": {name: dict(domain.resolve_fidelity(fidelity)) for name, fidelity in settings.items()},
         "seconds": seconds,
         "cost": costs,
         "proxies": {name: one and dataclasses.asdict(one) for name, one in found.items()},
@@ -238,6 +239,6 @@ def _untrained(
         architecture = trial.proposal.architecture
         context = Context(resolved.config.seed, member, workplace.device)
         probe = workplace.domain.probe(architecture, context) if names else None
-        known = {} if trial.failed else workplace.domain.known_scores(architecture)
+        known = {} if trial.failed else workplace.domain.precomputed_scores(architecture)
         found[member] = {**known, **(score_all(probe, names) if probe is not None else {})}
     return found

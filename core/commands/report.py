@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from nichenas.core.errors import RunFolderError
+from nichenas.core.files import read_json
 from nichenas.core.report.comparison import figures
 from nichenas.core.report.comparison_page import write_comparison_page
 from nichenas.core.report.proxies_page import write_proxies_page
-from nichenas.core.report.record import read_runs
 from nichenas.core.report.run_page import write_run_page
-from nichenas.core.search.run_folder import read_json
+from nichenas.core.session.record import read_runs
 
 
 def write_report(folder: Path, baseline: Path | None = None) -> Path:

@@ -14,7 +14,7 @@ Transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @dataclass(frozen=True)
-class Costs:
+class NetworkCosts:
     """What a network costs.
 
     Attributes:
@@ -29,7 +29,7 @@ class Costs:
 
 
 @torch.no_grad()
-def count_costs(network: nn.Module, input_shape: Sequence[int]) -> Costs:
+def count_costs(network: nn.Module, input_shape: Sequence[int]) -> NetworkCosts:
     """Runs a network once on zeros, in evaluation mode, and counts.
 
     A layer with a true attribute ``binary`` counts as one of single bits. Only ``Conv*d``, ``ConvTranspose*d`` and
@@ -61,4 +61,4 @@ def count_costs(network: nn.Module, input_shape: Sequence[int]) -> Costs:
         network.train(was_training)
         for handle in handles:
             handle.remove()
-    return Costs(sum(p.numel() for p in network.parameters()), counts[False], counts[True])
+    return NetworkCosts(sum(p.numel() for p in network.parameters()), counts[False], counts[True])

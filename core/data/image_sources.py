@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
+
 from nichenas.core.context import Environment
 from nichenas.core.context import TestData
 from nichenas.core.data.images import Images
@@ -23,10 +25,9 @@ from nichenas.core.data.root import fingerprint
 from nichenas.core.data.splits import stratified
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import DataError
-from nichenas.core.errors import unknown
+from nichenas.core.errors import unknown_name_message
+from nichenas.core.files import write_cache
 from nichenas.core.seeds import numpy_generator
-from nichenas.core.whole_files import write_cache
-from numpy.typing import NDArray
 
 KNOWN: Mapping[str, str] = {
     "digits": "embedded: 1,797 images of 8 x 8, 10 classes (a fifth of every class is test data)",
@@ -82,19 +83,19 @@ def load_images(
     rng = numpy_generator(environment.seed, "validation split")
     whole, held = _images(train, upsample), _images(test, upsample)
     if limit is not None and limit < len(whole):
-        whole = whole.part(stratified(whole.labels, limit / len(whole), rng)[1])
+        whole = whole.subset(stratified(whole.labels, limit / len(whole), rng)[1])
         name = f"{name} ({limit} training images)"
     rest, chosen = stratified(whole.labels, validation, rng)
     if len(chosen) == 0 or len(rest) == 0:
         raise DataError(f"{dataset}: {len(whole)} training images leave none for validation; give more of them")
-    training = whole.part(rest)
+    training = whole.subset(rest)
     pixels = training.pixels.transpose(0, 1).flatten(1).double() / 255
     mean, std = pixels.mean(1), pixels.std(1).clamp(min=1e-3)
     return ImageTask(
         name,
         tuple(classes),
         training,
-        whole.part(chosen),
+        whole.subset(chosen),
         TestData(held),
         tuple(round(v, 6) for v in mean.tolist()),
         tuple(round(v, 6) for v in std.tolist()),
@@ -177,7 +178,7 @@ def _find(dataset: str, environment: Environment) -> Path:
     for path in (environment.data_root / dataset, Path(dataset).expanduser()):
         if path.is_dir() or (path.is_file() and path.suffix == ".npz"):
             return path.resolve()
-    hint = unknown("data set", dataset, KNOWN)
+    hint = unknown_name_message("data set", dataset, KNOWN)
     raise ConfigError(
         f"domain.dataset: {hint}, or a folder or .npz file (looked in '{environment.data_root}' and here)"
     )

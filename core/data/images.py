@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from nichenas.core.context import TestData
 from nichenas.core.data.splits import stratified
 from nichenas.core.errors import DataError
-from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def part(self, indices: Tensor) -> Images:
+    def subset(self, indices: Tensor) -> Images:
         """Returns some of the images, in the order of the indices, ``(k,)``."""
         return Images(self.pixels[indices], self.labels[indices])
 
@@ -68,7 +69,7 @@ class ImageTask:
         return self.train.pixels.shape[-1]
 
 
-def resized(images: Images, size: int) -> Images:
+def resize(images: Images, size: int) -> Images:
     """Returns square images brought to ``size`` pixels a side, bilinearly; made smaller, they are smoothed first."""
     if images.pixels.shape[-2:] == (size, size):
         return images
@@ -80,7 +81,7 @@ def resized(images: Images, size: int) -> Images:
     return Images(pixels, images.labels)
 
 
-def reduced(images: Images, share: float, size: int, rng: np.random.Generator) -> Images:
+def subsample(images: Images, share: float, size: int, rng: np.random.Generator) -> Images:
     """Returns a stratified part of the images at another resolution; the images themselves where nothing is reduced.
 
     Args:
@@ -90,8 +91,8 @@ def reduced(images: Images, share: float, size: int, rng: np.random.Generator) -
     """
     if share < 1:
         chosen = stratified(images.labels, share, rng)[1]
-        images = images.part(chosen if len(chosen) else torch.zeros(1, dtype=torch.int64))
-    return resized(images, size)
+        images = images.subset(chosen if len(chosen) else torch.zeros(1, dtype=torch.int64))
+    return resize(images, size)
 
 
 @dataclass(frozen=True)
@@ -187,17 +188,17 @@ class Batches:
     def __len__(self) -> int:
         return len(self.images) // self.batch
 
-    def shuffled(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def train_batches(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields one epoch of augmented batches, ``(batch, ...)`` images and ``(batch,)`` labels."""
         order = torch.from_numpy(rng.permutation(len(self.images))).to(self.images.labels.device)
         for start in range(0, len(self) * self.batch, self.batch):
-            part = self.images.part(order[start : start + self.batch])
+            part = self.images.subset(order[start : start + self.batch])
             images = to_float(augment(part.pixels, self.augmentation, rng), self.mean, self.std)
             if self.augmentation.cutout:
                 cut_out(images, self.augmentation.cutout, rng)
             yield images.contiguous(), part.labels
 
-    def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def eval_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields all images once, unchanged."""
         for start in range(0, len(self.images), self.batch):
             pixels = self.images.pixels[start : start + self.batch]

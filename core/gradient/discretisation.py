@@ -7,12 +7,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from nichenas.core.domain import Settings
-from nichenas.core.gradient.supernet import EdgeGroup
-from nichenas.core.gradient.supernet import Kept
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
+
+from nichenas.core.gradient.supernet import EdgeGroup
+from nichenas.core.gradient.supernet import Kept
+from nichenas.core.settings import Settings
 
 
 class Discretisation(Settings):

@@ -7,9 +7,10 @@ from typing import Any
 from typing import Literal
 
 import torch
-from nichenas.core.domain import Settings
 from pydantic import Field
 from torch import nn
+
+from nichenas.core.settings import Settings
 
 
 class OptimizerSettings(Settings):

@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Any
 from typing import Literal
 
-from nichenas.core.domain import Settings
-from nichenas.core.errors import unknown
-from nichenas.core.gradient.discretisation import Discretisation
-from nichenas.core.gradient.optimizers import OptimizerSettings
-from nichenas.core.gradient.regularisers import Regulariser
-from nichenas.core.gradient.relaxations import RELAXATIONS
-from nichenas.core.gradient.schedules import Schedule
 from pydantic import Field
 from pydantic import field_validator
 from pydantic import model_validator
 
-GRADIENT = "gradient"  # as it stands in search.strategy
-SUMMARY = "differentiable search of a supernet (DARTS, SNAS, DSNAS, Single-DARTS, BATS, BNAS)"
+from nichenas.core.errors import ConfigError
+from nichenas.core.gradient.annealing import Annealing
+from nichenas.core.gradient.discretisation import Discretisation
+from nichenas.core.gradient.optimizers import OptimizerSettings
+from nichenas.core.gradient.regularisers import Regulariser
+from nichenas.core.gradient.relaxations import RELAXATIONS
+from nichenas.core.settings import Settings
 
 
 class EarlyStop(Settings):
@@ -56,13 +54,13 @@ class GradientOptions(Settings):
         discretise: how the architecture is derived.
         choose: the architecture of the last epoch, or of that with the best supernet on validation data.
         early_stop: reasons to stop sooner.
-        recompute: compute activations again in the backward pass; slower, much less memory.
+        activation_checkpointing: compute activations again in the backward pass; slower, much less memory.
         wiring: record costs of edges.
         checkpoint_every: epochs between checkpoints.
     """
 
     relaxation: str = "softmax"
-    temperature: Schedule = Schedule()
+    temperature: Annealing = Annealing()
     step: Literal["first-order", "second-order", "single-level"] = "first-order"
     order: Literal["simultaneous", "weights-first"] = "simultaneous"
     batch: int = Field(64, ge=1)
@@ -77,15 +75,17 @@ class GradientOptions(Settings):
     discretise: Discretisation = Discretisation()
     choose: Literal["last", "best"] = "last"
     early_stop: EarlyStop = EarlyStop()
-    recompute: bool = False
+    activation_checkpointing: bool = False
     wiring: bool = True
     checkpoint_every: int = Field(1, ge=1)
 
     @field_validator("relaxation")
     @classmethod
     def _is_known(cls, value: str) -> str:
-        if value not in RELAXATIONS:
-            raise ValueError(unknown("relaxation", value, RELAXATIONS))
+        try:
+            RELAXATIONS[value]
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
         return value
 
     @model_validator(mode="before")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
-from nichenas.core.domain import Settings
 from pydantic import Field
+from pydantic import field_validator
 from torch import Tensor
+
+from nichenas.core.errors import ConfigError
+from nichenas.core.registry import Registry
+from nichenas.core.settings import Settings
 
 Term = Callable[[Mapping[str, Tensor]], Tensor]
 
@@ -34,13 +37,15 @@ def zero_one(mixtures: Mapping[str, Tensor]) -> Tensor:
     return -torch.cat([((p - 0.5) ** 2).reshape(-1) for p in mixtures.values()]).mean()
 
 
-TERMS: Mapping[str, Term] = {
-    # BNAS (Kim et al. 2020, eq. 8) rewards entropy while the search is young.
-    "diversity": lambda mixtures: -mean_entropy(mixtures),
-    # The contrary: drives every edge to one operation.
-    "entropy": mean_entropy,
-    "zero-one": zero_one,
-}
+TERMS: Registry[Term] = Registry("regulariser", "nichenas.regularisers")
+TERMS.register("entropy")(mean_entropy)  # drives every edge to one operation
+TERMS.register("zero-one")(zero_one)
+
+
+@TERMS.register("diversity")
+def diversity(mixtures: Mapping[str, Tensor]) -> Tensor:
+    """Returns minus the mean entropy: BNAS (Kim et al. 2020, eq. 8) rewards entropy while the search is young."""
+    return -mean_entropy(mixtures)
 
 
 class Regulariser(Settings):
@@ -52,9 +57,18 @@ class Regulariser(Settings):
         decay: epochs after which the weight has fallen to 1/e; none keeps it.
     """
 
-    kind: Literal["diversity", "entropy", "zero-one"]
+    kind: str
     weight: float = Field(1.0, gt=0)
     decay: float | None = Field(None, gt=0)
+
+    @field_validator("kind")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        try:
+            TERMS[value]
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return value
 
     def term(self, mixtures: Mapping[str, Tensor], epoch: int) -> Tensor:
         """Returns the weighted term of this epoch, counted from 0."""

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from dataclasses import field
 
 import torch
-from nichenas.core.registry import Registry
 from torch import Tensor
+
+from nichenas.core.registry import Registry
 
 Parameters = Mapping[str, Tensor]  # by group: (edges, operations)
 COST_LIMIT = 5.0  # DSNAS's code clamps costs before they multiply the score function
@@ -66,7 +67,7 @@ class Relaxation(ABC):
         return Mix(self.expected(parameters, temperature))
 
 
-RELAXATIONS: Registry[type[Relaxation]] = Registry("relaxation")
+RELAXATIONS: Registry[type[Relaxation]] = Registry("relaxation", "nichenas.relaxations", Relaxation)
 
 
 @RELAXATIONS.register("softmax")

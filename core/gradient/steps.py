@@ -12,21 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from nichenas.core.gradient.relaxations import Mix
-from nichenas.core.gradient.supernet import Supernet
-from nichenas.core.gradient.supernet import gradients_of
 from torch import Tensor
 from torch import nn
 
+from nichenas.core.gradient.relaxations import Mix
+from nichenas.core.gradient.supernet import Supernet
+from nichenas.core.gradient.supernet import gradients_of
+
 Batch = tuple[Any, Tensor]
-Costs = dict[str, Tensor]  # by group: (instances, edges, operations)
+OperationCosts = dict[str, Tensor]  # by group: (instances, edges, operations)
 Penalty = Callable[[], Tensor]  # of the architecture parameters
 
 PERTURBATION = 0.01  # DARTS's R is this over the norm of the direction
 
 
 @dataclass
-class Evaluation:
+class SupernetPass:
     """One run of the supernet.
 
     Attributes:
@@ -35,7 +36,7 @@ class Evaluation:
 
     losses: Tensor
     outputs: Tensor
-    costs: Costs
+    costs: OperationCosts
 
 
 def copies(supernet: Supernet, mix: Mix, differentiable: bool) -> dict[str, Tensor]:
@@ -47,17 +48,17 @@ def copies(supernet: Supernet, mix: Mix, differentiable: bool) -> dict[str, Tens
     return result
 
 
-def architecture_costs(supernet: Supernet, batch: Batch, mix: Mix) -> Evaluation:
+def architecture_costs(supernet: Supernet, batch: Batch, mix: Mix) -> SupernetPass:
     """Returns the costs on a batch; the weights get no gradient."""
     inputs, targets = batch
     leaves = copies(supernet, mix, differentiable=True)
     outputs = supernet(inputs, leaves, mix.active)
     losses = supernet.sample_losses(outputs, targets)
     found = gradients_of(losses.mean(), list(leaves.values()))
-    return Evaluation(losses.detach(), outputs.detach(), dict(zip(leaves, found, strict=True)))
+    return SupernetPass(losses.detach(), outputs.detach(), dict(zip(leaves, found, strict=True)))
 
 
-def weight_gradients(supernet: Supernet, batch: Batch, mix: Mix, costs: bool = False) -> Evaluation:
+def weight_gradients(supernet: Supernet, batch: Batch, mix: Mix, costs: bool = False) -> SupernetPass:
     """Sets the gradients of the weights on a batch; with ``costs`` also returns those, from the same pass."""
     inputs, targets = batch
     supernet.zero_grad(set_to_none=True)
@@ -66,17 +67,17 @@ def weight_gradients(supernet: Supernet, batch: Batch, mix: Mix, costs: bool = F
     losses = supernet.sample_losses(outputs, targets)
     losses.mean().backward()
     found = {name: torch.zeros_like(x) if x.grad is None else x.grad for name, x in leaves.items()} if costs else {}
-    return Evaluation(losses.detach(), outputs.detach(), found)
+    return SupernetPass(losses.detach(), outputs.detach(), found)
 
 
-def summed(costs: Mapping[str, Tensor]) -> Costs:
+def summed(costs: Mapping[str, Tensor]) -> OperationCosts:
     """Returns the costs summed over the cells that share parameters, ``(edges, operations)`` by group."""
     return {name: cost.sum(0) for name, cost in costs.items()}
 
 
 def second_order_costs(
     supernet: Supernet, train: Batch, held_out: Batch, mix: Mix, optimizer: torch.optim.Optimizer
-) -> Evaluation:
+) -> SupernetPass:
     """Returns the costs on held-out data after one virtual step of the weights on training data.
 
     ``c_val(w') - eta (c_train(w+) - c_train(w-)) / (2R)`` with ``w' = w - eta (momentum buf + grad + decay w)``,

@@ -13,16 +13,18 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from typing import ClassVar
 from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from nichenas.core.context import Context
-from nichenas.core.domain import Domain
-from nichenas.core.space import Architecture
 from torch import Tensor
 from torch import nn
+
+from nichenas.core.capabilities.base import Capability
+from nichenas.core.context import Context
+from nichenas.core.space import Architecture
 
 Mixes = Mapping[str, Tensor]  # by group: (instances, edges, operations)
 Active = Mapping[str, Tensor]  # by group: (edges, operations) bool
@@ -82,9 +84,12 @@ class Supernet(nn.Module, ABC):
 
     Attributes:
         groups: of edges, by which mixtures are given.
+        task: what outputs are; of a ``classification`` they are logits, so that the entropy of predictions, and which
+            are right, is known. A supernet with losses of its own names another task.
     """
 
     groups: tuple[EdgeGroup, ...]
+    task: ClassVar[str] = "classification"
 
     @abstractmethod
     def forward(self, inputs: Any, mixes: Mixes, active: Active | None = None) -> Tensor:
@@ -114,11 +119,11 @@ class BatchSource(Protocol):
         """Number of batches in an epoch."""
         ...
 
-    def shuffled(self, rng: np.random.Generator) -> Iterator[tuple[Any, Tensor]]:
+    def train_batches(self, rng: np.random.Generator) -> Iterator[tuple[Any, Tensor]]:
         """Yields one epoch in random order, augmented as for training."""
         ...
 
-    def in_order(self) -> Iterator[tuple[Any, Tensor]]:
+    def eval_batches(self) -> Iterator[tuple[Any, Tensor]]:
         """Yields all of the part once, unchanged."""
         ...
 
@@ -138,15 +143,17 @@ class SearchData:
     validation: BatchSource
 
 
-class GradientDomain(Domain):
-    """A domain with a supernet."""
+class DifferentiableSupernet(Capability):
+    """A domain with a supernet of mixed edges."""
+
+    offers: ClassVar[str] = "supernet"
 
     @abstractmethod
-    def supernet(self, context: Context, recompute: bool = False) -> Supernet:
+    def supernet(self, context: Context, activation_checkpointing: bool = False) -> Supernet:
         """Returns a fresh supernet on the context's device.
 
         Args:
-            recompute: whether activations are computed again in the backward pass, to save memory.
+            activation_checkpointing: whether activations are computed again in the backward pass, to save memory.
         """
 
     @abstractmethod

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from nichenas.core.gradient.steps import Evaluation
-from nichenas.core.gradient.supernet import EdgeGroup
 from torch import Tensor
+
+from nichenas.core.gradient.steps import SupernetPass
+from nichenas.core.gradient.supernet import EdgeGroup
 
 
 class WiringRecorder:
@@ -34,7 +35,7 @@ class WiringRecorder:
         self._steps = 0
         self._samples: dict[str, Tensor] = {}
 
-    def record(self, split: str, result: Evaluation, targets: Tensor, values: Mapping[str, Tensor]) -> None:
+    def record(self, split: str, result: SupernetPass, targets: Tensor, values: Mapping[str, Tensor]) -> None:
         """Takes in one run of the supernet.
 
         Args:

@@ -1,7 +1,1 @@
-"""Cheap settings: what they are, how searches spend a budget over them, and whether they keep the ranking."""
-
-from nichenas.core.proxies import halving
-from nichenas.core.proxies import hierarchical
-from nichenas.core.proxies.schedule import SCHEDULES
-
-__all__ = ["SCHEDULES", "halving", "hierarchical"]
+"""Proxy settings: what they are, and whether they keep the ranking of full training."""

@@ -1,79 +1,74 @@
-"""Reduction factors and the names of reduced settings (EcoNAS, Zhou et al. 2020).
+"""Names of proxy settings, and the fidelities that they are for a domain (EcoNAS, Zhou et al. 2020).
 
 A setting such as ``c4r4s0e60`` is named by the levels of channels, resolution and samples, 0 for no reduction, and
-by its epochs. EcoNAS fixes two points: level 0, and level 4 of channels and of resolution, a quarter of each
-(36 to 9 channels, 32 to 8 pixels). The levels between, a factor of 1/sqrt(2) each so that every level halves the
-arithmetic, and those of samples, halves, are ours.
+by its epochs; a domain with factors of its own has further letters, as in ``c0r0s0t2e10``.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
-from nichenas.core.domain import FULL
+from pydantic import AfterValidator
+
+from nichenas.core.capabilities.fidelity import factors_of
+from nichenas.core.capabilities.fidelity import honoured
+from nichenas.core.capabilities.fidelity import sizes
 from nichenas.core.domain import Domain
-from nichenas.core.domain import Fidelity
-from nichenas.core.domain import Settings
 from nichenas.core.errors import ConfigError
-from pydantic import field_validator
+from nichenas.core.fidelity import FULL
+from nichenas.core.fidelity import STANDARD_FACTORS
+from nichenas.core.fidelity import Fidelity
 
-_NAME = re.compile(r"c(\d+)r(\d+)s(\d+)e(\d+)")
-_SQRT = (1.0, 0.5**0.5, 0.5, 0.5**1.5, 0.25)
-
-
-class Levels(Settings):
-    """What the levels of the factors stand for: shares of the full setting, falling from 1.
-
-    Attributes:
-        channels: of the width.
-        resolution: of the pixels a side.
-        samples: of the training samples.
-    """
-
-    channels: tuple[float, ...] = _SQRT
-    resolution: tuple[float, ...] = _SQRT
-    samples: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125, 0.0625)
-
-    @field_validator("*")
-    @classmethod
-    def _fall_from_one(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not value or value[0] != 1 or any(b >= a for a, b in itertools.pairwise(value)) or value[-1] <= 0:
-            raise ValueError("must begin with 1 and fall, all above 0")
-        return value
+_NAME = re.compile(r"((?:[a-df-z]\d+)*)e(\d+)")
+_ALWAYS = ("channels", "resolution", "samples")  # in every name, reduced or not, as EcoNAS writes them
 
 
-@dataclass(frozen=True, order=True)
-class ReducedSetting:
-    """Levels of channels, resolution and samples, and how many epochs are trained.
+def _fall_from_one(value: tuple[float, ...]) -> tuple[float, ...]:
+    if not value or value[0] != 1 or any(b >= a for a, b in itertools.pairwise(value)) or value[-1] <= 0:
+        raise ValueError("must begin with 1 and fall, all above 0")
+    return value
+
+
+LevelShares = Annotated[tuple[float, ...], AfterValidator(_fall_from_one)]
+Levels = Mapping[str, tuple[float, ...]]  # shares of the full setting by level, by factor; by default its own
+
+
+@dataclass(frozen=True)
+class ProxySetting:
+    """Levels by the letter of their factor, and how many epochs are trained.
 
     Attributes:
+        levels: 0 for no reduction.
         epochs: in whole units of the domain, not a level.
     """
 
-    channels: int
-    resolution: int
-    samples: int
+    levels: Mapping[str, int]
     epochs: int
 
     def __str__(self) -> str:
-        return f"c{self.channels}r{self.resolution}s{self.samples}e{self.epochs}"
+        levels = {**{STANDARD_FACTORS[name].letter: 0 for name in _ALWAYS}, **self.levels}
+        return "".join(f"{letter}{level}" for letter, level in levels.items()) + f"e{self.epochs}"
 
     @classmethod
-    def parse(cls, name: str) -> ReducedSetting:
+    def parse(cls, name: str) -> ProxySetting:
         """Returns the setting of a name.
 
         Raises:
             ConfigError: when it is none.
         """
         found = _NAME.fullmatch(name)
-        if found is None or int(found[4]) < 1:
+        parts = re.findall(r"([a-z])(\d+)", found[1]) if found else []
+        setting = cls({letter: int(level) for letter, level in parts}, int(found[2])) if found else None
+        if setting is None or setting.epochs < 1 or str(setting) != name:
             raise ConfigError(
                 f"'{name}' is not the name of a setting; it has levels of channels, resolution and samples, and "
                 "epochs, such as c2r0s0e10"
             )
-        return cls(*(int(part) for part in found.groups()))
+        return setting
 
 
 def full_epochs(domain: Domain) -> int:
@@ -82,7 +77,7 @@ def full_epochs(domain: Domain) -> int:
     Raises:
         ConfigError: when the domain does not count epochs.
     """
-    setting = domain.setting(FULL)
+    setting = sizes(domain, FULL)
     if "epochs" not in setting:
         raise ConfigError("the domain does not say how many epochs a training takes, so it has no reduced settings")
     return setting["epochs"]
@@ -91,20 +86,28 @@ def full_epochs(domain: Domain) -> int:
 def fidelity_of(name: str, levels: Levels, domain: Domain) -> Fidelity:
     """Returns the fidelity that a setting is for a domain.
 
+    Args:
+        levels: in place of the factors' own, by factor.
+
     Raises:
         ConfigError: when it is no name, a level is not there, it has more epochs than the full setting, or it reduces
             a factor that the domain lacks.
     """
-    setting = ReducedSetting.parse(name)
+    setting = ProxySetting.parse(name)
     most = full_epochs(domain)
     if setting.epochs > most:
         raise ConfigError(f"'{name}' has more epochs than the full setting of this domain, {most}")
     shares = {"epochs": setting.epochs / most}
-    for factor in ("channels", "resolution", "samples"):
-        level, known = getattr(setting, factor), getattr(levels, factor)
+    factors = {factor.letter: factor for factor in factors_of(domain).values()}
+    for letter, level in setting.levels.items():
+        if letter not in factors:
+            has = ", ".join(f"{one.letter} ({one.name})" for one in factors.values())
+            raise ConfigError(f"'{name}': no factor has the letter '{letter}'; allowed: {has}")
+        factor = factors[letter]
+        known = levels.get(factor.name, factor.levels)
         if level >= len(known):
-            raise ConfigError(f"'{name}': there is no level {level} of {factor}; allowed: 0 to {len(known) - 1}")
-        shares[factor] = known[level]
+            raise ConfigError(f"'{name}': there is no level {level} of {factor.name}; allowed: 0 to {len(known) - 1}")
+        shares[factor.name] = known[level]
     fidelity = Fidelity(**shares)
     check_fidelity(fidelity, domain, name)
     return fidelity
@@ -116,7 +119,7 @@ def check_fidelity(fidelity: Fidelity, domain: Domain, name: str) -> None:
     Raises:
         ConfigError: naming the factors.
     """
-    lacking = sorted(fidelity.reduced() - domain.reductions)
+    lacking = sorted(fidelity.keys() - honoured(domain))
     if lacking:
-        has = ", ".join(sorted(domain.reductions)) or "none"
+        has = ", ".join(sorted(honoured(domain))) or "none"
         raise ConfigError(f"'{name}' reduces {' and '.join(lacking)}, which the domain does not; it reduces: {has}")

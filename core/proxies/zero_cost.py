@@ -17,16 +17,17 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from nichenas.core.domain import Probe
-from nichenas.core.domain import UntrainedScore
-from nichenas.core.registry import Registry
 from torch import Tensor
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
+from nichenas.core.capabilities.precomputed import UntrainedScore
+from nichenas.core.capabilities.probing import Probe
+from nichenas.core.registry import Registry
+
 Score = Callable[[Probe], float]
-ZERO_COST: Registry[Score] = Registry("zero-cost proxy")
+ZERO_COST: Registry[Score] = Registry("zero-cost proxy", "nichenas.zero_cost")
 _RELUS = (torch.relu, torch.relu_, F.relu, F.relu_, F.leaky_relu, F.relu6, F.prelu, torch.prelu, Tensor.relu)
 
 

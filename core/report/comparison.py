@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from nichenas.core.report.record import RunRecord
-from numpy.typing import NDArray
 from scipy import stats
 
+from nichenas.core.figures.anytime import AnyTimeCurve
+from nichenas.core.figures.anytime import best_so_far
+from nichenas.core.session.record import RunRecord
+
 CONFIDENCE = 0.95
-POINTS = 1000  # of a plotted curve, at most
 
 
 @dataclass(frozen=True)
@@ -86,24 +87,6 @@ def mean_ranks(values: Sequence[Sequence[float]], sign: float) -> list[float]:
     return [float(rank) for rank in ranks.mean(1)]
 
 
-@dataclass(frozen=True)
-class AnyTimeCurve:
-    """The best so far of a run over what it has spent.
-
-    Attributes:
-        spent: at the end of every trial, rising, ``(trials,)``.
-        best: the best value up to it, ``(trials,)``; nan before the first.
-    """
-
-    spent: NDArray[np.float64]
-    best: NDArray[np.float64]
-
-    def at(self, spent: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the best once so much is spent; nan before the first."""
-        position = np.searchsorted(self.spent, spent, side="right") - 1
-        return np.where(position < 0, np.nan, self.best[np.maximum(position, 0)])
-
-
 def marks(budget: float) -> list[int]:
     """Returns 10, 20, 50, 100 and so on below a budget, and the budget."""
     series = (factor * 10**power for power in itertools.count(1) for factor in (1, 2, 5))
@@ -117,32 +100,6 @@ def regrets(curves: Sequence[AnyTimeCurve], optimum: float, sign: float, after: 
     """
     found = {n: [sign * (optimum - float(curve.at(np.array([n]))[0])) for curve in curves] for n in after}
     return {n: interval(values) for n, values in found.items() if np.isfinite(values).all()}
-
-
-def best_so_far(values: Sequence[float | None], sign: float = 1.0) -> NDArray[np.float64]:
-    """Returns the best value after every trial, ``(trials,)``; nan before the first success.
-
-    Args:
-        values: of the trials in order; none for a failed one.
-        sign: +1 where more is better, -1 where less is.
-    """
-    signed = np.array([np.nan if value is None else sign * value for value in values], dtype=float)
-    return sign * np.fmax.accumulate(signed) if len(signed) else signed
-
-
-def band(curves: Sequence[AnyTimeCurve]) -> tuple[NDArray[np.float64], ...]:
-    """Returns (spent, mean, low, high) of any-time curves, as far as all of them go; nan until all have a value."""
-    end = min(curve.spent[-1] for curve in curves)
-    spent = np.unique(np.concatenate([curve.spent[curve.spent <= end] for curve in curves]))
-    if len(spent) > POINTS:
-        spent = np.unique(spent[np.linspace(0, len(spent) - 1, POINTS).round().astype(int)])
-    table = np.stack([curve.at(spent) for curve in curves])
-    mean = table.mean(0)
-    if len(curves) < 2:
-        return spent, mean, mean, mean
-    factor = stats.t.ppf(0.5 + CONFIDENCE / 2, len(curves) - 1)
-    half = factor * table.std(0, ddof=1) / np.sqrt(len(curves))
-    return spent, mean, mean - half, mean + half
 
 
 @dataclass(frozen=True)
@@ -185,7 +142,8 @@ def figures(name: str, runs: Sequence[RunRecord], unit: str) -> StrategyFigures:
     """
     result = StrategyFigures(name, [], [], [], [], [], [], [], [], [], [])
     for run in runs:
-        searched, metric, record = run.objectives[0], run.metric.name, run.result
+        searched, metric, found = run.objectives[0], run.metric.name, run.result
+        assert found is not None
         values, spent = run.values(searched), run.spent(unit)
         curve = best_so_far(values, searched.sign)
         good = [value for value in values if value is not None]
@@ -195,12 +153,12 @@ def figures(name: str, runs: Sequence[RunRecord], unit: str) -> StrategyFigures:
         result.best.append(float(curve[-1]))
         result.mean.append(float(np.mean(good)))
         result.last.append(float(np.mean(last)) if last else float("nan"))
-        result.failed.append(int(record["failed"]))
-        result.seconds.append(float(record["seconds"]))
-        if "simulated_seconds" in record:
-            result.simulated.append(float(record["simulated_seconds"]))
-        if record["test"]:
-            result.test.append(float(record["test"][metric]["mean"]))
-            chosen = next(r for r in record["retrained"] if r["label"] == record["key"])
-            result.test_validation.append(float(chosen["validation"][metric]["mean"]))
+        result.failed.append(found.failed)
+        result.seconds.append(found.seconds)
+        if found.simulated_seconds is not None:
+            result.simulated.append(found.simulated_seconds)
+        if found.test:
+            result.test.append(float(found.test[metric]["mean"]))
+            chosen = next(row for row in found.retrained if row.label == found.key)
+            result.test_validation.append(float(chosen.validation[metric]["mean"]))
     return result

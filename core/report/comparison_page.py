@@ -9,11 +9,18 @@ from typing import Any
 
 import numpy as np
 import yaml
+from markupsafe import Markup
+
+from nichenas.core.figures.anytime import band
+from nichenas.core.figures.page import write_page
+from nichenas.core.figures.plots import COLOURS
+from nichenas.core.figures.plots import finish
+from nichenas.core.figures.plots import limit
+from nichenas.core.figures.plots import new_figure
+from nichenas.core.figures.plots import to_svg
 from nichenas.core.report.comparison import StrategyFigures
 from nichenas.core.report.comparison import interval
-from nichenas.core.report.page import write_page
-from nichenas.core.report.plots import comparison_plot
-from nichenas.core.report.record import RunRecord
+from nichenas.core.session.record import RunRecord
 
 
 def write_comparison_page(
@@ -52,7 +59,23 @@ def write_comparison_page(
         rows=rows,
         after=sorted({int(n) for row in rows for n in row["regret"]}),
         plot=comparison_plot(sides, summary["searched"], summary["unit"]),
-        baselines=first.result.get("baselines", []),
+        baselines=first.result.baselines if first.result is not None else (),
         settings=yaml.safe_dump(first.config, sort_keys=False, allow_unicode=True),
         environment=first.environment,
     )
+
+
+def comparison_plot(sides: Sequence[StrategyFigures], metric: str, unit: str) -> Markup:
+    """Returns the mean best-so-far curve of every strategy with its 95% interval.
+
+    Args:
+        unit: of what is spent.
+    """
+    figure, axes = new_figure()
+    for colour, side in zip(COLOURS * len(sides), sides, strict=False):
+        spent, mean, low, high = band(side.curves)
+        axes.plot(spent, mean, color=colour, label=side.name)
+        axes.fill_between(spent, low, high, color=colour, alpha=0.15, linewidth=0)
+    finish(axes, unit, f"best validation {metric} so far", "lower right" if len(sides) < 4 else "outside")
+    limit(axes, [band(side.curves)[1] for side in sides])
+    return to_svg(figure)

@@ -10,14 +10,15 @@ from typing import Any
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from nichenas.core.report.page import write_page
-from nichenas.core.report.plots import COLOURS
-from nichenas.core.report.plots import finish
-from nichenas.core.report.plots import new_figure
-from nichenas.core.report.plots import to_svg
-from nichenas.core.search.run_folder import read_json
-from nichenas.core.search.run_folder import read_yaml
 from scipy import stats
+
+from nichenas.core.figures.page import write_page
+from nichenas.core.figures.plots import COLOURS
+from nichenas.core.figures.plots import finish
+from nichenas.core.figures.plots import new_figure
+from nichenas.core.figures.plots import to_svg
+from nichenas.core.files import read_json
+from nichenas.core.files import read_yaml
 
 ACROSS = 4  # scatter plots side by side
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from nichenas.core.domain import Trial
+
+from nichenas.core.errors import ConfigError
+from nichenas.core.figures.drawing import to_svg
+from nichenas.core.figures.page import write_page
+from nichenas.core.figures.pictures import curve_plots
+from nichenas.core.figures.pictures import pictures_of
+from nichenas.core.figures.plots import training_plot
+from nichenas.core.methods import METHODS
+from nichenas.core.methods import Method
+from nichenas.core.methods.base import method_name
 from nichenas.core.objectives import pareto_ranks
 from nichenas.core.objectives import score
-from nichenas.core.report.drawing import to_svg
-from nichenas.core.report.gradient_figures import gradient_figures
-from nichenas.core.report.one_shot_figures import one_shot_figures
-from nichenas.core.report.page import write_page
-from nichenas.core.report.pictures import curve_plots
-from nichenas.core.report.pictures import pictures_of
-from nichenas.core.report.plots import search_plot
-from nichenas.core.report.plots import training_plot
-from nichenas.core.report.record import RunRecord
-from nichenas.core.report.schedule_figures import schedule_figures
+from nichenas.core.session.record import RunRecord
+from nichenas.core.trial import Trial
 
 TOP = 10
 DRAWN = 3
@@ -37,16 +39,13 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
     """
     record = RunRecord.read(folder)
     metric = record.objectives[0]
-    values = record.values(metric)
-    other = RunRecord.read(baseline).values(metric) if baseline else None
+    other = RunRecord.read(baseline) if baseline else None
     weights = record.config["search"].get("weights")
-    unit = "epoch" if record.config["search"].get("strategy") == "gradient" else "trial"
-    one_shot = one_shot_figures(sorted(record.trials, key=lambda t: t.number))
-    scheduled = schedule_figures(record)
+    method, unit = _method(record)
     good = [trial for trial in record.final if not trial.failed]
     good.sort(key=lambda t: (-score(record.objectives, _values(t), weights), t.number))
     top = _distinct(good)[:TOP]
-    rows = _tests(record.result)
+    rows = _rows(record)
     names = {row["label"]: row["name"] for row in rows}
     pictures = pictures_of(folder / "artifacts", [row["label"] for row in rows], ("samples", "interpolation"))
     return write_page(
@@ -63,12 +62,10 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
         failures=_failures(record.trials),
         seconds=record.seconds,
         best=top[0] if top else None,
-        one_shot=one_shot,
         pictures=pictures,
         picture_names=names,
         curves=curve_plots(pictures, names),
-        plot="" if one_shot or scheduled else search_plot(values, metric.name, metric.sign, other, unit),
-        scheduled=scheduled,
+        sections=method.sections(record, other),
         training=_training(top[:5], metric.name),
         has_baseline=other is not None,
         table=[(t, _values(t)) for t in top],
@@ -76,7 +73,6 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
         drawings=[(t, to_svg(record.drawings[_key(t)])) for t in _drawn(record, good, top)],
         tests=rows,
         further=_further(record),
-        gradient=gradient_figures(sorted(record.trials, key=lambda t: t.number)),
         settings=yaml.safe_dump(record.config, sort_keys=False, allow_unicode=True),
         environment=record.environment,
     )
@@ -126,14 +122,14 @@ def _failures(trials: Sequence[Trial]) -> dict[str, int]:
 
 def _drawn(record: RunRecord, good: Sequence[Trial], top: Sequence[Trial]) -> list[Trial]:
     """Returns the trials whose architectures are drawn: the chosen one first, then the best."""
-    chosen = [trial for trial in good if trial.number == record.result.get("trial")]
+    chosen = [trial for trial in good if record.result is not None and trial.number == record.result.trial]
     trials = [trial for trial in _distinct([*chosen, *top]) if _key(trial) in record.drawings]
     return trials[:DRAWN]
 
 
 def _further(record: RunRecord) -> list[tuple[str, list[str]]]:
     """Returns the other figures of the full trainings: (metric, one cell a row of the table of trainings)."""
-    rows = _tests(record.result)
+    rows = _rows(record)
     names = []
     for part in ("test", "validation"):
         for row in rows:
@@ -157,14 +153,29 @@ def _spread(found: Mapping[str, float]) -> str:
     return f"{found['mean']:.4f} ± {found['std']:.4f}"
 
 
-def _tests(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns the rows of the table of full trainings: architectures first, then baselines."""
-    rows = []
-    for entry in result.get("retrained", []):
-        chosen = entry["label"] == result["key"]
+def _rows(record: RunRecord) -> list[dict[str, Any]]:
+    """Returns the rows of the table of final trainings: architectures first, then baselines."""
+    result, rows = record.result, []
+    for entry in () if result is None else result.trainings:
+        baseline = not entry.architecture
         rows.append(
-            {"name": f"{result.get('unit', 'trial')} {entry['trial']}", "chosen": chosen, "baseline": False, **entry}
+            {
+                "name": entry.label if baseline else f"{record.result.unit} {entry.trial}",  # type: ignore[union-attr]
+                "chosen": result is not None and entry.label == result.key,
+                "baseline": baseline,
+                **dataclasses.asdict(entry),
+            }
         )
-    for entry in result.get("baselines", []):
-        rows.append({"name": entry["label"], "chosen": False, "baseline": True, "architecture": {}, **entry})
     return rows
+
+
+def _method(record: RunRecord) -> tuple[Method, str]:
+    """Returns the search method of a run, and what its trials are called.
+
+    Where a method of another package is not there any more, the page has what every run has.
+    """
+    try:
+        cls = METHODS[method_name(record.config.get("search") or {})]
+    except ConfigError:
+        cls = METHODS["trial"]
+    return cls(None), cls.unit

@@ -6,45 +6,49 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nichenas.core.report.page import p_value
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nichenas.core.figures.page import p_value
+from nichenas.core.session.results import RetrainedResult
+from nichenas.core.session.results import RunResult
+from nichenas.core.session.results import Statistics
 
-def print_result(result: Mapping[str, Any], folder: Path) -> None:
-    """Prints the outcome of a search: the full trainings, the chosen architecture, and where the report is."""
+
+def print_result(result: RunResult, folder: Path) -> None:
+    """Prints the outcome of a search: the final trainings, the chosen architecture, and where the report is."""
     console = Console(markup=False)  # names of metrics may hold brackets
-    metric = result["metric"]
-    parts = [f"{result['trials']} {result['unit']}s", f"{result['failed']} failed"]
-    parts += [f"{result['seconds']:.1f} s"] if result["seconds"] else []
-    parts += [f"{result['simulated_seconds']:,.0f} s of training simulated"] if "simulated_seconds" in result else []
-    console.print(f"{result['name']}: {', '.join(parts)}", highlight=False)
-    if result["retrained"]:
+    parts = [f"{result.trials} {result.unit}s", f"{result.failed} failed"]
+    parts += [f"{result.seconds:.1f} s"] if result.seconds else []
+    if result.simulated_seconds is not None:
+        parts.append(f"{result.simulated_seconds:,.0f} s of simulated training time")
+    console.print(f"{result.name}: {', '.join(parts)}", highlight=False)
+    if result.retrained:
         table = Table()
-        for column in ("", "seeds", f"validation {metric}", f"test {metric}"):
+        for column in ("", "seeds", f"validation {result.metric}", f"test {result.metric}"):
             table.add_column(column, justify="left" if not column else "right")
-        for entry in result["retrained"]:
-            chosen = entry["label"] == result["key"]
-            label = f"{result['unit']} {entry['trial']}" if entry["trial"] is not None else entry["label"]
-            _row(table, label + (" (chosen)" if chosen else ""), entry, metric, "bold" if chosen else "")
-        for entry in result["baselines"]:
-            _row(table, f"{entry['label']} (baseline)", entry, metric, "")
+        for entry in result.retrained:
+            chosen = entry.label == result.key
+            label = f"{result.unit} {entry.trial}" if entry.trial is not None else entry.label
+            _row(table, label + (" (chosen)" if chosen else ""), entry, result.metric, "bold" if chosen else "")
+        for entry in result.baselines:
+            _row(table, f"{entry.label} (baseline)", entry, result.metric, "")
         console.print(table)
     else:
-        name = result["searched"]
-        console.print(f"best validation {name}: {result['validation'][name]:.4f}", highlight=False)
-    console.print(Text(" ".join(f"{name}={value}" for name, value in result["architecture"].items())))
+        name = result.searched
+        console.print(f"best validation {name}: {result.validation[name]:.4f}", highlight=False)
+    console.print(Text(str(result.chosen)))
     console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
-def _row(table: Table, label: str, entry: Mapping[str, Any], metric: str, style: str) -> None:
-    def spread(part: str) -> str:
-        found = entry[part].get(metric)
+def _row(table: Table, label: str, entry: RetrainedResult, metric: str, style: str) -> None:
+    def spread(part: Statistics) -> str:
+        found = part.get(metric)
         return f"{found['mean']:.4f} ± {found['std']:.4f}" if found else "failed"
 
-    count = entry["test"][metric]["n"] if metric in entry["test"] else 0
-    table.add_row(label, str(count), spread("validation"), spread("test"), style=style)
+    count = int(entry.test[metric]["n"]) if metric in entry.test else 0
+    table.add_row(label, str(count), spread(entry.validation), spread(entry.test), style=style)
 
 
 def print_comparison(summary: Mapping[str, Any], folder: Path) -> None:

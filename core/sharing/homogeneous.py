@@ -16,11 +16,12 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
+from torch import Tensor
+
+from nichenas.core.capabilities.inheritance import ShareKey
 from nichenas.core.checkpoint import read_checkpoint
 from nichenas.core.checkpoint import write_checkpoint
-from nichenas.core.domain import ShareKey
 from nichenas.core.errors import RunFolderError
-from torch import Tensor
 
 NEVER_SHARED = ("batch_norm", "bn", "skip")
 

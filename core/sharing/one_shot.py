@@ -11,18 +11,19 @@ from abc import ABC
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
+from typing import ClassVar
 
-from nichenas.core.context import Context
-from nichenas.core.domain import Domain
-from nichenas.core.domain import Settings
-from nichenas.core.objectives import Objective
-from nichenas.core.sharing.reset import ResetSettings
-from nichenas.core.space import Architecture
 from pydantic import Field
 from pydantic import field_validator
 from pydantic import model_validator
 
-SUPERNET = "supernet"  # as it stands in search.sharing
+from nichenas.core.capabilities.base import Capability
+from nichenas.core.context import Context
+from nichenas.core.objectives import Objective
+from nichenas.core.settings import Settings
+from nichenas.core.sharing.reset import ResetSettings
+from nichenas.core.space import Architecture
+from nichenas.core.space import SearchSpace
 
 
 class OneShotOptions(Settings):
@@ -79,11 +80,11 @@ class SharedTraining(ABC):
 
     Attributes:
         losses: names of what :meth:`step` returns.
-        gate: the loss that is computed least often.
+        gated_loss: the loss that is computed least often.
     """
 
     losses: tuple[str, ...]
-    gate: str
+    gated_loss: str
 
     @property
     @abstractmethod
@@ -107,14 +108,14 @@ class SharedTraining(ABC):
         """Measures an architecture with the shared weights, which do not change.
 
         Returns:
-            The domain's :attr:`OneShotDomain.shared_objectives` by name, and what else is worth keeping.
+            The domain's :attr:`SharedWeights.shared_objectives` by name, and what else is worth keeping.
 
         Raises:
             CandidateFailure: when it cannot be measured.
         """
 
     @abstractmethod
-    def renew(self, context: Context) -> None:
+    def reinitialise(self, context: Context) -> None:
         """Makes weights and optimizers anew, as they were at first but for the draws."""
 
     @abstractmethod
@@ -126,8 +127,20 @@ class SharedTraining(ABC):
         """Takes in what :meth:`state` returned; the stage has been begun."""
 
 
-class OneShotDomain(Domain):
-    """A domain with shared weights."""
+class SharedWeights(Capability):
+    """A domain with weights that all architectures share."""
+
+    offers: ClassVar[str] = "shared weights"
+
+    @property
+    @abstractmethod
+    def space(self) -> SearchSpace:
+        """The domain's space."""
+
+    @property
+    @abstractmethod
+    def objectives(self) -> tuple[Objective, ...]:
+        """The domain's objectives."""
 
     @property
     def stages(self) -> tuple[int, ...]:

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from nichenas.core.domain import Settings
 from pydantic import Field
+
+from nichenas.core.settings import Settings
 
 
 class ResetSettings(Settings):
@@ -69,17 +70,17 @@ class LossWindow:
 class CollapseMonitor:
     """Watches the losses of a training step by step.
 
-    It fires once the window of ``gate`` is full and the variance of any full window is below the limit, or at once
+    It fires once the window of ``gated_loss`` is full and the variance of any full window is below the limit, or at once
     when a loss is not finite. Then all windows are empty again; nothing else ever clears them.
 
     Args:
         losses: their names.
-        gate: the loss that is computed least often.
+        gated_loss: the loss that is computed least often.
     """
 
-    def __init__(self, settings: ResetSettings, losses: tuple[str, ...], gate: str) -> None:
+    def __init__(self, settings: ResetSettings, losses: tuple[str, ...], gated_loss: str) -> None:
         self.settings = settings
-        self.gate = gate
+        self.gated_loss = gated_loss
         self.windows = {name: LossWindow(settings.window) for name in losses}
 
     def push(self, losses: Mapping[str, float]) -> str | None:
@@ -89,7 +90,7 @@ class CollapseMonitor:
             self.windows[name].push(value)
             if not math.isfinite(value):
                 reason = f"{name} is not finite"
-        if reason is None and self.windows[self.gate].full:
+        if reason is None and self.windows[self.gated_loss].full:
             for name, window in self.windows.items():
                 if window.full and window.variance() < self.settings.variance:
                     reason = f"{name} hardly changes"

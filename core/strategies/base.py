@@ -5,9 +5,8 @@ from the seed. It is therefore rebuilt exactly by asking and telling again what 
 ``ask`` may be called several times before the first ``tell``; trials are told in the order of their numbers
 unless the run gives that up. A failed trial is told like any other and must not be proposed as a success.
 
-A one-shot search asks for more: architectures to train shared weights with (``sample``), those to look at when a
-stage ends (``candidates``), and what a later stage should know of an architecture that it extends (``remember``,
-``begin``). The defaults serve any strategy.
+One-shot searches ask for more (:mod:`nichenas.core.strategies.one_shot`), and so do schedulers that choose parents
+(:class:`ProducesOffspring`).
 """
 
 from __future__ import annotations
@@ -20,16 +19,15 @@ from collections.abc import Sequence
 from typing import Any
 from typing import ClassVar
 
-from nichenas.core.domain import Proposal
-from nichenas.core.domain import Settings
-from nichenas.core.domain import Trial
 from nichenas.core.objectives import Objective
 from nichenas.core.objectives import score
 from nichenas.core.registry import Registry
 from nichenas.core.seeds import numpy_generator
+from nichenas.core.settings import Settings
 from nichenas.core.space import Architecture
 from nichenas.core.space import SearchSpace
-from torch import Tensor
+from nichenas.core.trial import Proposal
+from nichenas.core.trial import Trial
 
 
 class Strategy(ABC):
@@ -71,52 +69,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def tell(self, trial: Trial) -> None:
-        """Takes in a finished trial."""
-
-    def children(self, parents: Sequence[Architecture]) -> list[Proposal]:
-        """Returns a proposal for each parent, for schedules that choose parents; by default whatever comes next."""
-        return self.ask(len(parents))
-
-    def released(self) -> list[int]:
-        """Returns trials whose weights are no longer needed; a plain strategy continues none."""
-        return []
-
-    # For one-shot searches
-
-    def begin(self, memories: Sequence[Mapping[str, Tensor]]) -> None:  # noqa: B027  (most need nothing)
-        """Called once before anything else where the space extends prefixes.
-
-        Args:
-            memories: what :meth:`remember` of the stage before returned, one a prefix of the space.
-        """
-
-    def remember(self, proposal: Proposal) -> Mapping[str, Tensor]:
-        """Returns what the strategy of the next stage should know of one of this strategy's architectures."""
-        return {}
-
-    def sample(self, count: int, seed: int) -> list[Architecture]:
-        """Returns architectures to train shared weights with; no proposals, nothing is remembered of them.
-
-        By default uniform draws from the space (as single-path one-shot does, Guo et al. 2020).
-
-        Args:
-            seed: decides the draws, with what the strategy was told so far.
-        """
-        rng = numpy_generator(seed, "samples")
-        return [self.space.sample(rng) for _ in range(count)]
-
-    def forget(self) -> None:  # noqa: B027  (most need nothing)
-        """Called when shared weights have changed: what was measured before may be worth measuring again."""
-
-    def candidates(self, count: int, best: Sequence[Proposal]) -> list[Proposal]:
-        """Returns what is to be measured once more when a stage ends, to choose from.
-
-        Args:
-            best: different architectures of the stage, best first; by default these, and new proposals if they
-                are too few.
-        """
-        found = list(best[:count])
-        return found + self.ask(count - len(found)) if len(found) < count else found
+        """Records a completed trial."""
 
     def score(self, trial: Trial) -> float:
         """Returns one number for a trial, larger is better; minus infinity for a failure."""
@@ -129,4 +82,12 @@ class Strategy(ABC):
         return {}
 
 
-STRATEGIES: Registry[type[Strategy]] = Registry("strategy")
+class ProducesOffspring(ABC):
+    """A strategy that can vary given parents, for schedulers that choose these."""
+
+    @abstractmethod
+    def offspring(self, parents: Sequence[Architecture]) -> list[Proposal]:
+        """Returns a proposal for each parent."""
+
+
+STRATEGIES: Registry[type[Strategy]] = Registry("strategy", "nichenas.strategies", Strategy)

@@ -12,20 +12,21 @@ from typing import Literal
 
 import numpy as np
 import torch
-from nichenas.core.domain import Proposal
-from nichenas.core.domain import Settings
-from nichenas.core.domain import Trial
+from pydantic import Field
+
 from nichenas.core.seeds import torch_generator
+from nichenas.core.settings import Settings
 from nichenas.core.space import Architecture
 from nichenas.core.space import Choice
 from nichenas.core.strategies.base import STRATEGIES
-from nichenas.core.strategies.base import Strategy
-from nichenas.core.strategies.controller import Decisions
 from nichenas.core.strategies.controller import LSTMController
-from nichenas.core.strategies.controller import Reading
+from nichenas.core.strategies.controller import PrefixState
+from nichenas.core.strategies.controller import SampledDecisions
 from nichenas.core.strategies.controller import single_thread
 from nichenas.core.strategies.controller import without
-from pydantic import Field
+from nichenas.core.strategies.one_shot import OneShotStrategy
+from nichenas.core.trial import Proposal
+from nichenas.core.trial import Trial
 
 TRIES = 20  # samples of one group that may be known before another group is tried
 
@@ -56,7 +57,7 @@ class ConservativeOptions(Settings):
 
 
 @STRATEGIES.register("conservative")
-class Conservative(Strategy):
+class Conservative(OneShotStrategy):
     """Changes one group of the incumbent at a time, guided by the entropy of the groups' encoders."""
 
     Options = ConservativeOptions
@@ -80,7 +81,7 @@ class Conservative(Strategy):
         self._worst = math.inf
         self._entropies: dict[str, float] = {}
         self._seen: set[str] = set()
-        self._readings: dict[str, Reading] = {}  # of the incumbent, by group
+        self._readings: dict[str, PrefixState] = {}  # of the incumbent, by group
 
     @single_thread()
     def ask(self, n: int = 1) -> list[Proposal]:
@@ -149,13 +150,13 @@ class Conservative(Strategy):
         return self.space.complete(wanted, lambda choice: choice.options[int(self.rng.integers(len(choice.options)))])
 
     @torch.no_grad()
-    def _sample(self, group: str, incumbent: Architecture) -> Decisions:
+    def _sample(self, group: str, incumbent: Architecture) -> SampledDecisions:
         """Returns new decisions of one group; what its encoder reads first is the same until either changes."""
         if group not in self._readings:
             self._readings[group] = self._read(group, incumbent)
         return self.encoders[group].decide(self._readings[group], self._active(group, incumbent), self._draws)
 
-    def _read(self, group: str, incumbent: Architecture) -> Reading:
+    def _read(self, group: str, incumbent: Architecture) -> PrefixState:
         return self.encoders[group].read(without(incumbent, self._active(group, incumbent)))
 
     def _active(self, group: str, incumbent: Architecture) -> list[Choice]:
@@ -173,7 +174,7 @@ class Conservative(Strategy):
             self.incumbent, self.incumbent_score = trial.proposal.architecture, score
             self._readings.clear()
 
-    def forget(self) -> None:
+    def reset_history(self) -> None:
         """Lets everything be proposed again, the incumbent first: its score is out of date."""
         self._seen.clear()
         self.incumbent_score = -math.inf

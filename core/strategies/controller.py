@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+from torch import nn
+
 from nichenas.core.space import Architecture
 from nichenas.core.space import Choice
 from nichenas.core.space import Option
 from nichenas.core.space import SearchSpace
-from torch import Tensor
-from torch import nn
 
 State = tuple[Tensor, Tensor]
 
@@ -41,7 +42,7 @@ def single_thread() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Reading:
+class PrefixState:
     """What a controller has read before it decides.
 
     Attributes:
@@ -56,7 +57,7 @@ class Reading:
 
 
 @dataclass
-class Decisions:
+class SampledDecisions:
     """What a controller decided.
 
     Attributes:
@@ -133,7 +134,7 @@ class LSTMController(nn.Module):
             self._decoder_of[choice.name] = name
         self.decoders = nn.ModuleDict(decoders)
 
-    def read(self, values: Mapping[str, Option], state: State | None = None) -> Reading:
+    def read(self, values: Mapping[str, Option], state: State | None = None) -> PrefixState:
         """Returns what the LSTM knows after a prefix, in the order of the space.
 
         Args:
@@ -145,15 +146,15 @@ class LSTMController(nn.Module):
             if choice.name in values and choice.name in self._rows:
                 state = self.cell(token, state)
                 token = self._embed(choice, values[choice.name])
-        return Reading(values, state, token)
+        return PrefixState(values, state, token)
 
     def decide(
         self,
-        reading: Reading,
+        reading: PrefixState,
         choices: Sequence[Choice],
         generator: torch.Generator | None = None,
         taken: Mapping[str, Option] | None = None,
-    ) -> Decisions:
+    ) -> SampledDecisions:
         """Decides choices one after another, each seeing those before it.
 
         Args:
@@ -179,7 +180,7 @@ class LSTMController(nn.Module):
             log_probability = log_probability + logs[index]
             entropies[choice.name] = -(logs.exp() * logs).sum()
             token = self._embed(choice, choice.options[index])
-        return Decisions(values, log_probability, entropies, state, token)
+        return SampledDecisions(values, log_probability, entropies, state, token)
 
     @torch.no_grad()
     def sample(

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from nichenas.core.domain import Proposal
-from nichenas.core.domain import Settings
-from nichenas.core.domain import Trial
+from pydantic import Field
+
+from nichenas.core.settings import Settings
 from nichenas.core.space import Architecture
 from nichenas.core.strategies.base import STRATEGIES
-from nichenas.core.strategies.base import Strategy
-from pydantic import Field
+from nichenas.core.strategies.base import ProducesOffspring
+from nichenas.core.strategies.one_shot import OneShotStrategy
+from nichenas.core.trial import Proposal
+from nichenas.core.trial import Trial
 
 
 class EvolutionOptions(Settings):
@@ -31,7 +33,7 @@ class EvolutionOptions(Settings):
 
 
 @STRATEGIES.register("evolution")
-class Evolution(Strategy):
+class Evolution(OneShotStrategy, ProducesOffspring):
     """The oldest dies, the best of a random sample has a mutated child."""
 
     Options = EvolutionOptions
@@ -48,7 +50,7 @@ class Evolution(Strategy):
         """Returns random architectures until the first population is out, then children."""
         return [Proposal(self._propose()) for _ in range(n)]
 
-    def children(self, parents: Sequence[Architecture]) -> list[Proposal]:
+    def offspring(self, parents: Sequence[Architecture]) -> list[Proposal]:
         """Returns a mutant of each parent."""
         return [Proposal(self._unseen(self._mutant(parent))) for parent in parents]
 
@@ -56,7 +58,7 @@ class Evolution(Strategy):
         """Lets a trial live; the oldest dies when there are too many. Failures live too, with the worst score."""
         self._alive.append((trial.proposal.architecture, self.score(trial)))
 
-    def forget(self) -> None:
+    def reset_history(self) -> None:
         """Lets everything be proposed again."""
         self._seen.clear()
 

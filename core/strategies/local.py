@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 
-from nichenas.core.domain import Proposal
-from nichenas.core.domain import Trial
 from nichenas.core.space import Architecture
 from nichenas.core.strategies.base import STRATEGIES
-from nichenas.core.strategies.base import Strategy
+from nichenas.core.strategies.one_shot import OneShotStrategy
+from nichenas.core.trial import Proposal
+from nichenas.core.trial import Trial
 
 
 @STRATEGIES.register("local")
-class LocalSearch(Strategy):
+class LocalSearch(OneShotStrategy):
     """Tries the neighbours of the current architecture in random order and moves to the first better one.
 
     When no neighbour is left, it restarts from a random architecture. Nothing is proposed twice.
@@ -50,7 +50,7 @@ class LocalSearch(Strategy):
             self._queue = self.space.neighbours(trial.proposal.architecture)
             self.rng.shuffle(self._queue)  # type: ignore[arg-type]
 
-    def forget(self) -> None:
+    def reset_history(self) -> None:
         """Lets everything be proposed again, and begins a new climb: scores of the present one are out of date."""
         self._seen.clear()
         self._queue, self._out = [], 0

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from nichenas.core.domain import Proposal
-from nichenas.core.domain import Settings
-from nichenas.core.domain import Trial
+from pydantic import Field
+
 from nichenas.core.errors import ConfigError
-from nichenas.core.errors import unknown
+from nichenas.core.errors import unknown_name_message
 from nichenas.core.seeds import derive_seed
+from nichenas.core.settings import Settings
 from nichenas.core.space import Option
 from nichenas.core.strategies.base import STRATEGIES
-from nichenas.core.strategies.base import Strategy
-from pydantic import Field
+from nichenas.core.strategies.one_shot import OneShotStrategy
+from nichenas.core.trial import Proposal
+from nichenas.core.trial import Trial
 
 
 class OptunaOptions(Settings):
@@ -29,7 +30,7 @@ class OptunaOptions(Settings):
 
 
 @STRATEGIES.register("optuna")
-class OptunaSampler(Strategy):
+class OptunaSampler(OneShotStrategy):
     """Asks and tells an Optuna study that lives in memory."""
 
     Options = OptunaOptions
@@ -52,7 +53,7 @@ class OptunaSampler(Strategy):
         }
         wanted = self.options.sampler.removesuffix("Sampler")
         if wanted not in names:
-            raise ConfigError(f"search.options.optuna.sampler: {unknown('sampler', wanted, names)}")
+            raise ConfigError(f"search.options.optuna.sampler: {unknown_name_message('sampler', wanted, names)}")
         cls = getattr(optuna.samplers, names[wanted])
         seed = derive_seed(self.seed, "strategy optuna") % 2**32
         try:

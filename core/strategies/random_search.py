@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nichenas.core.domain import Proposal
-from nichenas.core.domain import Settings
-from nichenas.core.domain import Trial
+from nichenas.core.settings import Settings
 from nichenas.core.strategies.base import STRATEGIES
-from nichenas.core.strategies.base import Strategy
+from nichenas.core.strategies.one_shot import OneShotStrategy
+from nichenas.core.trial import Proposal
+from nichenas.core.trial import Trial
 
 TRIES = 1000  # draws in a row that may be known before the space counts as used up
 
@@ -22,7 +22,7 @@ class RandomOptions(Settings):
 
 
 @STRATEGIES.register("random")
-class RandomSearch(Strategy):
+class RandomSearch(OneShotStrategy):
     """Draws every choice uniformly."""
 
     Options = RandomOptions
@@ -48,7 +48,7 @@ class RandomSearch(Strategy):
                 break
         return proposals
 
-    def forget(self) -> None:
+    def reset_history(self) -> None:
         """Lets everything be proposed again."""
         self._seen.clear()
 

@@ -11,19 +11,20 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 
 import torch
-from nichenas.core.domain import Proposal
-from nichenas.core.domain import Settings
-from nichenas.core.domain import Trial
-from nichenas.core.seeds import torch_generator
-from nichenas.core.space import Architecture
-from nichenas.core.strategies.base import STRATEGIES
-from nichenas.core.strategies.base import Strategy
-from nichenas.core.strategies.controller import Decisions
-from nichenas.core.strategies.controller import LSTMController
-from nichenas.core.strategies.controller import State
-from nichenas.core.strategies.controller import single_thread
 from pydantic import Field
 from torch import Tensor
+
+from nichenas.core.seeds import torch_generator
+from nichenas.core.settings import Settings
+from nichenas.core.space import Architecture
+from nichenas.core.strategies.base import STRATEGIES
+from nichenas.core.strategies.controller import LSTMController
+from nichenas.core.strategies.controller import SampledDecisions
+from nichenas.core.strategies.controller import State
+from nichenas.core.strategies.controller import single_thread
+from nichenas.core.strategies.one_shot import OneShotStrategy
+from nichenas.core.trial import Proposal
+from nichenas.core.trial import Trial
 
 TRIES = 20  # samples in a row that may be known before a known one is proposed
 
@@ -56,7 +57,7 @@ class ReinforceOptions(Settings):
 
 
 @STRATEGIES.register("reinforce")
-class Reinforce(Strategy):
+class Reinforce(OneShotStrategy):
     """Samples architectures from a policy and raises the probability of those that score above average.
 
     With proposals out, a trial's probability is that under the policy at the time of telling.
@@ -86,12 +87,12 @@ class Reinforce(Strategy):
         self._seen: set[str] = set()
         self._states: list[State | None] = [None] * max(1, len(self.space.prefixes))
 
-    def begin(self, memories: Sequence[Mapping[str, Tensor]]) -> None:
+    def import_state(self, memories: Sequence[Mapping[str, Tensor]]) -> None:
         """Takes in the LSTM's states after the prefixes; other strategies leave none, then it begins from zeros."""
         self._states = [(m["hidden"], m["cell"]) if m else None for m in memories]
 
     @single_thread()
-    def remember(self, proposal: Proposal) -> Mapping[str, Tensor]:
+    def export_state(self, proposal: Proposal) -> Mapping[str, Tensor]:
         """Returns the LSTM's state after an architecture: ``hidden`` and ``cell``, each ``(1, width)``.
 
         The last decision is read too; AutoGAN's code leaves it out, so that the next stage cannot tell it.
@@ -120,7 +121,7 @@ class Reinforce(Strategy):
         self._seen.add(key)
         return Proposal(architecture, tag={"prefix": start} if prefixes else {})
 
-    def _decide(self, taken: Architecture | None, start: int) -> Decisions:
+    def _decide(self, taken: Architecture | None, start: int) -> SampledDecisions:
         read = self.space.prefixes[start] if self.space.prefixes else {}
         reading = self.controller.read(read, self._states[start])
         return self.controller.decide(reading, self.space.free, self._draws, taken)
@@ -144,7 +145,7 @@ class Reinforce(Strategy):
         """Returns samples of the policy, which may repeat (AutoGAN)."""
         return self.ask(count)
 
-    def forget(self) -> None:
+    def reset_history(self) -> None:
         """Lets everything be proposed again; the baseline goes on or not, as the options say."""
         self._seen.clear()
         if not self.options.keep_baseline:

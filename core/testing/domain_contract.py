@@ -16,27 +16,28 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
 from nichenas.core.context import Limits
 from nichenas.core.context import open_test_data
 from nichenas.core.data.root import cache_folder
 from nichenas.core.data.root import data_root
-from nichenas.core.domain import FULL
 from nichenas.core.domain import Domain
-from nichenas.core.domain import Fidelity
-from nichenas.core.domain import Measurement
-from nichenas.core.domain import Proposal
 from nichenas.core.domain_lookup import DomainRecipe
 from nichenas.core.domain_lookup import load_target
 from nichenas.core.errors import CandidateFailure
 from nichenas.core.errors import TestDataError
+from nichenas.core.execution.jobs import EvaluationJob
+from nichenas.core.execution.jobs import run_job
+from nichenas.core.fidelity import FULL
+from nichenas.core.fidelity import Fidelity
+from nichenas.core.figures.drawing import to_svg
 from nichenas.core.proxies.zero_cost import ZERO_COST
 from nichenas.core.proxies.zero_cost import score_all
-from nichenas.core.report.drawing import to_svg
-from nichenas.core.search.work import Evaluation
-from nichenas.core.search.work import run_job
 from nichenas.core.space import Architecture
+from nichenas.core.trial import Measurement
+from nichenas.core.trial import Proposal
 
 
 class DomainContract:
@@ -149,7 +150,7 @@ class DomainContract:
 
         monkeypatch.setattr(domain, "evaluate", broken)
         monkeypatch.setattr(domain, "evaluate_many", broken)
-        results = run_job(domain, Evaluation(0, 0, (Proposal(architecture),) * 2), Context(0).device)
+        results = run_job(domain, EvaluationJob(0, 0, (Proposal(architecture),) * 2), Context(0).device)
         assert [isinstance(result, CandidateFailure) for result in results] == [True, True]
 
     def test_evaluate_never_reads_test_data(
@@ -180,20 +181,20 @@ class DomainContract:
         """A reduced fidelity that the domain claims to honour is no larger, and is measured; another is refused."""
         for factor in sorted(domain.reductions):
             fidelity = Fidelity(**{factor: 0.5})
-            full, half = domain.setting(FULL), domain.setting(fidelity)
+            full, half = domain.resolve_fidelity(FULL), domain.resolve_fidelity(fidelity)
             assert half[factor] <= full[factor]  # equal where settings are as small as they can be
             assert {name: half[name] for name in half if name != factor} == {n: full[n] for n in full if n != factor}
             domain.evaluate(Proposal(architecture, fidelity), Context(0))
         for factor in {"epochs", "samples", "channels", "resolution"} - domain.reductions:
-            job = Evaluation(0, 0, (Proposal(architecture, Fidelity(**{factor: 0.5})),))
+            job = EvaluationJob(0, 0, (Proposal(architecture, Fidelity(**{factor: 0.5})),))
             with pytest.raises(ValueError, match=f"does not reduce {factor}"):
                 run_job(domain, job, Context(0).device)
 
     def test_full_setting_is_of_the_same_kind(self, domain: Domain) -> None:
         """Settings for a study's reference are settings of the domain, and their own reference."""
-        full = domain.at_full_setting(domain.settings)
+        full = domain.final_training_settings(domain.settings)
         assert isinstance(full, domain.Settings)
-        assert domain.at_full_setting(full) == full
+        assert domain.final_training_settings(full) == full
 
     def test_a_training_in_parts_is_the_training_in_one_go(
         self, domain: Domain, architecture: Architecture, tmp_path: Path
@@ -201,13 +202,13 @@ class DomainContract:
         """Going on from a checkpoint changes nothing: values, curve and epochs are those of one training."""
         if not (domain.continues and "epochs" in domain.reductions):
             pytest.skip("the domain does not continue trainings")
-        job = Evaluation(0, 4, (Proposal(architecture, horizon=1.0),), checkpoints=tmp_path)
+        job = EvaluationJob(0, 4, (Proposal(architecture, horizon=1.0),), checkpoints=tmp_path)
         (whole,) = run_job(domain, job, Context(0).device)
         half = Fidelity(epochs=0.5)
-        first = Evaluation(0, 4, (Proposal(architecture, half, horizon=1.0),), checkpoints=tmp_path)
+        first = EvaluationJob(0, 4, (Proposal(architecture, half, horizon=1.0),), checkpoints=tmp_path)
         (begun,) = run_job(domain, first, Context(0).device)
-        rest = Proposal(architecture, FULL, continues=4, horizon=1.0, begins=0.5)
-        (ended,) = run_job(domain, Evaluation(0, 4, (rest,), checkpoints=tmp_path), Context(0).device)
+        rest = Proposal(architecture, FULL, parent=4, horizon=1.0, start=0.5)
+        (ended,) = run_job(domain, EvaluationJob(0, 4, (rest,), checkpoints=tmp_path), Context(0).device)
         assert isinstance(whole, Measurement)
         assert isinstance(begun, Measurement)
         assert isinstance(ended, Measurement)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 from typing import ClassVar
 
-from nichenas.core.domain import Measurement
-from nichenas.core.domain import Proposal
-from nichenas.core.domain import Trial
 from nichenas.core.objectives import Objective
 from nichenas.core.space import Architecture
 from nichenas.core.space import Choice
 from nichenas.core.space import SearchSpace
 from nichenas.core.strategies.base import Strategy
+from nichenas.core.trial import Measurement
+from nichenas.core.trial import Proposal
+from nichenas.core.trial import Trial
 
 
 def contract_space() -> SearchSpace:
@@ -141,11 +141,11 @@ class StrategyContract:
         made = {choice.name for choice in whole.choices[:2]}
         options = self.strategy.Options.model_validate(self.options)
         strategy = self.strategy(whole.extending(prefixes), self.objectives, 0, options)
-        strategy.begin([{} for _ in prefixes])
+        strategy.import_state([{} for _ in prefixes])
         asked: list[Proposal] = []
         for number in range(24):
             if number % 6 == 0:
-                strategy.forget()
+                strategy.reset_history()
             for proposal in strategy.ask(1):
                 strategy.tell(answer(len(asked), proposal))
                 asked.append(proposal)
@@ -155,7 +155,7 @@ class StrategyContract:
         for architecture in [*found, *strategy.sample(20, seed=3)]:
             assert whole.architecture(dict(architecture)) == architecture
             assert Architecture({n: v for n, v in architecture.items() if n in made}) in prefixes
-        strategy.remember(asked[0])
+        strategy.export_state(asked[0])
 
     def test_tags_are_json(self) -> None:
         """What a strategy notes on a proposal survives the journal."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from nichenas.core.context import Context
-from nichenas.core.domain import Proposal
 from nichenas.core.gradient.discretisation import Discretisation
 from nichenas.core.gradient.discretisation import one_hot
 from nichenas.core.gradient.relaxations import Mix
@@ -14,10 +15,10 @@ from nichenas.core.gradient.relaxations import Softmax
 from nichenas.core.gradient.steps import architecture_costs
 from nichenas.core.gradient.steps import copies
 from nichenas.core.gradient.steps import weight_gradients
-from nichenas.core.gradient.supernet import GradientDomain
+from nichenas.core.gradient.supernet import DifferentiableSupernet
 from nichenas.core.gradient.supernet import Supernet
 from nichenas.core.testing.domain_contract import DomainContract
-from torch import Tensor
+from nichenas.core.trial import Proposal
 
 
 class SupernetContract(DomainContract):
@@ -30,7 +31,7 @@ class SupernetContract(DomainContract):
     discretisation = Discretisation()
 
     @pytest.fixture
-    def supernet(self, domain: GradientDomain) -> Supernet:
+    def supernet(self, domain: DifferentiableSupernet) -> Supernet:
         """A fresh supernet, in training."""
         return domain.supernet(Context(0)).train()
 
@@ -42,9 +43,9 @@ class SupernetContract(DomainContract):
         }
         return Softmax().mix(alphas, 1.0, generator)
 
-    def _batch(self, domain: GradientDomain) -> tuple[object, Tensor]:
+    def _batch(self, domain: DifferentiableSupernet) -> tuple[object, Tensor]:
         data = domain.search_data(Context(0), 16, 0.5)
-        return next(iter(data.weights.shuffled(np.random.default_rng(0))))
+        return next(iter(data.weights.train_batches(np.random.default_rng(0))))
 
     def test_groups_are_well_formed(self, supernet: Supernet) -> None:
         """Edges lead forward and are sorted; operations that are named exist."""
@@ -58,7 +59,7 @@ class SupernetContract(DomainContract):
             }
             assert group.instances > 0
 
-    def test_every_operation_that_runs_has_a_cost(self, domain: GradientDomain, supernet: Supernet) -> None:
+    def test_every_operation_that_runs_has_a_cost(self, domain: DifferentiableSupernet, supernet: Supernet) -> None:
         """Outputs are differentiable by every entry of the mixture but those of ``none``."""
         result = architecture_costs(supernet, self._batch(domain), self._mix(supernet))
         for group in supernet.groups:
@@ -67,12 +68,12 @@ class SupernetContract(DomainContract):
             for k, name in enumerate(group.operations):
                 assert (torch.count_nonzero(cost[:, :, k]) == 0) == (name == group.none), name
 
-    def test_weights_get_gradients(self, domain: GradientDomain, supernet: Supernet) -> None:
+    def test_weights_get_gradients(self, domain: DifferentiableSupernet, supernet: Supernet) -> None:
         """All weights of a mixture are trained."""
         weight_gradients(supernet, self._batch(domain), self._mix(supernet))
         assert all(p.grad is not None for p in supernet.parameters() if p.requires_grad)
 
-    def test_active_operations_alone_run(self, domain: GradientDomain, supernet: Supernet) -> None:
+    def test_active_operations_alone_run(self, domain: DifferentiableSupernet, supernet: Supernet) -> None:
         """A one-hot mixture gives the same outputs whether the other operations run or not."""
         inputs, _ = self._batch(domain)
         kept = self.discretisation.kept(dict(self._mix(supernet).values), supernet.groups)
@@ -83,24 +84,24 @@ class SupernetContract(DomainContract):
             alone = supernet(inputs, mixes, {name: values > 0 for name, values in table.items()})
         torch.testing.assert_close(alone, everything, rtol=1e-3, atol=1e-4)
 
-    def test_recomputing_changes_nothing(self, domain: GradientDomain) -> None:
+    def test_recomputing_changes_nothing(self, domain: DifferentiableSupernet) -> None:
         """The gradients are the same where activations are computed again."""
         batch, found = self._batch(domain), []
-        for recompute in (False, True):
-            supernet = domain.supernet(Context(0), recompute).train()
+        for activation_checkpointing in (False, True):
+            supernet = domain.supernet(Context(0), activation_checkpointing).train()
             weight_gradients(supernet, batch, self._mix(supernet))
             found.append([p.grad for p in supernet.parameters()])
         for one, other in zip(*found, strict=True):
             torch.testing.assert_close(one, other)
 
-    def test_same_seed_same_supernet(self, domain: GradientDomain) -> None:
+    def test_same_seed_same_supernet(self, domain: DifferentiableSupernet) -> None:
         """The context decides the initial weights."""
         one, other = (domain.supernet(Context(3)).state_dict() for _ in range(2))
         assert all(torch.equal(one[name], other[name]) for name in one)
         different = domain.supernet(Context(4)).state_dict()
         assert any(not torch.equal(one[name], different[name]) for name in one)
 
-    def test_what_is_kept_is_an_architecture(self, domain: GradientDomain, supernet: Supernet) -> None:
+    def test_what_is_kept_is_an_architecture(self, domain: DifferentiableSupernet, supernet: Supernet) -> None:
         """Random mixtures are derived to architectures of the space, which can be measured."""
         for seed in range(5):
             kept = self.discretisation.kept(dict(self._mix(supernet, seed).values), supernet.groups)
@@ -108,7 +109,7 @@ class SupernetContract(DomainContract):
             assert domain.space.architecture(dict(architecture)) == architecture
         domain.evaluate(Proposal(architecture), Context(0))
 
-    def test_parts_of_the_data(self, domain: GradientDomain) -> None:
+    def test_parts_of_the_data(self, domain: DifferentiableSupernet) -> None:
         """Without a held-out share there is one part more of the training data for the weights."""
         halves, whole = (domain.search_data(Context(0), 8, share) for share in (0.5, 0.0))
         assert halves.architecture is not None

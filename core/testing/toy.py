@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import time
@@ -10,24 +9,27 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
+from pydantic import Field
+
+from nichenas.core.capabilities.baselines import Baselines
+from nichenas.core.capabilities.fidelity import ReducedFidelity
+from nichenas.core.capabilities.inheritance import ShareKey
+from nichenas.core.capabilities.inheritance import WeightInheritance
 from nichenas.core.checkpoint import read_checkpoint
 from nichenas.core.checkpoint import write_checkpoint
 from nichenas.core.context import Context
 from nichenas.core.context import TestData
 from nichenas.core.domain import Domain
-from nichenas.core.domain import Drawing
-from nichenas.core.domain import Fidelity
-from nichenas.core.domain import Measurement
-from nichenas.core.domain import Proposal
-from nichenas.core.domain import Retrained
-from nichenas.core.domain import Settings
-from nichenas.core.domain import ShareKey
 from nichenas.core.errors import CandidateFailure
+from nichenas.core.fidelity import Fidelity
 from nichenas.core.objectives import Objective
+from nichenas.core.settings import Settings
 from nichenas.core.space import Architecture
 from nichenas.core.space import Choice
 from nichenas.core.space import SearchSpace
-from pydantic import Field
+from nichenas.core.trial import Measurement
+from nichenas.core.trial import Proposal
+from nichenas.core.trial import Retrained
 
 
 class ToySettings(Settings):
@@ -52,12 +54,12 @@ class ToySettings(Settings):
     size_objective: bool = False
 
 
-class ToyDomain(Domain):
+class ToyDomain(Domain, ReducedFidelity, WeightInheritance, Baselines):
     """Quality is the share of choices that stand at their best option."""
 
     Settings = ToySettings
-    reductions = frozenset({"epochs"})
-    continues = True
+    factors = ("epochs",)
+    resumable = True
     sharing_rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"homogeneous": ("option",)}
     baselines = ("middle",)
     settings: ToySettings
@@ -95,31 +97,29 @@ class ToyDomain(Domain):
             context.check_seconds()
             time.sleep(min(0.01, self.settings.sleep))
         inherited = float(sum(tensor.sum() for tensor in context.inherited.values()))
-        epochs = self.setting(proposal.fidelity)["epochs"]
+        epochs = self.resolve_fidelity(proposal.fidelity)["epochs"]
         before, drift = self._continued(context)
         for epoch in range(before, epochs):
             drift = 0.5 * drift + 1e-4 * float(torch.randn((), generator=context.torch(f"epoch {epoch}")))
-        if context.leave_at is not None:
-            write_checkpoint(context.leave_at, {"epochs": epochs, "drift": drift})
+        if context.checkpoint_out is not None:
+            write_checkpoint(context.checkpoint_out, {"epochs": epochs, "drift": drift})
         quality = self._quality(architecture) * (0.5 + 0.5 * epochs / self.settings.epochs) + drift
         quality += self.settings.noise * float(torch.randn((), generator=generator))
         values = {"quality": quality + 1e-3 * math.tanh(inherited), "size": float(sum(self._numbers(architecture)))}
         weights = {}
         if context.keep_weights:
             weights = {name: torch.full(key.shape, quality) for name, key in self.share_keys(architecture).items()}
-        return Measurement(
-            values, ((epochs, quality),), seconds=self.settings.sleep, weights=weights, epochs=epochs - before
-        )
+        return Measurement(values, ((epochs, quality),), weights=weights, epochs=epochs - before)
 
-    def setting(self, fidelity: Fidelity) -> Mapping[str, int]:
+    def resolve_fidelity(self, fidelity: Fidelity) -> Mapping[str, int]:
         """Returns the epochs."""
-        return {"epochs": max(1, round(self.settings.epochs * fidelity.epochs))}
+        return {"epochs": max(1, round(self.settings.epochs * fidelity["epochs"]))}
 
     def _continued(self, context: Context) -> tuple[int, float]:
         """Returns epochs and drift of the trial that is continued; what is measured depends on both."""
-        if context.resume_from is None:
+        if context.checkpoint_in is None:
             return 0, 0.0
-        held = read_checkpoint(context.resume_from)
+        held = read_checkpoint(context.checkpoint_in)
         return int(held["epochs"]), float(held["drift"])
 
     def _misbehave(self) -> None:
@@ -161,9 +161,3 @@ class ToyDomain(Domain):
             for i, value in enumerate(self._numbers(architecture))
         }
         return {**keys, "layer0.batch_norm.mean": ShareKey(0, "batch_norm.mean", (2,), {"option": "0"})}
-
-    def draw(self, architecture: Architecture) -> Drawing:
-        """Returns a chain of the choices."""
-        nodes = {name: f"{name} = {value}" for name, value in architecture.items()}
-        names = list(nodes)
-        return Drawing(nodes, [(a, b, "") for a, b in itertools.pairwise(names)])

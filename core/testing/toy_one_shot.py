@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from pydantic import Field
+
 from nichenas.core.context import Context
 from nichenas.core.objectives import Objective
-from nichenas.core.sharing.one_shot import OneShotDomain
 from nichenas.core.sharing.one_shot import SharedTraining
+from nichenas.core.sharing.one_shot import SharedWeights
 from nichenas.core.space import Architecture
 from nichenas.core.testing.toy import ToyDomain
 from nichenas.core.testing.toy import ToySettings
-from pydantic import Field
 
 
 class ToyOneShotSettings(ToySettings):
@@ -36,7 +37,7 @@ class ToyOneShotSettings(ToySettings):
     stage_ends: tuple[int, ...] = ()
 
 
-class ToyOneShotDomain(OneShotDomain, ToyDomain):
+class ToyOneShotDomain(ToyDomain, SharedWeights):
     """Quality is the share of choices at their best option, as far as the weights have learned it."""
 
     Settings = ToyOneShotSettings
@@ -61,7 +62,7 @@ class ToyShared(SharedTraining):
     """One number an option of a choice, which moves towards the truth whenever it is trained."""
 
     losses = ("a", "b")
-    gate = "b"
+    gated_loss = "b"
 
     def __init__(self, domain: ToyOneShotDomain, context: Context) -> None:
         self.domain = domain
@@ -113,7 +114,7 @@ class ToyShared(SharedTraining):
         noise = self.domain.settings.noise * float(torch.randn((), generator=context.torch("noise")))
         return {"quality": sum(found) / len(found) + noise, "steps": float(self.steps)}
 
-    def renew(self, context: Context) -> None:
+    def reinitialise(self, context: Context) -> None:
         """Begins anew."""
         self.renewed = True
         self._start(context)

@@ -6,12 +6,13 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from torch import nn
+
 from nichenas.domains.binary.larq.quantizers import ste_sign_function
 from nichenas.domains.binary.native.functions import depthwise_conv2d
 from nichenas.domains.binary.native.functions import exporting
 from nichenas.domains.binary.native.functions import scaled_prelu
-from torch import Tensor
-from torch import nn
 
 Scale = Literal["learned", "mean", "none"]
 

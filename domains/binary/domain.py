@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -10,31 +9,39 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
+from nichenas.core.capabilities.baselines import Baselines
+from nichenas.core.capabilities.datasets import NamedDatasets
+from nichenas.core.capabilities.exporting import ExportedNetwork
+from nichenas.core.capabilities.exporting import Exporting
+from nichenas.core.capabilities.fidelity import ReducedFidelity
+from nichenas.core.capabilities.probing import Probe
+from nichenas.core.capabilities.probing import Probing
 from nichenas.core.context import Context
-from nichenas.core.costs.macs import Costs
+from nichenas.core.costs.macs import NetworkCosts
 from nichenas.core.costs.macs import count_costs
 from nichenas.core.data.image_sources import KNOWN
 from nichenas.core.data.image_sources import load_images
 from nichenas.core.data.images import Batches
 from nichenas.core.data.images import Images
 from nichenas.core.data.images import ImageTask
-from nichenas.core.data.images import reduced
-from nichenas.core.data.images import resized
+from nichenas.core.data.images import resize
+from nichenas.core.data.images import subsample
 from nichenas.core.data.splits import stratified
-from nichenas.core.domain import Deployment
-from nichenas.core.domain import Drawing
-from nichenas.core.domain import Fidelity
-from nichenas.core.domain import Measurement
-from nichenas.core.domain import Probe
-from nichenas.core.domain import Proposal
-from nichenas.core.domain import Retrained
+from nichenas.core.domain import Domain
 from nichenas.core.errors import ConfigError
-from nichenas.core.gradient.supernet import GradientDomain
+from nichenas.core.fidelity import Fidelity
+from nichenas.core.gradient.supernet import DifferentiableSupernet
 from nichenas.core.gradient.supernet import Kept
 from nichenas.core.gradient.supernet import SearchData
 from nichenas.core.objectives import Objective
 from nichenas.core.space import Architecture
 from nichenas.core.space import SearchSpace
+from nichenas.core.trial import Drawing
+from nichenas.core.trial import Measurement
+from nichenas.core.trial import Proposal
+from nichenas.core.trial import Retrained
 from nichenas.domains.binary.convolution import binarize
 from nichenas.domains.binary.drawing import draw_genotype
 from nichenas.domains.binary.genotypes import PUBLISHED
@@ -56,23 +63,22 @@ from nichenas.domains.binary.training import Trained
 from nichenas.domains.binary.training import TrainSettings
 from nichenas.domains.binary.training import evaluate
 from nichenas.domains.binary.training import train
-from torch import Tensor
 
 BASELINE = "DARTS_V2"  # the published cell, with this space's operations
 
 
-class BinaryDomain(GradientDomain):
+class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, Probing, Exporting, NamedDatasets):
     """Searches the cells of binary image classifiers; BATS's space and its neighbours."""
 
     Settings = BinarySettings
-    reductions = frozenset({"epochs", "samples", "channels", "resolution"})
-    continues = True
+    factors = ("epochs", "samples", "channels", "resolution")
+    resumable = True
     settings: BinarySettings
 
     def __init__(self, settings: Any, environment: Any) -> None:
         super().__init__(settings, environment)
         in_space = settings.space != "bnas" and settings.nodes == 4 and settings.operations is None
-        self.baselines = (BASELINE,) if in_space else ()  # type: ignore[misc]
+        self.baselines = (BASELINE,) if in_space else ()
 
     @classmethod
     def datasets(cls) -> Mapping[str, str]:
@@ -162,7 +168,7 @@ class BinaryDomain(GradientDomain):
             )
         return network.to(context.device)
 
-    def supernet(self, context: Context, recompute: bool = False) -> CellSupernet:
+    def supernet(self, context: Context, activation_checkpointing: bool = False) -> CellSupernet:
         """Returns the search network."""
         s = self.settings
         stages = [BinarisationStage(stage.until, stage.activations, stage.weights) for stage in s.while_searching]
@@ -177,7 +183,7 @@ class BinaryDomain(GradientDomain):
                 s.nodes,
                 stages=stages,
                 per_cell=s.per_cell,
-                recompute=recompute,
+                activation_checkpointing=activation_checkpointing,
             )
         return supernet.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -186,7 +192,7 @@ class BinaryDomain(GradientDomain):
         train_images, second = self.task.train, None
         if held_out > 0:
             rest, chosen = stratified(train_images.labels, held_out, context.numpy("held-out split"))
-            train_images, second = self.task.train.part(rest), self.task.train.part(chosen)
+            train_images, second = self.task.train.subset(rest), self.task.train.subset(chosen)
         return SearchData(
             self._batches(train_images, batch, context, augmented=True),
             None if second is None else self._batches(second, batch, context, augmented=True),
@@ -207,29 +213,29 @@ class BinaryDomain(GradientDomain):
 
     # Measuring
 
-    def costs(self, network: CellNetwork, size: int | None = None) -> Costs:
+    def costs(self, network: CellNetwork, size: int | None = None) -> NetworkCosts:
         """Returns parameters and multiply-adds of a network on images of ``size`` pixels a side, or the data set's."""
         size = size or self.task.size
         return count_costs(network, (self.task.channels, size, size))
 
-    def setting(self, fidelity: Fidelity) -> Mapping[str, int]:
+    def resolve_fidelity(self, fidelity: Fidelity) -> Mapping[str, int]:
         """Returns epochs, images, width and pixels; sizes are such as networks can be built for."""
         step = self.family(affine=True).width_step
         least = 4 * (8 if self.settings.stem == "imagenet" else 1)  # halved twice
         width, size = self.settings.search_channels, self.task.size
-        if fidelity.channels < 1:
-            width = max(step, step * round(width * fidelity.channels / step))
-        if fidelity.resolution < 1:
-            size = max(least, least * round(size * fidelity.resolution / least))
+        if fidelity["channels"] < 1:
+            width = max(step, step * round(width * fidelity["channels"] / step))
+        if fidelity["resolution"] < 1:
+            size = max(least, least * round(size * fidelity["resolution"] / least))
         return {
-            "epochs": self._evaluation.scaled(fidelity.epochs).epochs,
-            "samples": max(1, round(len(self.task.train) * fidelity.samples)),
+            "epochs": self._evaluation.scaled(fidelity["epochs"]).epochs,
+            "samples": max(1, round(len(self.task.train) * fidelity["samples"])),
             "channels": width,
             "resolution": size,
         }
 
     @classmethod
-    def at_full_setting(cls, settings: BinarySettings) -> BinarySettings:
+    def final_training_settings(cls, settings: BinarySettings) -> BinarySettings:
         """Returns settings whose candidates are as wide and deep as full networks, and trained as long."""
         wanted = {"evaluation": None, "search_channels": settings.channels, "search_cells": settings.cells}
         return settings.model_copy(update=wanted)
@@ -241,18 +247,18 @@ class BinaryDomain(GradientDomain):
     def evaluate(self, proposal: Proposal, context: Context) -> Measurement:
         """Trains a network of the search's size, or one reduced from it, and returns its validation accuracy."""
         fidelity = proposal.fidelity
-        setting = self.setting(fidelity)
-        horizon = fidelity.epochs if proposal.horizon is None else proposal.horizon
+        setting = self.resolve_fidelity(fidelity)
+        horizon = fidelity["epochs"] if proposal.horizon is None else proposal.horizon
         settings = self._evaluation.scaled(horizon)
         network = self.network(self.genotype(proposal.architecture), context, full=False, channels=setting["channels"])
         costs = self._binary_costs(network, setting["resolution"])
         draws = context.numpy("fidelity samples", trial=0)
-        images = reduced(self.task.train, fidelity.samples, setting["resolution"], draws)
+        images = subsample(self.task.train, fidelity["samples"], setting["resolution"], draws)
         trained = train(
             network,
             settings,
             self._batches(images, settings.batch, context, augmented=True),
-            self._batches(resized(self.task.validation, setting["resolution"]), settings.batch, context),
+            self._batches(resize(self.task.validation, setting["resolution"]), settings.batch, context),
             context,
             until=setting["epochs"],
         )
@@ -260,7 +266,6 @@ class BinaryDomain(GradientDomain):
             values={"accuracy": trained.accuracy, "loss": trained.loss, **costs},
             curve=tuple(trained.curve),
             epochs=trained.epochs,
-            seconds=context.seconds,
         )
 
     def probe(self, architecture: Architecture, context: Context) -> Probe:
@@ -272,7 +277,7 @@ class BinaryDomain(GradientDomain):
         last = self.settings.training.stages[-1]
         binarize(network, last.activations, float(last.weights))
         batches = self._batches(self.task.train, self._evaluation.batch, context)
-        images, labels = next(batches.shuffled(context.numpy("probe", trial=0)))
+        images, labels = next(batches.train_batches(context.numpy("probe", trial=0)))
         costs = self.costs(network)
         macs = costs.macs + costs.binary_macs
         return Probe(network, images.double(), network, lambda logits: F.cross_entropy(logits, labels), macs)
@@ -296,7 +301,6 @@ class BinaryDomain(GradientDomain):
         return self._full(PUBLISHED[name], context)
 
     def _full(self, genotype: Genotype, context: Context) -> Retrained:
-        started = time.perf_counter()
         settings = self.settings.training
         parts = {
             "validation": self._batches(self.task.validation, settings.batch, context),
@@ -320,7 +324,6 @@ class BinaryDomain(GradientDomain):
         return Retrained(
             metrics["validation"],
             metrics["test"],
-            time.perf_counter() - started,
             {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
             if context.keep_weights
             else {},
@@ -345,13 +348,13 @@ class BinaryDomain(GradientDomain):
             checkpoint,
         )
 
-    def deploy(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> Deployment:
+    def export(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> ExportedNetwork:
         """Returns the fully trained network, everything binary that its last stage made so."""
         network = self.network(self.genotype(architecture), Context(0), full=True)
         network.load_state_dict(dict(weights))
         last = self.settings.training.stages[-1]
         binarize(network, last.activations, float(last.weights))
-        return Deployment(network.eval(), torch.zeros(2, self.task.channels, self.task.size, self.task.size))
+        return ExportedNetwork(network.eval(), torch.zeros(2, self.task.channels, self.task.size, self.task.size))
 
     def draw(self, architecture: Architecture) -> Drawing:
         """Returns both cells side by side."""

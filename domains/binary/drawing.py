@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nichenas.core.domain import Drawing
+from nichenas.core.trial import Drawing
 from nichenas.domains.binary.genotypes import Genotype
 from nichenas.domains.binary.operations import NONE
 

@@ -20,6 +20,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from torch import nn
+
 from nichenas.domains.binary.convolution import BinaryConv2d
 from nichenas.domains.binary.convolution import shuffle_order
 from nichenas.domains.binary.larq.quantizers import ste_sign_function
@@ -36,8 +39,6 @@ from nichenas.domains.binary.operations import DartsReal
 from nichenas.domains.binary.operations import FactorizedReduce
 from nichenas.domains.binary.operations import Family
 from nichenas.domains.binary.operations import Residual
-from torch import Tensor
-from torch import nn
 
 Terms = list[tuple[int, Tensor]]  # edge, and what it adds to the node it leads to
 

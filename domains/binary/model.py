@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from torch import nn
+
 from nichenas.domains.binary.genotypes import Cell
 from nichenas.domains.binary.genotypes import Genotype
 from nichenas.domains.binary.operations import NONE
 from nichenas.domains.binary.operations import Family
-from torch import Tensor
-from torch import nn
 
 STEM_MULTIPLIER = 3
 AUXILIARY_FROM = 8  # pixels a side that the auxiliary head needs

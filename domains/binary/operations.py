@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
+from torch import nn
+
 from nichenas.core.errors import ConfigError
 from nichenas.domains.binary.convolution import BinaryConv2d
 from nichenas.domains.binary.convolution import ChannelShuffle
 from nichenas.domains.binary.convolution import Scale
 from nichenas.domains.binary.native.functions import depthwise_conv2d
 from nichenas.domains.binary.native.functions import normalise
-from torch import Tensor
-from torch import nn
 
 NONE, SKIP, MAX, AVERAGE = "none", "skip_connect", "max_pool_3x3", "avg_pool_3x3"
 PARAMETER_FREE = frozenset({NONE, SKIP, MAX, AVERAGE})

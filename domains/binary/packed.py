@@ -13,11 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from torch import nn
+
 from nichenas.domains.binary.convolution import BinaryConv2d
 from nichenas.domains.binary.native import kernels
 from nichenas.domains.binary.native.functions import binary_sign
-from torch import Tensor
-from torch import nn
 
 OUT = 8  # outputs that the kernel counts together; kernels.cpp has the same number
 WORD = 64

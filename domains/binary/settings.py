@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+from pydantic import field_validator
+from pydantic import model_validator
+
 from nichenas.core.data.images import Augmentation
-from nichenas.core.domain import Settings
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import did_you_mean
+from nichenas.core.settings import Settings
 from nichenas.domains.binary.convolution import Scale
 from nichenas.domains.binary.operations import FAMILIES
 from nichenas.domains.binary.operations import NONE
 from nichenas.domains.binary.training import TrainSettings
-from pydantic import Field
-from pydantic import field_validator
-from pydantic import model_validator
 
 
 class SearchStage(Settings):

@@ -12,6 +12,10 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
 from nichenas.core.gradient.supernet import Active
 from nichenas.core.gradient.supernet import EdgeGroup
 from nichenas.core.gradient.supernet import Mixes
@@ -30,9 +34,6 @@ from nichenas.domains.binary.operations import SKIP
 from nichenas.domains.binary.operations import Family
 from nichenas.domains.binary.space import KINDS
 from nichenas.domains.binary.space import cell_names
-from torch import Tensor
-from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 INPUTS = 2
 
@@ -166,7 +167,7 @@ class CellSupernet(Supernet):
         classifier_bias: whether the classifier has one (identities of wiring diagnostics hold without).
         stages: what is binary in which part of the search; everything, always, by default.
         per_cell: whether every cell has architecture parameters of its own; else all of a kind share them.
-        recompute: whether cells are computed again in the backward pass.
+        activation_checkpointing: whether cells are computed again in the backward pass.
         plain: compute operation by operation.
     """
 
@@ -183,13 +184,13 @@ class CellSupernet(Supernet):
         classifier_bias: bool = True,
         stages: Sequence[BinarisationStage] = (),
         per_cell: bool = False,
-        recompute: bool = False,
+        activation_checkpointing: bool = False,
         plain: bool = False,
     ) -> None:
         super().__init__()
         names = tuple(operations or family.operations)
         self.stages = tuple(stages)
-        self.recompute, self.plain = recompute, plain
+        self.activation_checkpointing, self.plain = activation_checkpointing, plain
         previous = before_previous = STEM_MULTIPLIER * channels
         self.stem = cifar_stem(family, channels_in, previous)
         self.cells = nn.ModuleList()
@@ -235,7 +236,7 @@ class CellSupernet(Supernet):
         s0 = s1 = self.stem(inputs)
         for cell, (kind, place) in zip(self.cells, self.kinds, strict=True):
             chosen = None if active is None else active[kind]
-            if self.recompute and self.training:
+            if self.activation_checkpointing and self.training:
                 y = checkpoint(cell, s0, s1, mixes[kind][place], chosen, self.plain, use_reentrant=False)
             else:
                 y = cell(s0, s1, mixes[kind][place], chosen, self.plain)

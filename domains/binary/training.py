@@ -10,20 +10,21 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
+from pydantic import model_validator
+from torch import Tensor
+
 from nichenas.core.checkpoint import read_checkpoint
 from nichenas.core.checkpoint import write_checkpoint
 from nichenas.core.context import Context
 from nichenas.core.data.images import Batches
-from nichenas.core.domain import Settings
 from nichenas.core.errors import CandidateFailure
 from nichenas.core.gradient.optimizers import OptimizerSettings
 from nichenas.core.gradient.optimizers import set_learning_rate
+from nichenas.core.settings import Settings
 from nichenas.domains.binary.convolution import BinaryConv2d
 from nichenas.domains.binary.convolution import binarize
 from nichenas.domains.binary.model import CellNetwork
-from pydantic import Field
-from pydantic import model_validator
-from torch import Tensor
 
 
 class Stage(Settings):
@@ -161,16 +162,16 @@ def train(
     trainer = _Trainer(network, settings, batches, validation, context, purpose, teacher, validate_every)
     if checkpoint is not None and checkpoint.exists():
         trainer.restore(read_checkpoint(checkpoint, device))
-    elif context.resume_from is not None:
-        trainer.restore(read_checkpoint(context.resume_from, device))
+    elif context.checkpoint_in is not None:
+        trainer.restore(read_checkpoint(context.checkpoint_in, device))
     before = trainer.done
     while not trainer.finished and (until is None or trainer.done < until):
         trainer.epoch()
         context.check_seconds()
         if checkpoint is not None and trainer.done % settings.checkpoint_every == 0 and not trainer.finished:
             write_checkpoint(checkpoint, trainer.state())
-    if context.leave_at is not None:
-        write_checkpoint(context.leave_at, trainer.state())
+    if context.checkpoint_out is not None:
+        write_checkpoint(context.checkpoint_out, trainer.state())
     accuracy, loss = evaluate(network, validation)
     if not math.isfinite(loss):
         raise CandidateFailure("diverged", "the validation loss is not finite")
@@ -241,7 +242,7 @@ class _Trainer:
         rng = self.context.numpy(f"{self.purpose} batches {self.done}")
         network.train()
         steps = len(self.batches)
-        for step, (images, labels) in enumerate(self.batches.shuffled(rng)):
+        for step, (images, labels) in enumerate(self.batches.train_batches(rng)):
             set_learning_rate(self.optimizer, base * self._rate(self.stage_epoch + step / steps, stage.epochs))
             self._step(images.contiguous(memory_format=torch.channels_last), labels, clip=binary > 0)
         self.stage_epoch += 1
@@ -306,7 +307,7 @@ def evaluate(network: Callable[[Tensor], Tensor], batches: Batches) -> tuple[flo
     if isinstance(network, torch.nn.Module):
         network.eval()
     right, loss, count = 0, 0.0, 0
-    for images, labels in batches.in_order():
+    for images, labels in batches.eval_batches():
         logits = network(images.contiguous(memory_format=torch.channels_last)).float()
         right += int((logits.argmax(1) == labels).sum())
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))

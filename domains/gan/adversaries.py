@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch import nn
+
 from nichenas.core.data.images import Images
 from nichenas.core.data.images import to_float
 from nichenas.core.errors import CandidateFailure
@@ -20,8 +23,6 @@ from nichenas.domains.gan.generator import Generator
 from nichenas.domains.gan.genotypes import Genotype
 from nichenas.domains.gan.metrics import in_batches
 from nichenas.domains.gan.settings import AdversarialSettings
-from torch import Tensor
-from torch import nn
 
 RECALIBRATION = 4  # batches that running statistics are measured on
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from nichenas.domains.gan.generator import initialise
 from torch import Tensor
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
+
+from nichenas.domains.gan.generator import initialise
 
 HALVING = 2  # the first blocks that halve the resolution
 

@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from nichenas.core.capabilities.baselines import Baselines
+from nichenas.core.capabilities.datasets import NamedDatasets
+from nichenas.core.capabilities.exporting import ExportedNetwork
+from nichenas.core.capabilities.exporting import Exporting
+from nichenas.core.capabilities.fidelity import ReducedFidelity
+from nichenas.core.capabilities.probing import Probe
+from nichenas.core.capabilities.probing import Probing
 from nichenas.core.context import Context
 from nichenas.core.costs.macs import count_costs
 from nichenas.core.data.image_sources import KNOWN
 from nichenas.core.data.image_sources import load_images
 from nichenas.core.data.images import Images
 from nichenas.core.data.images import ImageTask
-from nichenas.core.data.images import reduced
-from nichenas.core.data.images import resized
-from nichenas.core.domain import Deployment
-from nichenas.core.domain import Drawing
-from nichenas.core.domain import Fidelity
-from nichenas.core.domain import Measurement
-from nichenas.core.domain import Probe
-from nichenas.core.domain import Proposal
-from nichenas.core.domain import Retrained
+from nichenas.core.data.images import resize
+from nichenas.core.data.images import subsample
+from nichenas.core.domain import Domain
 from nichenas.core.errors import ConfigError
+from nichenas.core.fidelity import Fidelity
 from nichenas.core.objectives import Objective
 from nichenas.core.seeds import numpy_generator
-from nichenas.core.sharing.one_shot import OneShotDomain
+from nichenas.core.sharing.one_shot import SharedWeights
 from nichenas.core.space import Architecture
 from nichenas.core.space import SearchSpace
+from nichenas.core.trial import Drawing
+from nichenas.core.trial import Measurement
+from nichenas.core.trial import Proposal
+from nichenas.core.trial import Retrained
 from nichenas.domains.gan.adversaries import Adversaries
 from nichenas.domains.gan.discriminator import Discriminator
 from nichenas.domains.gan.discriminator import hinge_generator
@@ -57,23 +64,22 @@ from nichenas.domains.gan.statistics import named
 from nichenas.domains.gan.statistics import real_statistics
 from nichenas.domains.gan.training import GanTraining
 from nichenas.domains.gan.training import Trained
-from torch import Tensor
 
 SNGAN = CellGenotype("pre", "batch", "nearest", True)  # a cell of SN-GAN's generator (Miyato et al. 2018)
 
 
-class GanDomain(OneShotDomain):
+class GanDomain(Domain, SharedWeights, ReducedFidelity, Baselines, Probing, Exporting, NamedDatasets):
     """Searches the generator of an unconditional GAN; the discriminator is fixed and grows with it."""
 
     Settings = GanSettings
-    reductions = frozenset({"epochs", "samples", "channels", "resolution"})
-    continues = True
+    factors = ("epochs", "samples", "channels", "resolution")
+    resumable = True
     settings: GanSettings
 
     def __init__(self, settings: Any, environment: Any) -> None:
         super().__init__(settings, environment)
         self._baselines = _baselines(settings)
-        self.baselines = tuple(self._baselines)  # type: ignore[misc]
+        self.baselines = tuple(self._baselines)
 
     @classmethod
     def datasets(cls) -> Mapping[str, str]:
@@ -115,7 +121,7 @@ class GanDomain(OneShotDomain):
         device = self.environment.device
         if s.extractor == "inception":
             return InceptionExtractor(s.inception_weights, device)
-        train, held_out = resized(self.task.train, s.size), resized(self.task.validation, s.size)
+        train, held_out = resize(self.task.train, s.size), resize(self.task.validation, s.size)
         name = self.task.name.split(" ")[0].lower()
         if s.limit is not None:
             name += f"-{s.limit}"
@@ -148,7 +154,7 @@ class GanDomain(OneShotDomain):
     # Data and networks
 
     def _images(self, images: Images, stage: int, bottom: int | None = None) -> Images:
-        return resized(images, (bottom or self.settings.bottom_width) * 2 ** (stage + 1))
+        return resize(images, (bottom or self.settings.bottom_width) * 2 ** (stage + 1))
 
     def _real(self, stage: int, part: str, bottom: int | None = None) -> RealStatistics:
         """Returns the statistics of real images of one split at a stage's resolution."""
@@ -208,26 +214,26 @@ class GanDomain(OneShotDomain):
         training = GanTraining(adversaries, images, real, self.extractor, settings, context)
         return training, training.run()
 
-    def setting(self, fidelity: Fidelity) -> Mapping[str, int]:
+    def resolve_fidelity(self, fidelity: Fidelity) -> Mapping[str, int]:
         """Returns the generator's steps as epochs, images, its width, and pixels a side.
 
         The first features keep 2 pixels: an instance normalisation of a single one says nothing.
         """
         settings = self._evaluation
-        bottom = max(2, round(self.settings.bottom_width * fidelity.resolution))
+        bottom = max(2, round(self.settings.bottom_width * fidelity["resolution"]))
         return {
-            "epochs": settings.scaled(fidelity.epochs).steps,
-            "samples": max(1, round(len(self.task.train) * fidelity.samples)),
-            "channels": max(1, round(settings.channels * fidelity.channels)),
+            "epochs": settings.scaled(fidelity["epochs"]).steps,
+            "samples": max(1, round(len(self.task.train) * fidelity["samples"])),
+            "channels": max(1, round(settings.channels * fidelity["channels"])),
             "resolution": bottom * 2**self.settings.cells,
         }
 
-    def cost(self, fidelity: Fidelity) -> float:
+    def relative_cost(self, fidelity: Fidelity) -> float:
         """Returns a training's arithmetic as a share; a smaller part of the images does not make steps fewer."""
-        return super().cost(dataclasses.replace(fidelity, samples=1.0))
+        return super().relative_cost(fidelity.replace(samples=1.0))
 
     @classmethod
-    def at_full_setting(cls, settings: GanSettings) -> GanSettings:
+    def final_training_settings(cls, settings: GanSettings) -> GanSettings:
         """Returns settings whose candidates are trained as long as full trainings."""
         return settings.model_copy(update={"evaluation": settings.training})
 
@@ -242,16 +248,16 @@ class GanDomain(OneShotDomain):
         at a reduced resolution are against real images of that resolution.
         """
         fidelity = proposal.fidelity
-        setting = self.setting(fidelity)
-        settings = self._evaluation.scaled(fidelity.epochs)
-        narrow = max(1, round(settings.discriminator_channels * fidelity.channels))
+        setting = self.resolve_fidelity(fidelity)
+        settings = self._evaluation.scaled(fidelity["epochs"])
+        narrow = max(1, round(settings.discriminator_channels * fidelity["channels"]))
         settings = settings.model_copy(update={"channels": setting["channels"], "discriminator_channels": narrow})
         draws = context.numpy("fidelity samples", trial=0)
-        images = reduced(self.task.train, fidelity.samples, setting["resolution"], draws)
+        images = subsample(self.task.train, fidelity["samples"], setting["resolution"], draws)
         bottom = setting["resolution"] // 2**self.settings.cells
         training, trained = self._train(genotype_of(proposal.architecture), settings, context, images, bottom)
         curve = trained.curves[self.objectives[0].name]
-        return Measurement(values=trained.values, curve=tuple(curve), epochs=training.trained, seconds=context.seconds)
+        return Measurement(values=trained.values, curve=tuple(curve), epochs=training.trained)
 
     def probe(self, architecture: Architecture, context: Context) -> Probe:
         """Returns a fresh generator with a batch of noise; the loss is its own, by a fresh discriminator."""
@@ -276,7 +282,6 @@ class GanDomain(OneShotDomain):
         return self._full(self._baselines[name], context)
 
     def _full(self, genotype: Genotype, context: Context) -> Retrained:
-        started = time.perf_counter()
         s = self.settings
         test = self._real(s.cells - 1, "test")  # opens the door first: no training for nothing where it is shut
         training, trained = self._train(genotype, s.training, context, self.task.train)
@@ -298,15 +303,14 @@ class GanDomain(OneShotDomain):
         return Retrained(
             validation,
             training.measure(test, "test noise", kernel=True),
-            time.perf_counter() - started,
             weights,
         )
 
-    def deploy(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> Deployment:
+    def export(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> ExportedNetwork:
         """Returns the trained generator; its input is noise."""
         generator = self.generator(genotype_of(architecture), self.settings.training.channels)
         generator.load_state_dict(dict(weights))
-        return Deployment(generator.eval(), torch.zeros(2, self.settings.latent))
+        return ExportedNetwork(generator.eval(), torch.zeros(2, self.settings.latent))
 
     def draw(self, architecture: Architecture) -> Drawing:
         """Returns the cells with the skips between them."""

@@ -18,6 +18,9 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from torch import nn
+
 from nichenas.core.checkpoint import read_checkpoint
 from nichenas.core.checkpoint import write_checkpoint
 from nichenas.core.context import Context
@@ -25,8 +28,6 @@ from nichenas.core.data.images import Images
 from nichenas.core.errors import DataError
 from nichenas.core.errors import RunFolderError
 from nichenas.core.gradient.optimizers import set_learning_rate
-from torch import Tensor
-from torch import nn
 
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"  # pytorch-fid's; its name ends with its hash
 INCEPTION_CLASSES = 1008
@@ -161,7 +162,7 @@ def _train(network: Classifier, images: Images, device: torch.device) -> None:
             order = torch.randperm(len(images), generator=draws)
             set_learning_rate(optimizer, 1e-3 * (1 - epoch / epochs))
             for indices in order.split(BATCH):
-                part = images.part(indices).to(device)
+                part = images.subset(indices).to(device)
                 _, logits = network(part.pixels.float() / 255)
                 loss = F.cross_entropy(logits, part.labels)
                 optimizer.zero_grad(set_to_none=True)
@@ -180,7 +181,7 @@ def _train(network: Classifier, images: Images, device: torch.device) -> None:
 def _accuracy(network: Classifier, images: Images, device: torch.device) -> float:
     right = 0
     for indices in torch.arange(len(images)).split(EXTRACT):
-        part = images.part(indices).to(device)
+        part = images.subset(indices).to(device)
         right += int((network(part.pixels.float() / 255)[1].argmax(1) == part.labels).sum())
     return right / len(images)
 

@@ -16,13 +16,14 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from torch import nn
+
 from nichenas.domains.gan.genotypes import BLOCKS
 from nichenas.domains.gan.genotypes import CellGenotype
 from nichenas.domains.gan.genotypes import Genotype
 from nichenas.domains.gan.genotypes import Norm
 from nichenas.domains.gan.genotypes import Up
-from torch import Tensor
-from torch import nn
 
 Tap = Literal["before", "after"]
 

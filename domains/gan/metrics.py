@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from nichenas.core.errors import CandidateFailure
 from torch import Tensor
+
+from nichenas.core.errors import CandidateFailure
 
 
 class Moments:

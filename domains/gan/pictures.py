@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from nichenas.core.whole_files import write_whole
+from torch import Tensor
+
+from nichenas.core.files import atomic_write
 from nichenas.domains.gan.adversaries import as_pixels
 from nichenas.domains.gan.generator import Generator
-from torch import Tensor
 
 GRID = (8, 8)  # rows and columns of a grid
 STRIP = (6, 10)  # pairs of ends, and pictures from one to the other
@@ -36,7 +37,7 @@ def write_png(file: Path, picture: Tensor) -> None:
     factor = max(1, SMALLEST // max(picture.shape[1:]))
     array = picture.permute(1, 2, 0).repeat_interleave(factor, 0).repeat_interleave(factor, 1).numpy()
     image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
-    write_whole(file, lambda stream: image.save(stream, format="PNG"))
+    atomic_write(file, lambda stream: image.save(stream, format="PNG"))
 
 
 @torch.no_grad()
@@ -66,4 +67,4 @@ def interpolation_strip(generator: Generator, ends: Tensor) -> Tensor:
 
 def write_curves(file: Path, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     """Writes figures over the steps of a training as JSON."""
-    write_whole(file, lambda stream: stream.write(json.dumps({"step": dict(curves)}).encode()))
+    atomic_write(file, lambda stream: stream.write(json.dumps({"step": dict(curves)}).encode()))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from nichenas.core.domain import Settings
+from pydantic import Field
+from pydantic import field_validator
+
 from nichenas.core.errors import ConfigError
+from nichenas.core.settings import Settings
 from nichenas.domains.gan.generator import Tap
 from nichenas.domains.gan.genotypes import SkipPosition
 from nichenas.domains.gan.genotypes import parse
-from pydantic import Field
-from pydantic import field_validator
 
 RANDOM = "random-"  # baselines that are drawn
 

@@ -35,7 +35,7 @@ class SharedGan(SharedTraining):
     """
 
     losses = ("discriminator", "generator")
-    gate = "generator"
+    gated_loss = "generator"
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class SharedGan(SharedTraining):
             images = generated(generator, settings.samples, SCORED, draws, device, genotype)
             return measure(images, settings.samples, self._extractor, self._statistics, settings.splits)
 
-    def renew(self, context: Context) -> None:
+    def reinitialise(self, context: Context) -> None:
         """Makes both networks and their optimizers anew."""
         self.adversaries = self._make(context)
         self.adversaries.stage = self._stage

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from nichenas.core.data.images import Images
-from nichenas.core.whole_files import write_cache
+from nichenas.core.files import write_cache
 from nichenas.domains.gan.extractors import EXTRACT
 from nichenas.domains.gan.extractors import Extractor
 from nichenas.domains.gan.extractors import image_hash
 from nichenas.domains.gan.metrics import frechet_distance
 from nichenas.domains.gan.metrics import gather
 from nichenas.domains.gan.metrics import kernel_distance
-from torch import Tensor
 
 KEPT = 2000  # features for KID, on each side
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from nichenas.core.checkpoint import read_checkpoint
 from nichenas.core.checkpoint import write_checkpoint
 from nichenas.core.context import Context
@@ -32,7 +34,6 @@ from nichenas.domains.gan.settings import TrainSettings
 from nichenas.domains.gan.statistics import RealStatistics
 from nichenas.domains.gan.statistics import measure
 from nichenas.domains.gan.statistics import named
-from torch import Tensor
 
 CHECKPOINT = "training.pt"
 SCORED = 256  # images in a batch of scoring
@@ -95,8 +96,8 @@ class GanTraining:
         settings, folder = self.settings, self.context.checkpoints
         if folder is not None and (folder / CHECKPOINT).exists():
             self.load(read_checkpoint(folder / CHECKPOINT, self.adversaries.device))
-        elif self.context.resume_from is not None:
-            self.load(read_checkpoint(self.context.resume_from, self.adversaries.device))
+        elif self.context.checkpoint_in is not None:
+            self.load(read_checkpoint(self.context.checkpoint_in, self.adversaries.device))
         before = self.step
         while self.step < settings.steps:
             self.adversaries.train()
@@ -110,8 +111,8 @@ class GanTraining:
                 if folder is not None and not last:
                     write_checkpoint(folder / CHECKPOINT, self.state())
         self.trained = self.step - before
-        if self.context.leave_at is not None:
-            write_checkpoint(self.context.leave_at, self.state())
+        if self.context.checkpoint_out is not None:
+            write_checkpoint(self.context.checkpoint_out, self.state())
         self.average.load_state_dict(self.best)
         self._leave()
         return Trained(self.average, self.best_step, self.values, self.curves)

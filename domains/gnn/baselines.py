@@ -10,17 +10,18 @@ from collections.abc import Callable
 from collections.abc import Sequence
 
 import torch
-from nichenas.domains.gnn.data import LabelledNodes
-from nichenas.domains.gnn.training import Outcome
-from nichenas.domains.gnn.training import TrainSettings
-from nichenas.domains.gnn.training import node_loss
-from nichenas.domains.gnn.training import score_and_loss
 from torch import Tensor
 from torch import nn
 from torch.nn import functional
 from torch_geometric.nn import GATConv
 from torch_geometric.nn import GCNConv
 from torch_geometric.nn import SAGEConv
+
+from nichenas.domains.gnn.data import LabelledNodes
+from nichenas.domains.gnn.training import Outcome
+from nichenas.domains.gnn.training import TrainSettings
+from nichenas.domains.gnn.training import node_loss
+from nichenas.domains.gnn.training import score_and_loss
 
 CITATION = {"learning_rate": 0.01, "dropout": 0.5}
 

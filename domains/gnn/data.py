@@ -19,22 +19,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nichenas.core.context import Environment
-from nichenas.core.context import TestData
-from nichenas.core.data.root import fingerprint
-from nichenas.core.errors import ConfigError
-from nichenas.core.errors import DataError
-from nichenas.core.errors import unknown
-from nichenas.core.seeds import numpy_generator
-from nichenas.domains.gnn.graph import Graph
-from nichenas.domains.gnn.raw_files import PLANETOID
-from nichenas.domains.gnn.raw_files import check_planetoid
-from nichenas.domains.gnn.raw_files import planetoid_files
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.data import InMemoryDataset
 from torch_geometric.datasets import PPI
 from torch_geometric.datasets import Planetoid
+
+from nichenas.core.context import Environment
+from nichenas.core.context import TestData
+from nichenas.core.data.root import fingerprint
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import DataError
+from nichenas.core.errors import unknown_name_message
+from nichenas.core.seeds import numpy_generator
+from nichenas.domains.gnn.graph import Graph
+from nichenas.domains.gnn.raw_files import PLANETOID
+from nichenas.domains.gnn.raw_files import check_planetoid
+from nichenas.domains.gnn.raw_files import planetoid_files
 
 Options = Mapping[str, str | int | float | bool]
 
@@ -65,7 +66,7 @@ class LabelledNodes:
     nodes: Tensor
     labels: Tensor
 
-    def part(self, nodes: Tensor) -> LabelledNodes:
+    def subset(self, nodes: Tensor) -> LabelledNodes:
         """Returns the same graph with only some of its nodes labelled, ``(n,)``, sorted."""
         return LabelledNodes(self.graph, self.x, nodes, self.labels[nodes])
 
@@ -114,7 +115,9 @@ def load_task(dataset: str, options: Options, normalize: bool | None, environmen
         return _transductive(name, data, normalize is not False, environment)
     if "." not in dataset:
         allowed = f"{', '.join(KNOWN)}, or the dotted name of a PyG InMemoryDataset"
-        raise ConfigError(f"domain.dataset: {unknown('data set', dataset, KNOWN).split(';')[0]}; allowed: {allowed}")
+        raise ConfigError(
+            f"domain.dataset: {unknown_name_message('data set', dataset, KNOWN).split(';')[0]}; allowed: {allowed}"
+        )
     return _transductive(name, _by_dotted_name(name, dict(options), environment), bool(normalize), environment)
 
 
@@ -297,7 +300,7 @@ def _transductive(name: str, data: Data, normalize: bool, environment: Environme
         data = _split(data, environment.seed, {"train": 20, "validation": 30})
     whole = _labelled(data, normalize, environment.device)
     parts = {
-        mask: whole.part(data[mask].nonzero().flatten().to(environment.device))
+        mask: whole.subset(data[mask].nonzero().flatten().to(environment.device))
         for mask in ("train_mask", "val_mask", "test_mask")
     }
     multilabel = whole.labels.dim() == 2

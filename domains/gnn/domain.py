@@ -11,21 +11,30 @@ from typing import ClassVar
 from typing import Literal
 
 import torch
+from pydantic import Field
+from pydantic import field_validator
+
+from nichenas.core.capabilities.baselines import Baselines
+from nichenas.core.capabilities.batching import BatchedEvaluation
+from nichenas.core.capabilities.datasets import NamedDatasets
+from nichenas.core.capabilities.fidelity import ReducedFidelity
+from nichenas.core.capabilities.inheritance import ShareKey
+from nichenas.core.capabilities.inheritance import WeightInheritance
+from nichenas.core.capabilities.probing import Probe
+from nichenas.core.capabilities.probing import Probing
 from nichenas.core.context import Context
 from nichenas.core.data.splits import stratified
 from nichenas.core.domain import Domain
-from nichenas.core.domain import Drawing
-from nichenas.core.domain import Fidelity
-from nichenas.core.domain import Measurement
-from nichenas.core.domain import Probe
-from nichenas.core.domain import Proposal
-from nichenas.core.domain import Retrained
-from nichenas.core.domain import ShareKey
-from nichenas.core.domain import as_failure
 from nichenas.core.errors import CandidateFailure
+from nichenas.core.fidelity import Fidelity
 from nichenas.core.objectives import Objective
 from nichenas.core.space import Architecture
 from nichenas.core.space import SearchSpace
+from nichenas.core.trial import Drawing
+from nichenas.core.trial import Measurement
+from nichenas.core.trial import Proposal
+from nichenas.core.trial import Retrained
+from nichenas.core.trial import as_failure
 from nichenas.domains.gnn.baselines import evaluate_plain
 from nichenas.domains.gnn.baselines import make_baseline
 from nichenas.domains.gnn.baselines import train_plain
@@ -49,8 +58,6 @@ from nichenas.domains.gnn.training import TrainSettings
 from nichenas.domains.gnn.training import evaluate
 from nichenas.domains.gnn.training import node_loss
 from nichenas.domains.gnn.training import train_group
-from pydantic import Field
-from pydantic import field_validator
 
 
 class GNNSettings(TrainSettings):
@@ -85,12 +92,12 @@ class GNNSettings(TrainSettings):
         return value
 
 
-class GNNDomain(Domain):
+class GNNDomain(Domain, ReducedFidelity, WeightInheritance, BatchedEvaluation, Baselines, Probing, NamedDatasets):
     """Searches node classifiers; see :mod:`nichenas.domains.gnn.model` for what a layer computes."""
 
     Settings = GNNSettings
-    reductions = frozenset({"epochs", "samples", "channels"})
-    continues = True
+    factors = ("epochs", "samples", "channels")
+    resumable = True
     # AGNN, section on parameter sharing; GraphNAS's keys leave the activation out (and its aggregator in).
     sharing_rules: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "homogeneous": ("attention", "activation", "heads"),
@@ -179,12 +186,12 @@ class GNNDomain(Domain):
         network.load_state_dict({**network.state_dict(), **context.inherited})
         return network.to(context.device)
 
-    def setting(self, fidelity: Fidelity) -> Mapping[str, int]:
+    def resolve_fidelity(self, fidelity: Fidelity) -> Mapping[str, int]:
         """Returns the most epochs, labelled training nodes, and the widest head of a hidden layer."""
         return {
-            "epochs": max(1, round(self.settings.epochs * fidelity.epochs)),
-            "samples": max(1, round(sum(len(part.nodes) for part in self.task.train) * fidelity.samples)),
-            "channels": reduced_width(max(HIDDEN), fidelity.channels),
+            "epochs": max(1, round(self.settings.epochs * fidelity["epochs"])),
+            "samples": max(1, round(sum(len(part.nodes) for part in self.task.train) * fidelity["samples"])),
+            "channels": reduced_width(max(HIDDEN), fidelity["channels"]),
         }
 
     def evaluate(self, proposal: Proposal, context: Context) -> Measurement:
@@ -201,7 +208,7 @@ class GNNDomain(Domain):
         results: dict[int, Measurement | CandidateFailure] = {}
         needed: dict[int, int] = {}
         for index, (proposal, context) in enumerate(zip(proposals, contexts, strict=True)):
-            needed[index] = self.memory(proposal.architecture, proposal.fidelity.channels)
+            needed[index] = self.memory(proposal.architecture, proposal.fidelity["channels"])
             try:
                 context.check_memory(needed[index])
             except CandidateFailure as failure:
@@ -211,16 +218,17 @@ class GNNDomain(Domain):
             if index not in results:
                 fidelity, context = proposals[index].fidelity, contexts[index]
                 full = self.settings.warm_epochs if context.inherited else self.settings.epochs
-                epochs = max(1, round(full * fidelity.epochs))
-                in_parts = context.resume_from is not None or context.leave_at is not None
-                alike.setdefault((epochs, fidelity.samples, index if in_parts else -1), []).append(index)
+                epochs = max(1, round(full * fidelity["epochs"]))
+                in_parts = context.checkpoint_in is not None or context.checkpoint_out is not None
+                alike.setdefault((epochs, fidelity["samples"], index if in_parts else -1), []).append(index)
         for (epochs, samples, _), group in alike.items():
             began = time.perf_counter()
             for i in group:
                 contexts[i].started = began
             try:
                 networks = [
-                    self.network(proposals[i].architecture, contexts[i], proposals[i].fidelity.channels) for i in group
+                    self.network(proposals[i].architecture, contexts[i], proposals[i].fidelity["channels"])
+                    for i in group
                 ]
                 keep = any(contexts[i].keep_weights for i in group)
                 outcomes = self._train_networks(networks, [contexts[i] for i in group], epochs, keep, samples)
@@ -230,21 +238,19 @@ class GNNDomain(Domain):
                     alone = len(group) == 1
                     results[i] = as_failure(error) if alone else self._alone(proposals[i], contexts[i])
                 continue
-            seconds = (time.perf_counter() - began) / len(group)
             for i, network, outcome in zip(group, networks, outcomes, strict=True):
-                results[i] = outcome.failure or self._measured(network, outcome, seconds, needed[i])
+                results[i] = outcome.failure or self._measured(network, outcome, needed[i])
         return [results[index] for index in range(len(proposals))]
 
     def _alone(self, proposal: Proposal, context: Context) -> Measurement | CandidateFailure:
         (result,) = self.evaluate_many([proposal], [context])
         return result
 
-    def _measured(self, network: AGNN, outcome: Outcome, seconds: float, needed: int) -> Measurement:
+    def _measured(self, network: AGNN, outcome: Outcome, needed: int) -> Measurement:
         parameters = sum(parameter.numel() for parameter in network.parameters())
         return Measurement(
             values={self.objectives[0].name: outcome.score, "loss": outcome.loss, "parameters": float(parameters)},
             curve=tuple(outcome.curve),
-            seconds=seconds,
             peak_memory=needed,
             diagnostics={"best_epoch": outcome.epoch, "epochs": outcome.curve[-1][0]},
             epochs=outcome.epochs - outcome.before,
@@ -278,7 +284,7 @@ class GNNDomain(Domain):
         settings = self.settings.model_copy(update={"epochs": epochs})
         first, train = contexts[0], self._reduced_train(samples)
         return train_group(
-            networks, noises, train, self._validation, settings, check, keep, first.resume_from, first.leave_at
+            networks, noises, train, self._validation, settings, check, keep, first.checkpoint_in, first.checkpoint_out
         )
 
     def probe(self, architecture: Architecture, context: Context) -> Probe:
@@ -317,19 +323,17 @@ class GNNDomain(Domain):
         return 4 * numbers
 
     def retrain(self, architecture: Architecture, context: Context) -> Retrained:
-        """Trains a network anew and measures it at its best validation epoch."""
-        started = time.perf_counter()
+        """Trains a network and measures it at its best validation epoch."""
         network = self.network(architecture, context)
         (outcome,) = self._train_networks([network], [context], self.settings.epochs, keep=True)
         if outcome.failure:
             raise outcome.failure
         network.load_state_dict(outcome.state)
         score, loss = evaluate(network, self.pieces(self.task.test.read()))
-        return self._retrained(outcome, score, loss, started, context)
+        return self._retrained(outcome, score, loss, context)
 
     def train_baseline(self, name: str, context: Context) -> Retrained:
         """Trains GCN, GAT or GraphSAGE from PyG's layers; see :mod:`nichenas.domains.gnn.baselines`."""
-        started = time.perf_counter()
         with context.seeded("baseline"):  # PyG's layers draw from the global generator
             network, settings = make_baseline(name, self.task.features, self.task.outputs, self.settings)
             network = network.to(context.device)
@@ -339,14 +343,13 @@ class GNNDomain(Domain):
             raise outcome.failure
         network.load_state_dict(outcome.state)
         score, loss = evaluate_plain(network, self.task.test.read())
-        return self._retrained(outcome, score, loss, started, context)
+        return self._retrained(outcome, score, loss, context)
 
-    def _retrained(self, outcome: Outcome, score: float, loss: float, started: float, context: Context) -> Retrained:
+    def _retrained(self, outcome: Outcome, score: float, loss: float, context: Context) -> Retrained:
         name = self.objectives[0].name
         return Retrained(
             validation={name: outcome.score, "loss": outcome.loss},
             test={name: score, "loss": loss},
-            seconds=time.perf_counter() - started,
             weights=outcome.state if context.keep_weights else {},
         )
 

@@ -15,6 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+from torch import nn
+from torch.nn import functional
+
 from nichenas.domains.gnn.features import Features
 from nichenas.domains.gnn.graph import Block
 from nichenas.domains.gnn.graph import ReceptiveField
@@ -28,9 +32,6 @@ from nichenas.domains.gnn.operations import row_softmax
 from nichenas.domains.gnn.operations import softplus
 from nichenas.domains.gnn.operations import sparse_matmul
 from nichenas.domains.gnn.space import LayerSpec
-from torch import Tensor
-from torch import nn
-from torch.nn import functional
 
 MLP_HIDDEN = 128
 GAT_SLOPE = 0.2  # of the leaky ReLU inside gat and sym-gat (GAT, section 2.1)

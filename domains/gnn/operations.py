@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from nichenas.domains.gnn.graph import Pattern
 from torch import Tensor
+
+from nichenas.domains.gnn.graph import Pattern
 
 _CHUNK = 1 << 18  # elements of an edge-wise temporary that stay in the cache
 

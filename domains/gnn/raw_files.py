@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nichenas.core.errors import DataError
 from numpy._core import multiarray
 from scipy.sparse import csr_matrix
+
+from nichenas.core.errors import DataError
 
 PLANETOID = {"Cora": "cora", "CiteSeer": "citeseer", "PubMed": "pubmed"}
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")

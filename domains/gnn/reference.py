@@ -7,16 +7,17 @@ takes its parameters from an :class:`~nichenas.domains.gnn.model.AGNN`, so that 
 from __future__ import annotations
 
 import torch
-from nichenas.domains.gnn.model import ACTIVATION as FAST_ACTIVATION
-from nichenas.domains.gnn.model import AGNN
-from nichenas.domains.gnn.model import GAT_SLOPE
-from nichenas.domains.gnn.model import AGNNLayer
 from torch import Tensor
 from torch import nn
 from torch.nn import functional
 from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import degree
 from torch_geometric.utils import softmax
+
+from nichenas.domains.gnn.model import ACTIVATION as FAST_ACTIVATION
+from nichenas.domains.gnn.model import AGNN
+from nichenas.domains.gnn.model import GAT_SLOPE
+from nichenas.domains.gnn.model import AGNNLayer
 
 ACTIVATION = {**FAST_ACTIVATION, "elu": functional.elu, "softplus": functional.softplus}
 

@@ -18,18 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nichenas.core.checkpoint import read_checkpoint
-from nichenas.core.checkpoint import write_checkpoint
-from nichenas.core.domain import Settings
-from nichenas.core.errors import CandidateFailure
-from nichenas.domains.gnn.features import Features
-from nichenas.domains.gnn.graph import ReceptiveField
-from nichenas.domains.gnn.model import AGNN
-from nichenas.domains.gnn.model import Noise
 from pydantic import Field
 from torch import Tensor
 from torch import nn
 from torch.nn import functional
+
+from nichenas.core.checkpoint import read_checkpoint
+from nichenas.core.checkpoint import write_checkpoint
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.settings import Settings
+from nichenas.domains.gnn.features import Features
+from nichenas.domains.gnn.graph import ReceptiveField
+from nichenas.domains.gnn.model import AGNN
+from nichenas.domains.gnn.model import Noise
 
 
 class TrainSettings(Settings):
@@ -159,8 +160,8 @@ def train_group(
     settings: TrainSettings,
     check: Callable[[], None],
     keep_best: bool = False,
-    resume_from: Path | None = None,
-    leave_at: Path | None = None,
+    checkpoint_in: Path | None = None,
+    checkpoint_out: Path | None = None,
 ) -> list[Outcome]:
     """Trains networks together and returns what became of each.
 
@@ -173,10 +174,10 @@ def train_group(
         validation: what epochs are chosen by.
         check: called once an epoch; may raise :class:`CandidateFailure` for all that are still training.
         keep_best: whether outcomes carry the weights of the best epoch.
-        resume_from: checkpoint of a single network.
-        leave_at: where to leave one.
+        checkpoint_in: checkpoint of a single network.
+        checkpoint_out: where to leave one.
     """
-    assert len(networks) == 1 or (resume_from is None and leave_at is None)
+    assert len(networks) == 1 or (checkpoint_in is None and checkpoint_out is None)
     outcomes = [Outcome() for _ in networks]
     active = list(range(len(networks)))
     optimiser = torch.optim.Adam(
@@ -185,9 +186,9 @@ def train_group(
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    if resume_from is not None:
+    if checkpoint_in is not None:
         device = next(networks[0].parameters()).device
-        outcomes = [_restore(read_checkpoint(resume_from, device), networks[0], optimiser, noises[0])]
+        outcomes = [_restore(read_checkpoint(checkpoint_in, device), networks[0], optimiser, noises[0])]
         active = [0] if not outcomes[0].stopped else []
     for epoch in range(outcomes[0].epochs + 1, settings.epochs + 1):
         if not active:
@@ -210,8 +211,8 @@ def train_group(
             if not outcomes[index].look(epoch, score, loss, networks[index], keep_best, settings.patience):
                 outcomes[index].stopped = True
                 active.remove(index)
-    if leave_at is not None and outcomes[0].failure is None:
-        write_checkpoint(leave_at, _held(outcomes[0], networks[0], optimiser, noises[0]))
+    if checkpoint_out is not None and outcomes[0].failure is None:
+        write_checkpoint(checkpoint_out, _held(outcomes[0], networks[0], optimiser, noises[0]))
     return outcomes
 
 

@@ -10,23 +10,27 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+
+from nichenas.core.capabilities.datasets import NamedDatasets
+from nichenas.core.capabilities.fidelity import ReducedFidelity
+from nichenas.core.capabilities.precomputed import PrecomputedResults
+from nichenas.core.capabilities.precomputed import UntrainedScore
 from nichenas.core.context import Context
 from nichenas.core.context import TestData
 from nichenas.core.domain import Domain
-from nichenas.core.domain import Drawing
-from nichenas.core.domain import Fidelity
-from nichenas.core.domain import Measurement
-from nichenas.core.domain import Proposal
-from nichenas.core.domain import Retrained
-from nichenas.core.domain import Settings
-from nichenas.core.domain import UntrainedScore
 from nichenas.core.errors import CandidateFailure
 from nichenas.core.errors import ConfigError
-from nichenas.core.errors import unknown
+from nichenas.core.errors import unknown_name_message
+from nichenas.core.fidelity import Fidelity
 from nichenas.core.objectives import Objective
+from nichenas.core.settings import Settings
 from nichenas.core.space import Architecture
 from nichenas.core.space import Choice
 from nichenas.core.space import SearchSpace
+from nichenas.core.trial import Drawing
+from nichenas.core.trial import Measurement
+from nichenas.core.trial import Proposal
+from nichenas.core.trial import Retrained
 from nichenas.domains.tabular.table import Columns
 from nichenas.domains.tabular.tables import BENCHMARKS
 from nichenas.domains.tabular.tables import benchmark
@@ -50,7 +54,7 @@ class TabularSettings(Settings):
     objectives: tuple[Literal["latency", "parameters", "flops"], ...] = ()
 
 
-class TabularDomain(Domain):
+class TabularDomain(Domain, ReducedFidelity, PrecomputedResults, NamedDatasets):
     """Looks trained architectures up. The search sees validation figures, retraining reads the test column.
 
     Where a table knows what training took, these seconds are the measurements' own and are charged to the budget. Where
@@ -58,7 +62,7 @@ class TabularDomain(Domain):
     """
 
     Settings = TabularSettings
-    continues = True
+    resumable = True
     settings: TabularSettings
 
     @classmethod
@@ -79,14 +83,14 @@ class TabularDomain(Domain):
                 has = ", ".join(table.further) or "none"
                 raise ConfigError(f"domain.objectives: '{name}' is not in the table; it has: {has}")
         if self.settings.score is not None and self.settings.score not in table.scores:
-            raise ConfigError(f"domain.score: {unknown('score', self.settings.score, table.scores)}")
+            raise ConfigError(f"domain.score: {unknown_name_message('score', self.settings.score, table.scores)}")
         self._test: TestData[Columns] = TestData(table.test)
         self._table = dataclasses.replace(table, test={})
         took = table.score_seconds.get(self.settings.score) if self.settings.score else table.seconds
         self._seconds = np.zeros(len(table)) if took is None else took
-        self.simulated = took is not None
+        self.simulated_time = took is not None
         if table.curves is not None and self.settings.score is None:
-            self.reductions = frozenset({"epochs"})  # type: ignore[misc]
+            self.factors = ("epochs",)
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -121,11 +125,11 @@ class TabularDomain(Domain):
             raise CandidateFailure("no score", f"the table has no {self.settings.score} of it")
         curve: tuple[tuple[int, float], ...] = ()
         if self._table.curves is not None and self.settings.score is None:
-            epochs = self.setting(fidelity)["epochs"]
+            epochs = self.resolve_fidelity(fidelity)["epochs"]
             values[self.objectives[0].name] = float(self._table.curves[row, epochs - 1])
             curve = ((epochs, values[self.objectives[0].name]),)
-        seconds = float(self._seconds[row]) * (fidelity.epochs - proposal.begins)
-        return Measurement(values, curve, seconds=seconds)
+        seconds = float(self._seconds[row]) * (fidelity["epochs"] - proposal.start)
+        return Measurement(values, curve, simulated_seconds=seconds if self.simulated_time else None)
 
     @cached_property
     def _columns(self) -> Columns:
@@ -134,13 +138,13 @@ class TabularDomain(Domain):
         driving = {} if score is None else {score: self._table.scores[score]}
         return {**driving, **self._table.further, **self._table.validation}
 
-    def setting(self, fidelity: Fidelity) -> Mapping[str, int]:
+    def resolve_fidelity(self, fidelity: Fidelity) -> Mapping[str, int]:
         """Returns epochs, where the table has learning curves."""
         if self._table.curves is None or self.settings.score is not None:
             return {}
-        return {"epochs": max(1, round(self._table.curves.shape[1] * fidelity.epochs))}
+        return {"epochs": max(1, round(self._table.curves.shape[1] * fidelity["epochs"]))}
 
-    def known_scores(self, architecture: Architecture) -> Mapping[str, UntrainedScore]:
+    def precomputed_scores(self, architecture: Architecture) -> Mapping[str, UntrainedScore]:
         """Returns the table's scores of untrained networks and their seconds."""
         row, table = self.row(architecture), self._table
         return {
@@ -149,7 +153,7 @@ class TabularDomain(Domain):
             if np.isfinite(column[row])
         }
 
-    def optimum(self) -> float:
+    def best_known(self) -> float:
         """Returns the largest figure of the table that the search could find."""
         name = self.objectives[0].name
         return float(np.nanmax((self._table.scores if self.settings.score else self._table.validation)[name]))

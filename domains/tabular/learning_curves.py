@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+
 from nichenas.core.space import Architecture
 from nichenas.core.space import Choice
 from nichenas.core.space import SearchSpace

@@ -12,13 +12,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from nichenas.core.data.root import fingerprint
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import DataError
-from nichenas.core.errors import unknown
+from nichenas.core.errors import unknown_name_message
+from nichenas.core.files import write_cache
 from nichenas.core.space import Architecture
 from nichenas.core.space import SearchSpace
-from nichenas.core.whole_files import write_cache
 from nichenas.domains.tabular import learning_curves
 from nichenas.domains.tabular import nas_bench_201
 from nichenas.domains.tabular import nas_bench_graph
@@ -27,7 +29,6 @@ from nichenas.domains.tabular.safe_pickle import load_table
 from nichenas.domains.tabular.table import Columns
 from nichenas.domains.tabular.table import Table
 from nichenas.domains.tabular.zero_cost import read_scores
-from numpy.typing import NDArray
 
 GRAPHS = ("cora", "citeseer", "pubmed", "cs", "physics", "photo", "computers", "arxiv")
 
@@ -183,7 +184,7 @@ def benchmark(name: str) -> Benchmark:
         ConfigError: when there is none of that name.
     """
     if name not in BENCHMARKS:
-        raise ConfigError(f"domain.dataset: {unknown('table', name, BENCHMARKS)}")
+        raise ConfigError(f"domain.dataset: {unknown_name_message('table', name, BENCHMARKS)}")
     return BENCHMARKS[name]
 
 

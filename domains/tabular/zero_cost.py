@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from nichenas.core.errors import DataError
 from nichenas.domains.tabular.nas_bench_201 import EDGES
 from nichenas.domains.tabular.table import Table
-from numpy.typing import NDArray
 
 # The suite writes a cell as numbers of operations on edges in the order of their sources.
 SUITE_OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from nichenas.core.cli import main
-from nichenas.core.search.journal import Journal
-from nichenas.core.search.run_folder import RunFolder
 
+from nichenas.core.cli import main
+from nichenas.core.session.journal import Journal
+from nichenas.core.session.run_folder import RunFolder
 from tests.conftest import toy_config
 
 

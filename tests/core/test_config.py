@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import yaml
+
 from nichenas.core.config import differences
 from nichenas.core.config import load_config
 from nichenas.core.config import resolve
 from nichenas.core.config_files import shipped_configs
 from nichenas.core.errors import ConfigError
-
 from tests.conftest import toy_config
 
 

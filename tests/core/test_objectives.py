@@ -3,6 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+
 from nichenas.core.objectives import Objective
 from nichenas.core.objectives import dominates
 from nichenas.core.objectives import pareto_ranks

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from nichenas.core.commands.by_dataset import search_arguments
 from nichenas.core.config import load_config
 

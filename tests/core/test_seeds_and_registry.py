@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import did_you_mean
 from nichenas.core.registry import Registry

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+
 from nichenas.core.space import Architecture
 from nichenas.core.space import Choice
 from nichenas.core.space import SearchSpace

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from nichenas.domains.binary.larq.quantizers import with_gradient
 from torch import Tensor
+
+from nichenas.domains.binary.larq.quantizers import with_gradient
 
 
 def hard_tanh(x: Tensor) -> Tensor:

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch import nn
+
 from nichenas.domains.binary.larq import quantizers
 from nichenas.domains.binary.larq.constraints import Constraint
 from nichenas.domains.binary.larq.constraints import get_constraint
@@ -17,8 +20,6 @@ from nichenas.domains.binary.larq.quantizers import NoOp
 from nichenas.domains.binary.larq.quantizers import Quantization
 from nichenas.domains.binary.larq.quantizers import Quantizer
 from nichenas.domains.binary.larq.quantizers import precision_of
-from torch import Tensor
-from torch import nn
 
 Identifier = str | Mapping[str, Any] | Quantization | None
 Activation = Callable[[Tensor], Tensor] | None

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from nichenas.core.errors import did_you_mean
 from torch import Tensor
 from torch import nn
 from torch.utils.hooks import RemovableHandle
+
+from nichenas.core.errors import did_you_mean
 
 Constraint = Callable[[Tensor], Tensor]
 

@@ -10,6 +10,8 @@ import math
 from typing import Any
 
 import torch.nn.functional as F
+from torch import Tensor
+
 from nichenas.domains.binary.larq.base import Activation
 from nichenas.domains.binary.larq.base import Identifier
 from nichenas.domains.binary.larq.base import QuantizedLayer
@@ -19,7 +21,6 @@ from nichenas.domains.binary.larq.spatial import CONVOLUTIONS
 from nichenas.domains.binary.larq.spatial import ConstraintName
 from nichenas.domains.binary.larq.spatial import Size
 from nichenas.domains.binary.larq.spatial import Spatial
-from torch import Tensor
 
 
 class QuantDense(QuantizedLayer):

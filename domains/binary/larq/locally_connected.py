@@ -6,6 +6,8 @@ import math
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from nichenas.domains.binary.larq.base import Activation
 from nichenas.domains.binary.larq.base import Identifier
 from nichenas.domains.binary.larq.base import QuantizedLayer
@@ -14,7 +16,6 @@ from nichenas.domains.binary.larq.geometry import per_axis
 from nichenas.domains.binary.larq.spatial import ConstraintName
 from nichenas.domains.binary.larq.spatial import Size
 from nichenas.domains.binary.larq.spatial import Spatial
-from torch import Tensor
 
 
 class _QuantLocallyConnected(Spatial):

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 
 import torch
-from nichenas.core.errors import did_you_mean
 from torch import Tensor
+
+from nichenas.core.errors import did_you_mean
 
 
 class FlipRatio:

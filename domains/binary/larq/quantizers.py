@@ -16,6 +16,9 @@ from typing import Any
 from typing import Literal
 
 import torch
+from torch import Tensor
+from torch import nn
+
 from nichenas.core.errors import did_you_mean
 from nichenas.domains.binary.larq.metrics import FlipRatio
 from nichenas.domains.binary.larq.metrics import get_training_metrics
@@ -23,8 +26,6 @@ from nichenas.domains.binary.larq.metrics import make_metric
 from nichenas.domains.binary.native.functions import binary_sign
 from nichenas.domains.binary.native.functions import clipped_sign
 from nichenas.domains.binary.native.functions import exporting
-from torch import Tensor
-from torch import nn
 
 Quantization = Callable[[Tensor], Tensor]
 

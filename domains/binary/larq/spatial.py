@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
+from torch import Tensor
+
 from nichenas.core.errors import did_you_mean
 from nichenas.domains.binary.larq.base import QuantizedLayer
 from nichenas.domains.binary.larq.constraints import Constraint
 from nichenas.domains.binary.larq.geometry import pad_same
 from nichenas.domains.binary.larq.geometry import per_axis
-from torch import Tensor
 
 Size = int | Sequence[int]
 ConstraintName = str | Constraint | None

@@ -15,6 +15,9 @@ from dataclasses import field
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch import nn
+
 from nichenas.domains.binary.convolution import BinaryConv2d
 from nichenas.domains.binary.larq.base import QuantizedLayer
 from nichenas.domains.binary.larq.layers import QuantConv1D
@@ -24,8 +27,6 @@ from nichenas.domains.binary.larq.layers import QuantDepthwiseConv2D
 from nichenas.domains.binary.larq.layers import QuantSeparableConv1D
 from nichenas.domains.binary.larq.layers import QuantSeparableConv2D
 from nichenas.domains.binary.larq.quantizers import precision_of
-from torch import Tensor
-from torch import nn
 
 _COUNTED = (
     QuantConv1D, QuantConv2D, QuantDense, QuantDepthwiseConv2D, QuantSeparableConv1D, QuantSeparableConv2D,
@@ -227,7 +228,7 @@ def profile(model: nn.Module, input_shape: Sequence[int] | None) -> ModelProfile
 
 
 def _is_layer(module: nn.Module) -> bool:
-    return isinstance(module, (QuantizedLayer, BinaryConv2d)) or not list(module.children())
+    return isinstance(module, (QuantizedLayer, BinaryConv2d)) or not list(module.offspring())
 
 
 def summary(

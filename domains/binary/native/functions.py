@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from nichenas.domains.binary.native import kernels
 from torch import Tensor
 from torch.nn.grad import conv2d_input
+
+from nichenas.domains.binary.native import kernels
 
 Grads = tuple[Tensor | None, ...]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from nichenas.core.costs.macs import count_costs
 from torch import nn
+
+from nichenas.core.costs.macs import count_costs
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from PIL import Image
+
 from nichenas.core.context import Environment
 from nichenas.core.context import open_test_data
 from nichenas.core.data import image_sources
@@ -20,13 +22,12 @@ from nichenas.core.data.images import Batches
 from nichenas.core.data.images import Images
 from nichenas.core.data.images import augment
 from nichenas.core.data.images import cut_out
-from nichenas.core.data.images import resized
+from nichenas.core.data.images import resize
 from nichenas.core.data.images import to_float
 from nichenas.core.data.splits import stratified
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import DataError
 from nichenas.core.errors import TestDataError
-from PIL import Image
 
 
 @pytest.fixture
@@ -245,23 +246,23 @@ def test_batches() -> None:
         torch.arange(22, dtype=torch.uint8).view(22, 1, 1, 1).expand(22, 1, 4, 4).contiguous(), torch.arange(22)
     )
     batches = Batches(images, 5, (0.0,), (1.0,))
-    seen = [label for _, labels in batches.shuffled(np.random.default_rng(0)) for label in labels.tolist()]
+    seen = [label for _, labels in batches.train_batches(np.random.default_rng(0)) for label in labels.tolist()]
     assert len(batches) == 4
     assert len(set(seen)) == 20
-    again = [label for _, labels in batches.shuffled(np.random.default_rng(0)) for label in labels.tolist()]
+    again = [label for _, labels in batches.train_batches(np.random.default_rng(0)) for label in labels.tolist()]
     assert seen == again
-    assert [label for _, labels in batches.in_order() for label in labels.tolist()] == list(range(22))
-    for pixels, labels in batches.in_order():
+    assert [label for _, labels in batches.eval_batches() for label in labels.tolist()] == list(range(22))
+    for pixels, labels in batches.eval_batches():
         assert torch.allclose(pixels[:, 0, 0, 0] * 255, labels.float())
     with pytest.raises(DataError, match="empty"):
-        Batches(images.part(torch.empty(0, dtype=torch.int64)), 5, (0.0,), (1.0,))
+        Batches(images.subset(torch.empty(0, dtype=torch.int64)), 5, (0.0,), (1.0,))
 
 
 def test_resized_smooths_what_gets_smaller_and_keeps_what_fits() -> None:
     rng = np.random.default_rng(0)
     images = Images(torch.from_numpy(rng.integers(0, 256, (5, 1, 8, 8), dtype=np.uint8)), torch.arange(5))
-    assert resized(images, 8) is images
-    small, large = resized(images, 4), resized(images, 16)
+    assert resize(images, 8) is images
+    small, large = resize(images, 4), resize(images, 16)
     assert small.pixels.shape == (5, 1, 4, 4)
     assert large.pixels.shape == (5, 1, 16, 16)
     assert large.pixels.dtype == torch.uint8
@@ -271,7 +272,7 @@ def test_resized_smooths_what_gets_smaller_and_keeps_what_fits() -> None:
     stripes = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
     stripes[..., ::2] = 200
     # Without smoothing, every second column would be all there is.
-    assert resized(Images(stripes, torch.zeros(1)), 4).pixels.float().std() < 30
+    assert resize(Images(stripes, torch.zeros(1)), 4).pixels.float().std() < 30
 
 
 def test_a_folder_without_labels(place: Environment) -> None:

@@ -10,6 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from nichenas.core.gradient.annealing import Annealing
 from nichenas.core.gradient.discretisation import Discretisation
 from nichenas.core.gradient.discretisation import one_hot
 from nichenas.core.gradient.optimizers import OptimizerSettings
@@ -18,10 +21,8 @@ from nichenas.core.gradient.regularisers import Regulariser
 from nichenas.core.gradient.regularisers import entropies
 from nichenas.core.gradient.relaxations import RELAXATIONS
 from nichenas.core.gradient.relaxations import Softmax
-from nichenas.core.gradient.schedules import Schedule
 from nichenas.core.gradient.supernet import EdgeGroup
 from nichenas.core.gradient.supernet import dense_edges
-from pydantic import ValidationError
 
 GROUP = EdgeGroup(
     "normal", dense_edges(2), ("none", "skip", "conv"), none="none", skip="skip", parameter_free=frozenset({"skip"})
@@ -65,14 +66,14 @@ def test_gumbel_draws_follow_the_probabilities() -> None:
 
 
 def test_schedules() -> None:
-    assert Schedule(kind="linear", start=1, end=0.2).at(0.5) == pytest.approx(0.6)
-    assert Schedule(kind="exponential", start=4, end=1).at(0.5) == pytest.approx(2)
-    assert Schedule(kind="cosine", start=1, end=0.5).at(1.0) == pytest.approx(0.5)
-    assert Schedule(start=3).at(0.9) == 3
+    assert Annealing(kind="linear", start=1, end=0.2).at(0.5) == pytest.approx(0.6)
+    assert Annealing(kind="exponential", start=4, end=1).at(0.5) == pytest.approx(2)
+    assert Annealing(kind="cosine", start=1, end=0.5).at(1.0) == pytest.approx(0.5)
+    assert Annealing(start=3).at(0.9) == 3
     with pytest.raises(ValidationError, match="needs an end"):
-        Schedule(kind="linear", start=1)
+        Annealing(kind="linear", start=1)
     with pytest.raises(ValidationError, match="no other end"):
-        Schedule(start=1, end=2)
+        Annealing(start=1, end=2)
 
 
 def test_entropy_and_regularisers() -> None:

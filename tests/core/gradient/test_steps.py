@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.func import functional_call
+
 from nichenas.core.gradient.relaxations import RELAXATIONS
 from nichenas.core.gradient.relaxations import Mix
 from nichenas.core.gradient.relaxations import Softmax
@@ -13,9 +16,6 @@ from nichenas.core.gradient.steps import architecture_costs
 from nichenas.core.gradient.steps import second_order_costs
 from nichenas.core.gradient.steps import summed
 from nichenas.core.gradient.steps import weight_gradients
-from torch import Tensor
-from torch.func import functional_call
-
 from tests.core.gradient.toy import toy
 
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+
 from nichenas.core.gradient.relaxations import Softmax
 from nichenas.core.gradient.steps import architecture_costs
 from nichenas.core.gradient.supernet import EdgeGroup
@@ -16,7 +17,6 @@ from nichenas.core.gradient.wiring import depth
 from nichenas.core.gradient.wiring import patterns
 from nichenas.core.gradient.wiring import statements
 from nichenas.core.gradient.wiring import width
-
 from tests.core.gradient.toy import toy
 
 GROUP = EdgeGroup("normal", dense_edges(2), ("none", "conv"), none="none")

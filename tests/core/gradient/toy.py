@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+from torch import nn
+
 from nichenas.core.gradient.supernet import Active
 from nichenas.core.gradient.supernet import EdgeGroup
 from nichenas.core.gradient.supernet import Mixes
 from nichenas.core.gradient.supernet import Supernet
-from torch import Tensor
-from torch import nn
 
 
 class ToySupernet(Supernet):

@@ -4,13 +4,14 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from nichenas.core.proxies.consistency import cheapest
 from nichenas.core.proxies.consistency import consistency
 from nichenas.core.proxies.consistency import difference
 from nichenas.core.proxies.consistency import kendall
 from nichenas.core.proxies.consistency import score_entropy
 from nichenas.core.proxies.consistency import spearman
-from scipy import stats
 
 
 def test_spearman_on_known_permutations() -> None:

@@ -5,17 +5,18 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
+
 from nichenas.core.context import Environment
-from nichenas.core.domain import FULL
 from nichenas.core.domain import Domain
-from nichenas.core.domain import Fidelity
 from nichenas.core.errors import ConfigError
+from nichenas.core.fidelity import FULL
+from nichenas.core.fidelity import Fidelity
 from nichenas.core.proxies.factors import Levels
-from nichenas.core.proxies.factors import ReducedSetting
+from nichenas.core.proxies.factors import ProxySetting
 from nichenas.core.proxies.factors import fidelity_of
 from nichenas.core.testing.toy import ToyDomain
 from nichenas.core.testing.toy import ToySettings
-from pydantic import ValidationError
 
 
 class Images(ToyDomain):
@@ -23,12 +24,12 @@ class Images(ToyDomain):
 
     reductions = frozenset({"epochs", "samples", "channels", "resolution"})
 
-    def setting(self, fidelity: Fidelity) -> Mapping[str, int]:
+    def resolve_fidelity(self, fidelity: Fidelity) -> Mapping[str, int]:
         return {
-            "epochs": round(600 * fidelity.epochs),
-            "samples": round(50000 * fidelity.samples),
-            "channels": round(36 * fidelity.channels),
-            "resolution": round(32 * fidelity.resolution),
+            "epochs": round(600 * fidelity["epochs"]),
+            "samples": round(50000 * fidelity["samples"]),
+            "channels": round(36 * fidelity["channels"]),
+            "resolution": round(32 * fidelity["resolution"]),
         }
 
 
@@ -40,8 +41,8 @@ def images(tmp_path: object) -> Domain:
 def test_anchors_of_econas(images: Domain) -> None:
     full, reliable = fidelity_of("c0r0s0e600", Levels(), images), fidelity_of("c4r4s0e60", Levels(), images)
     assert full == FULL
-    assert images.setting(full) == {"epochs": 600, "samples": 50000, "channels": 36, "resolution": 32}
-    assert images.setting(reliable) == {"epochs": 60, "samples": 50000, "channels": 9, "resolution": 8}
+    assert images.resolve_fidelity(full) == {"epochs": 600, "samples": 50000, "channels": 36, "resolution": 32}
+    assert images.resolve_fidelity(reliable) == {"epochs": 60, "samples": 50000, "channels": 9, "resolution": 8}
     assert full.cost == 1
     assert reliable.cost == pytest.approx(1 / 2560)
     assert images.cost(reliable) == pytest.approx(1 / 2560)
@@ -55,15 +56,15 @@ def test_a_level_halves_the_arithmetic(factor: str) -> None:
 
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(1, 2000))
 def test_names_are_read_as_they_are_written(c: int, r: int, s: int, e: int) -> None:
-    setting = ReducedSetting(c, r, s, e)
-    assert ReducedSetting.parse(str(setting)) == setting
-    assert str(ReducedSetting(4, 4, 0, 60)) == "c4r4s0e60"
+    setting = ProxySetting(c, r, s, e)
+    assert ProxySetting.parse(str(setting)) == setting
+    assert str(ProxySetting(4, 4, 0, 60)) == "c4r4s0e60"
 
 
 @pytest.mark.parametrize("name", ["", "c4r4s0", "c4r4s0e0", "c-1r0s0e5", "r4c4s0e60", "c4r4s0e60 ", "full"])
 def test_other_words_are_no_settings(name: str) -> None:
     with pytest.raises(ConfigError, match="such as c2r0s0e10"):
-        ReducedSetting.parse(name)
+        ProxySetting.parse(name)
 
 
 def test_what_a_domain_does_not_have_is_refused(images: Domain, tmp_path: object) -> None:

@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from nichenas.core.commands.proxies import default_settings
 from nichenas.core.commands.proxies import run_proxies
 from nichenas.core.config import load_config
 from nichenas.core.config import resolve
-from nichenas.core.domain import FULL
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import RunFolderError
-from nichenas.core.proxies.zoo import draw_zoo
-from nichenas.core.search.journal import Journal
+from nichenas.core.fidelity import FULL
+from nichenas.core.proxies.sample import draw_zoo
+from nichenas.core.session.journal import Journal
 from nichenas.core.space import Choice
 from nichenas.core.space import SearchSpace
 from nichenas.core.testing.toy import ToyDomain
 from nichenas.core.testing.toy import ToySettings
-
 from tests.conftest import toy_config
-from tests.core.search.test_driver import outline
+from tests.core.methods.test_trial_search import outline
 
 
 def study(folder: Path, zoo: int = 8, **sections: Any) -> dict[str, Any]:
@@ -145,8 +145,8 @@ def test_scores_of_untrained_networks_stand_beside(tmp_path: Path) -> None:
 
 def test_the_reference_is_the_full_training(tmp_path: Path) -> None:
     config = load_config("binary/digits")
-    full = config.domain.at_full_setting(config.settings)
+    full = config.domain.final_training_settings(config.settings)
     assert full.evaluation is None
     gan = load_config("gan/digits")
-    assert gan.domain.at_full_setting(gan.settings).evaluation == gan.settings.training  # type: ignore[attr-defined]
+    assert gan.domain.final_training_settings(gan.settings).evaluation == gan.settings.training  # type: ignore[attr-defined]
     assert FULL.cost == 1

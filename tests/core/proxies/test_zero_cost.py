@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
-from nichenas.core.domain import Probe
-from nichenas.core.proxies.zero_cost import ZERO_COST
-from nichenas.core.proxies.zero_cost import score_all
 from torch import Tensor
 from torch import nn
+
+from nichenas.core.capabilities.probing import Probe
+from nichenas.core.proxies.zero_cost import ZERO_COST
+from nichenas.core.proxies.zero_cost import score_all
 
 
 def probe(network: nn.Module, inputs: Tensor, macs: float | None = None) -> Probe:

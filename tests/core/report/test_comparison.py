@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from nichenas.core.report.comparison import AnyTimeCurve
 from nichenas.core.report.comparison import band
 from nichenas.core.report.comparison import best_so_far
@@ -11,7 +13,6 @@ from nichenas.core.report.comparison import marks
 from nichenas.core.report.comparison import mean_ranks
 from nichenas.core.report.comparison import permutation_p
 from nichenas.core.report.comparison import regrets
-from scipy import stats
 
 
 def over_trials(*best: float) -> AnyTimeCurve:

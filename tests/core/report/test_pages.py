@@ -6,13 +6,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
 from nichenas.core.commands.compare import run_compare
 from nichenas.core.commands.search import run_search
 from nichenas.core.config import Resolved
-from nichenas.core.domain import Drawing
-from nichenas.core.report.drawing import to_svg
+from nichenas.core.figures.drawing import to_svg
 from nichenas.core.report.run_page import write_run_page
-from nichenas.core.search.journal import Journal
+from nichenas.core.session.journal import Journal
+from nichenas.core.trial import Drawing
 
 
 class Checker(HTMLParser):

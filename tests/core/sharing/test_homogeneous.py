@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from nichenas.core.domain import ShareKey
+
+from nichenas.core.capabilities.inheritance import ShareKey
 from nichenas.core.errors import RunFolderError
 from nichenas.core.sharing.homogeneous import HomogeneousStore
 from nichenas.core.sharing.homogeneous import read_tensors

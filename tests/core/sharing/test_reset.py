@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from nichenas.core.sharing.reset import CollapseMonitor
 from nichenas.core.sharing.reset import LossWindow
 from nichenas.core.sharing.reset import ResetSettings

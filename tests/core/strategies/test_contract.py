@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from nichenas.core.strategies import Conservative
 from nichenas.core.strategies import Evolution
 from nichenas.core.strategies import LocalSearch

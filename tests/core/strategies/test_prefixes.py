@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nichenas.core.domain import Measurement
-from nichenas.core.domain import Trial
+
 from nichenas.core.objectives import Objective
 from nichenas.core.space import Architecture
 from nichenas.core.space import Choice
 from nichenas.core.space import SearchSpace
 from nichenas.core.strategies import STRATEGIES
+from nichenas.core.trial import Measurement
+from nichenas.core.trial import Trial
 
 TOKENS = SearchSpace(
     [Choice("c", (0, 1)), Choice("n", (0, 1, 2)), Choice("u", (0, 1, 2)), Choice("s", (0, 1)), Choice("skip", (0, 1))]
@@ -63,7 +64,7 @@ def test_entropy_that_is_not_detached_pushes_itself_down() -> None:
 def test_baseline_goes_on_or_begins_anew() -> None:
     for keep in (True, False):
         found, _ = bandit(5, lambda a: float(a["c"]), keep_baseline=keep)
-        found.forget()
+        found.reset_history()
         assert (found._baseline is not None) == keep
 
 
@@ -115,8 +116,8 @@ def test_a_prefix_s_state_reaches_the_next_controller() -> None:
     cls = STRATEGIES["reinforce"]
     first, _ = bandit(30, lambda a: float(a["c"]))
     proposals = first.ask(3)
-    memories = [first.remember(proposal) for proposal in proposals]
-    again = [first.remember(proposal) for proposal in proposals]
+    memories = [first.export_state(proposal) for proposal in proposals]
+    again = [first.export_state(proposal) for proposal in proposals]
     assert all(torch.equal(a["hidden"], b["hidden"]) for a, b in zip(memories, again, strict=True))
     space = TOKENS.extending([proposal.architecture for proposal in proposals])
     second = cls(space, (Objective("q"),), 1, cls.Options(**AUTOGAN))

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nichenas.core.domain import Measurement
-from nichenas.core.domain import Proposal
-from nichenas.core.domain import Trial
+
 from nichenas.core.errors import ConfigError
 from nichenas.core.objectives import Objective
 from nichenas.core.seeds import torch_generator
@@ -24,11 +22,14 @@ from nichenas.core.strategies import OptunaSampler
 from nichenas.core.strategies import RandomSearch
 from nichenas.core.strategies import Reinforce
 from nichenas.core.strategies import Strategy
-from nichenas.core.strategies.controller import Decisions
 from nichenas.core.strategies.controller import LSTMController
+from nichenas.core.strategies.controller import SampledDecisions
 from nichenas.core.strategies.controller import single_thread
 from nichenas.core.testing.strategy_contract import contract_space
 from nichenas.core.testing.strategy_contract import contract_value
+from nichenas.core.trial import Measurement
+from nichenas.core.trial import Proposal
+from nichenas.core.trial import Trial
 
 QUALITY = (Objective("quality"),)
 
@@ -60,7 +61,7 @@ def test_random_proposes_a_whole_small_space_once() -> None:
 class _ReadsAnew(Conservative):
     """Reads the incumbent for every decision, as the paper's encoders do."""
 
-    def _sample(self, group: str, incumbent: Architecture) -> Decisions:
+    def _sample(self, group: str, incumbent: Architecture) -> SampledDecisions:
         self._readings.clear()
         return super()._sample(group, incumbent)
 
@@ -74,8 +75,8 @@ def test_conservative_decides_as_if_it_read_the_incumbent_anew(classes: int) -> 
     anew, kept = (cls(contract_space(), QUALITY, 0, options) for cls in (_ReadsAnew, Conservative))
     for number in range(80):
         if number == 50:
-            anew.forget()
-            kept.forget()
+            anew.reset_history()
+            kept.reset_history()
         (proposal,), (same,) = anew.ask(1), kept.ask(1)
         assert proposal == same
         assert anew.diagnostics() == kept.diagnostics()
@@ -90,7 +91,7 @@ def test_controllers_run_on_one_thread_and_leave_the_others_alone(
     seen = []
     decide = LSTMController.decide
 
-    def noted(*args: Any, **kwargs: Any) -> Decisions:
+    def noted(*args: Any, **kwargs: Any) -> SampledDecisions:
         seen.append(torch.get_num_threads())
         return decide(*args, **kwargs)
 

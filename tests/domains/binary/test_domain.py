@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from nichenas.core.commands.search import run_search
 from nichenas.core.config import load_config
 from nichenas.core.config_files import shipped_configs
@@ -18,11 +19,11 @@ from nichenas.core.context import open_test_data
 from nichenas.core.costs.macs import count_costs
 from nichenas.core.data.root import cache_folder
 from nichenas.core.data.root import data_root
-from nichenas.core.domain import Proposal
 from nichenas.core.errors import ConfigError
-from nichenas.core.search.journal import Journal
+from nichenas.core.session.journal import Journal
 from nichenas.core.space import SpaceError
 from nichenas.core.testing.supernet_contract import SupernetContract
+from nichenas.core.trial import Proposal
 from nichenas.domains.binary.convolution import BinaryConv2d
 from nichenas.domains.binary.convolution import ChannelShuffle
 from nichenas.domains.binary.convolution import shuffle_order
@@ -38,8 +39,7 @@ from nichenas.domains.binary.space import cell_space
 from nichenas.domains.binary.space import genotype_of
 from nichenas.domains.binary.supernet import CellSupernet
 from nichenas.domains.binary.training import evaluate
-
-from tests.core.search.test_kill_and_resume import kill_in_the_middle
+from tests.core.methods.test_kill_and_resume import kill_in_the_middle
 
 STAGES = [{"epochs": 1, "weights": False}, {"epochs": 1, "weight_decay": 0.0}]
 SMALL: dict[str, Any] = {

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
-from nichenas.core.data.images import reduced
+from nichenas.core.data.images import subsample
 from nichenas.core.data.root import cache_folder
-from nichenas.core.domain import Fidelity
-from nichenas.core.domain import Measurement
-from nichenas.core.domain import Proposal
-from nichenas.core.search.work import Evaluation
-from nichenas.core.search.work import run_job
+from nichenas.core.execution.jobs import EvaluationJob
+from nichenas.core.execution.jobs import run_job
+from nichenas.core.fidelity import Fidelity
+from nichenas.core.trial import Measurement
+from nichenas.core.trial import Proposal
 from nichenas.domains.binary.domain import BinaryDomain
 from nichenas.domains.binary.settings import BinarySettings
 from nichenas.domains.binary.training import Stage
@@ -47,13 +48,13 @@ def domain(**settings: Any) -> BinaryDomain:
 
 def test_sizes_are_those_that_networks_can_have() -> None:
     of = domain()
-    assert of.setting(Fidelity()) == {"epochs": 4, "samples": 180, "channels": 12, "resolution": 16}
-    half = of.setting(Fidelity(0.5, 0.5, 0.5, 0.5))
+    assert of.resolve_fidelity(Fidelity()) == {"epochs": 4, "samples": 180, "channels": 12, "resolution": 16}
+    half = of.resolve_fidelity(Fidelity(0.5, 0.5, 0.5, 0.5))
     assert half == {"epochs": 2, "samples": 90, "channels": 8, "resolution": 8}
-    assert of.setting(Fidelity(channels=0.25, resolution=0.25)) | {} == {
+    assert of.resolve_fidelity(Fidelity(channels=0.25, resolution=0.25)) | {} == {
         "epochs": 4, "samples": 180, "channels": 4, "resolution": 4
     }  # fmt: skip
-    assert domain(space="darts-real").setting(Fidelity(channels=0.25))["channels"] == 4
+    assert domain(space="darts-real").resolve_fidelity(Fidelity(channels=0.25))["channels"] == 4
 
 
 def test_every_factor_is_really_reduced() -> None:
@@ -72,7 +73,7 @@ def test_every_factor_is_really_reduced() -> None:
 
 def test_the_part_of_the_images_is_stratified_and_always_the_same() -> None:
     of = domain()
-    one, other = (reduced(of.task.train, 0.25, 8, Context(0, trial).numpy("fidelity samples", 0)) for trial in (1, 2))
+    one, other = (subsample(of.task.train, 0.25, 8, Context(0, trial).numpy("fidelity samples", 0)) for trial in (1, 2))
     assert torch.equal(one.pixels, other.pixels)
     assert one.pixels.shape[-2:] == (8, 8)
     counts = torch.bincount(one.labels, minlength=10) / torch.bincount(of.task.train.labels, minlength=10)
@@ -95,14 +96,14 @@ def test_parts_across_stages_are_the_training_in_one_go(cuts: tuple[float, ...],
     architecture = of.space.sample(np.random.default_rng(1))
 
     def run(proposal: Proposal) -> Measurement:
-        (found,) = run_job(of, Evaluation(0, 3, (proposal,), checkpoints=tmp_path), CPU)
+        (found,) = run_job(of, EvaluationJob(0, 3, (proposal,), checkpoints=tmp_path), CPU)
         assert isinstance(found, Measurement)
         return found
 
     whole = run(Proposal(architecture, horizon=1.0))
     before, epochs = 0.0, 0
     for cut in cuts:
-        part = Proposal(architecture, Fidelity(epochs=cut), 3 if before else None, horizon=1.0, begins=before)
+        part = Proposal(architecture, Fidelity(epochs=cut), 3 if before else None, horizon=1.0, start=before)
         found = run(part)
         assert found.epochs == round(4 * (cut - before))
         before, epochs = cut, epochs + found.epochs

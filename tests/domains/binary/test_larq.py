@@ -14,12 +14,13 @@ import torch
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from torch import Tensor
+from torch import nn
+
 from nichenas.domains.binary import larq
 from nichenas.domains.binary import summary
 from nichenas.domains.binary.larq import quantizers
 from nichenas.domains.binary.native.functions import binary_sign
-from torch import Tensor
-from torch import nn
 
 TOLERANCE = 1e-6
 ALIASES = (

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from torch import Tensor
+
 from nichenas.domains.binary import PackedKernel
 from nichenas.domains.binary import binary_conv2d
 from nichenas.domains.binary import binary_linear
@@ -21,7 +23,6 @@ from nichenas.domains.binary.model import CellNetwork
 from nichenas.domains.binary.native import kernels
 from nichenas.domains.binary.native.functions import binary_sign
 from nichenas.domains.binary.operations import Bats
-from torch import Tensor
 
 
 def simulated(x: Tensor, w: Tensor, s: int, p: tuple[int, int], d: int, groups: int, value: int) -> Tensor:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from nichenas.core.gradient.relaxations import Softmax
 from nichenas.core.gradient.steps import weight_gradients
 from nichenas.domains.binary.convolution import binarize
@@ -18,7 +20,6 @@ from nichenas.domains.binary.operations import DartsBinary
 from nichenas.domains.binary.operations import DartsReal
 from nichenas.domains.binary.operations import Family
 from nichenas.domains.binary.supernet import CellSupernet
-from torch import Tensor
 
 TOLERANCE = 1e-9
 

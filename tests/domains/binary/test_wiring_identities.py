@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+
 from nichenas.core.gradient.relaxations import Mix
 from nichenas.core.gradient.steps import architecture_costs
 from nichenas.core.gradient.wiring import sample_sums
@@ -15,7 +17,6 @@ from nichenas.domains.binary import operations
 from nichenas.domains.binary.operations import DartsReal
 from nichenas.domains.binary.supernet import CellSupernet
 from nichenas.domains.binary.supernet import SearchCell
-from torch import Tensor
 
 NAMES = ("none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "sep_conv_3x3", "dil_conv_3x3")
 LAST = 4  # the intermediate edge

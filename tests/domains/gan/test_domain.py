@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
+
 from nichenas.core.cli import main
 from nichenas.core.commands.export import export_onnx
 from nichenas.core.commands.search import run_search
@@ -18,13 +20,13 @@ from nichenas.core.config import resolve
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
 from nichenas.core.context import open_test_data
-from nichenas.core.domain import Proposal
 from nichenas.core.errors import CandidateFailure
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import DataError
-from nichenas.core.search.journal import Journal
+from nichenas.core.session.journal import Journal
 from nichenas.core.testing.domain_contract import DomainContract
 from nichenas.core.testing.one_shot_contract import OneShotContract
+from nichenas.core.trial import Proposal
 from nichenas.domains.gan.domain import GanDomain
 from nichenas.domains.gan.genotypes import PUBLISHED
 from nichenas.domains.gan.pictures import grid
@@ -32,11 +34,9 @@ from nichenas.domains.gan.settings import GanSettings
 from nichenas.domains.gan.shared import SharedGan
 from nichenas.domains.gan.space import genotype_of
 from nichenas.domains.gan.training import GanTraining
-from PIL import Image
-
-from tests.core.search.test_kill_and_resume import kill_in_the_middle
-from tests.core.search.test_kill_and_resume import outline
-from tests.core.search.test_kill_and_resume import told
+from tests.core.methods.test_kill_and_resume import kill_in_the_middle
+from tests.core.methods.test_kill_and_resume import outline
+from tests.core.methods.test_kill_and_resume import told
 
 NETWORKS = {
     "channels": 4,
@@ -139,7 +139,7 @@ class TestShared:
         shared = make().shared_training(Context(0))
         shared.begin_stage(1)
         before = shared.adversaries.generator.state_dict()["project.weight"].clone()
-        shared.renew(Context(0, 1))
+        shared.reinitialise(Context(0, 1))
         assert not torch.equal(before, shared.adversaries.generator.state_dict()["project.weight"])
         assert shared.adversaries.stage == 1
 

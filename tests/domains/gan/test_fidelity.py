@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
 from nichenas.core.data.root import cache_folder
-from nichenas.core.domain import Fidelity
-from nichenas.core.domain import Measurement
-from nichenas.core.domain import Proposal
-from nichenas.core.search.work import Evaluation
-from nichenas.core.search.work import run_job
+from nichenas.core.execution.jobs import EvaluationJob
+from nichenas.core.execution.jobs import run_job
+from nichenas.core.fidelity import Fidelity
+from nichenas.core.trial import Measurement
+from nichenas.core.trial import Proposal
 from nichenas.domains.gan.domain import GanDomain
 from nichenas.domains.gan.settings import GanSettings
 from nichenas.domains.gan.space import genotype_of
@@ -39,10 +40,10 @@ def of() -> GanDomain:
 
 
 def test_sizes(of: GanDomain) -> None:
-    assert of.setting(Fidelity()) == {"epochs": 6, "samples": 240, "channels": 8, "resolution": 16}
+    assert of.resolve_fidelity(Fidelity()) == {"epochs": 6, "samples": 240, "channels": 8, "resolution": 16}
     half = Fidelity(0.5, 0.5, 0.5, 0.5)
-    assert of.setting(half) == {"epochs": 3, "samples": 120, "channels": 4, "resolution": 8}
-    assert of.setting(Fidelity(resolution=0.25))["resolution"] == 8  # two pixels are left to normalise over
+    assert of.resolve_fidelity(half) == {"epochs": 3, "samples": 120, "channels": 4, "resolution": 8}
+    assert of.resolve_fidelity(Fidelity(resolution=0.25))["resolution"] == 8  # two pixels are left to normalise over
     assert of.cost(half) == 0.5**2 * 0.5**2 * 0.5  # steps on a part of the images are as many
 
 
@@ -62,13 +63,13 @@ def test_parts_are_the_training_in_one_go(of: GanDomain, tmp_path: Path) -> None
     architecture = of.space.sample(np.random.default_rng(1))
 
     def run(proposal: Proposal) -> Measurement:
-        (found,) = run_job(of, Evaluation(0, 3, (proposal,), checkpoints=tmp_path), torch.device("cpu"))
+        (found,) = run_job(of, EvaluationJob(0, 3, (proposal,), checkpoints=tmp_path), torch.device("cpu"))
         assert isinstance(found, Measurement)
         return found
 
     whole = run(Proposal(architecture, horizon=1.0))
     begun = run(Proposal(architecture, Fidelity(epochs=2 / 3), horizon=1.0))  # four steps, where it is validated anyway
-    ended = run(Proposal(architecture, continues=3, horizon=1.0, begins=2 / 3))
+    ended = run(Proposal(architecture, parent=3, horizon=1.0, start=2 / 3))
     assert (begun.epochs, ended.epochs) == (4, 2)
     assert dict(ended.values) == dict(whole.values)
     assert ended.curve == whole.curve

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pytorch_fid.fid_score import calculate_frechet_distance
+
 from nichenas.core.context import Environment
 from nichenas.core.data.image_sources import load_images
 from nichenas.core.data.images import Images
-from nichenas.core.data.images import resized
+from nichenas.core.data.images import resize
 from nichenas.core.errors import CandidateFailure
 from nichenas.core.errors import DataError
 from nichenas.domains.gan.extractors import INCEPTION_FILE
@@ -23,7 +25,6 @@ from nichenas.domains.gan.metrics import kernel_distance
 from nichenas.domains.gan.statistics import measure
 from nichenas.domains.gan.statistics import named
 from nichenas.domains.gan.statistics import real_statistics
-from pytorch_fid.fid_score import calculate_frechet_distance
 
 
 def moments(samples: np.ndarray, batch: int = 97) -> Moments:
@@ -202,7 +203,7 @@ def test_features_that_are_not_finite_fail_the_candidate() -> None:
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Images, Images, Path]:
     task = load_images("digits", Environment(Path(), Path()), 0.2)
-    return resized(task.train, 8), resized(task.validation, 8), tmp_path_factory.mktemp("classifier")
+    return resize(task.train, 8), resize(task.validation, 8), tmp_path_factory.mktemp("classifier")
 
 
 class TestClassifier:

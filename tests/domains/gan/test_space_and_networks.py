@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from torch import nn
+
 from nichenas.core.costs.macs import count_costs
 from nichenas.core.errors import ConfigError
 from nichenas.domains.gan.adversaries import Adversaries
@@ -25,8 +28,6 @@ from nichenas.domains.gan.space import architecture_of
 from nichenas.domains.gan.space import gan_space
 from nichenas.domains.gan.space import genotype_of
 from nichenas.domains.gan.space import stage_ends
-from torch import Tensor
-from torch import nn
 
 
 def random_genotypes(count: int, cells: int = 3) -> list[Genotype]:

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
 from nichenas.core.context import open_test_data
-from nichenas.core.domain import Proposal
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import DataError
 from nichenas.core.errors import TestDataError
+from nichenas.core.trial import Proposal
 from nichenas.domains.gnn import GNNDomain
 from nichenas.domains.gnn.data import load_task
 from nichenas.domains.gnn.domain import GNNSettings
@@ -193,8 +194,9 @@ def test_ppi_is_inductive_and_scored_by_micro_f1(tmp_path: Path) -> None:
 
 
 def test_micro_f1_is_scikit_learns() -> None:
-    from nichenas.domains.gnn.training import counts
     from sklearn.metrics import f1_score
+
+    from nichenas.domains.gnn.training import counts
 
     generator = torch.Generator().manual_seed(0)
     outputs, labels = torch.randn(40, 6, generator=generator), (torch.rand(40, 6, generator=generator) > 0.6).float()

@@ -5,22 +5,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
 from nichenas.core.context import Limits
 from nichenas.core.context import open_test_data
-from nichenas.core.domain import Measurement
-from nichenas.core.domain import Proposal
 from nichenas.core.errors import CandidateFailure
 from nichenas.core.sharing.homogeneous import HomogeneousStore
 from nichenas.core.space import Architecture
 from nichenas.core.testing.domain_contract import DomainContract
+from nichenas.core.trial import Measurement
+from nichenas.core.trial import Proposal
 from nichenas.domains.gnn import GNNDomain
 from nichenas.domains.gnn.domain import GNNSettings
 from nichenas.domains.gnn.space import CLASSES
 from nichenas.domains.gnn.space import agnn_space
 from nichenas.domains.gnn.space import layer_specs
-
 from tests.conftest import real_data
 
 
@@ -107,7 +107,7 @@ def test_groups_of_candidates_measure_as_they_do_alone() -> None:
 
 
 def test_mixed_fidelities_train_for_their_own_epochs() -> None:
-    from nichenas.core.domain import Fidelity
+    from nichenas.core.fidelity import Fidelity
 
     of = domain(epochs=20, patience=None)
     proposals = [Proposal(GAT, Fidelity(epochs=share)) for share in (1.0, 0.5, 0.1)]

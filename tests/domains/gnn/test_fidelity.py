@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
 from nichenas.core.data.root import cache_folder
-from nichenas.core.domain import Fidelity
-from nichenas.core.domain import Measurement
-from nichenas.core.domain import Proposal
-from nichenas.core.search.work import Evaluation
-from nichenas.core.search.work import run_job
+from nichenas.core.execution.jobs import EvaluationJob
+from nichenas.core.execution.jobs import run_job
+from nichenas.core.fidelity import Fidelity
+from nichenas.core.trial import Measurement
+from nichenas.core.trial import Proposal
 from nichenas.domains.gnn.domain import GNNDomain
 from nichenas.domains.gnn.domain import GNNSettings
 
@@ -52,7 +53,7 @@ def test_every_factor_is_really_reduced() -> None:
 def test_the_part_of_the_nodes_is_stratified_and_always_the_same() -> None:
     of = domain()
     (whole,), (part,) = of._reduced_train(1.0), of._reduced_train(0.25)
-    assert len(part.labels) == round(0.25 * len(whole.labels)) == of.setting(Fidelity(samples=0.25))["samples"]
+    assert len(part.labels) == round(0.25 * len(whole.labels)) == of.resolve_fidelity(Fidelity(samples=0.25))["samples"]
     share = torch.bincount(part.labels) / torch.bincount(whole.labels)
     assert share.min() > 0.15
     assert share.max() < 0.35
@@ -67,14 +68,14 @@ def test_parts_are_the_training_in_one_go(patience: int | None, tmp_path: Path) 
     architecture = small(of)
 
     def run(proposal: Proposal) -> Measurement:
-        (found,) = run_job(of, Evaluation(0, 3, (proposal,), checkpoints=tmp_path), CPU)
+        (found,) = run_job(of, EvaluationJob(0, 3, (proposal,), checkpoints=tmp_path), CPU)
         assert isinstance(found, Measurement)
         return found
 
     whole = run(Proposal(architecture, horizon=1.0))
     epochs, before = [], 0.0
     for cut in (1 / 3, 2 / 3, 1.0):
-        last = Proposal(architecture, Fidelity(epochs=cut), 3 if before else None, horizon=1.0, begins=before)
+        last = Proposal(architecture, Fidelity(epochs=cut), 3 if before else None, horizon=1.0, start=before)
         found = run(last)
         assert found.epochs is not None
         epochs.append(found.epochs)
@@ -89,12 +90,12 @@ def test_parts_are_the_training_in_one_go(patience: int | None, tmp_path: Path) 
 def test_a_training_that_has_stopped_trains_no_further(tmp_path: Path) -> None:
     of = domain(epochs=300, patience=2, learning_rate=0.5)
     architecture = small(of)
-    first = Evaluation(0, 3, (Proposal(architecture, Fidelity(epochs=0.5), horizon=1.0),), checkpoints=tmp_path)
+    first = EvaluationJob(0, 3, (Proposal(architecture, Fidelity(epochs=0.5), horizon=1.0),), checkpoints=tmp_path)
     (begun,) = run_job(of, first, CPU)
     assert isinstance(begun, Measurement)
     assert begun.epochs is not None
     assert begun.epochs < 150
-    rest = Evaluation(0, 4, (Proposal(architecture, continues=3, horizon=1.0, begins=0.5),), checkpoints=tmp_path)
+    rest = EvaluationJob(0, 4, (Proposal(architecture, parent=3, horizon=1.0, start=0.5),), checkpoints=tmp_path)
     (ended,) = run_job(of, rest, CPU)
     assert isinstance(ended, Measurement)
     assert ended.epochs == 0
@@ -105,10 +106,10 @@ def test_groups_with_checkpoints_come_out_as_alone(tmp_path: Path) -> None:
     of = domain()
     architecture = small(of)
     proposal = Proposal(architecture, Fidelity(epochs=0.5), horizon=1.0)
-    both = run_job(of, Evaluation(0, 7, (proposal, proposal), checkpoints=tmp_path), CPU)
+    both = run_job(of, EvaluationJob(0, 7, (proposal, proposal), checkpoints=tmp_path), CPU)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["trial-7.pt", "trial-8.pt"]
     for number, one in zip((7, 8), both, strict=True):
         assert isinstance(one, Measurement)
-        (alone,) = run_job(of, Evaluation(0, number, (proposal,), checkpoints=tmp_path), CPU)
+        (alone,) = run_job(of, EvaluationJob(0, number, (proposal,), checkpoints=tmp_path), CPU)
         assert isinstance(alone, Measurement)
         assert dict(alone.values) == dict(one.values)

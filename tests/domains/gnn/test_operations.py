@@ -11,6 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+from torch_geometric.nn import GATConv
+from torch_geometric.nn import GCNConv
+from torch_geometric.nn import SAGEConv
+
 from nichenas.core.seeds import torch_generator
 from nichenas.domains.gnn.features import DenseFeatures
 from nichenas.domains.gnn.features import SparseFeatures
@@ -37,11 +43,6 @@ from nichenas.domains.gnn.space import AGGREGATORS
 from nichenas.domains.gnn.space import ATTENTIONS
 from nichenas.domains.gnn.space import COMBINERS
 from nichenas.domains.gnn.space import LayerSpec
-from torch import Tensor
-from torch.nn import functional
-from torch_geometric.nn import GATConv
-from torch_geometric.nn import GCNConv
-from torch_geometric.nn import SAGEConv
 
 NODES, WIDTH, CLASSES = 30, 11, 3
 

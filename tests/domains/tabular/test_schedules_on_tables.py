@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from nichenas.core.commands.compare import run_compare
 from nichenas.core.commands.proxies import run_proxies
 from nichenas.core.commands.search import run_search
@@ -16,16 +18,16 @@ from nichenas.core.config import load_config
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
 from nichenas.core.data.root import cache_folder
-from nichenas.core.domain import FULL
-from nichenas.core.domain import Fidelity
-from nichenas.core.domain import Measurement
-from nichenas.core.domain import Proposal
-from nichenas.core.domain import Trial
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import DataError
-from nichenas.core.proxies import SCHEDULES
+from nichenas.core.fidelity import FULL
+from nichenas.core.fidelity import Fidelity
+from nichenas.core.schedulers import SCHEDULERS
 from nichenas.core.strategies import STRATEGIES
 from nichenas.core.testing.domain_contract import DomainContract
+from nichenas.core.trial import Measurement
+from nichenas.core.trial import Proposal
+from nichenas.core.trial import Trial
 from nichenas.domains.tabular import nas_bench_201
 from nichenas.domains.tabular import nas_bench_graph
 from nichenas.domains.tabular import tables
@@ -36,7 +38,6 @@ from nichenas.domains.tabular.learning_curves import make_curves
 from nichenas.domains.tabular.zero_cost import SCORES
 from nichenas.domains.tabular.zero_cost import SUITE_OPERATIONS
 from nichenas.domains.tabular.zero_cost import cell_of
-from scipy import stats
 
 
 def domain(root: Path = Path("none"), **settings: Any) -> TabularDomain:
@@ -70,7 +71,7 @@ class TestLearningCurves:
         row = of.row(architecture)
         whole = of.evaluate(Proposal(architecture), Context(0))
         third = of.evaluate(Proposal(architecture, Fidelity(epochs=1 / 3)), Context(0))
-        rest = of.evaluate(Proposal(architecture, FULL, continues=0, begins=1 / 3), Context(0))
+        rest = of.evaluate(Proposal(architecture, FULL, parent=0, start=1 / 3), Context(0))
         assert whole.values["value"] == rest.values["value"] == table.curves[row, -1]
         assert third.values["value"] == table.curves[row, 19]
         assert whole.seconds == table.seconds[row]
@@ -84,12 +85,12 @@ class TestLearningCurves:
 
         def found(name: str, epochs: int, seed: int, budget: int = 20_000) -> float:
             strategy = STRATEGIES["evolution"](of.space, of.objectives, seed)
-            schedule = SCHEDULES[name](strategy, Fidelity(epochs=epochs / EPOCHS), epochs, seed)
+            schedule = SCHEDULERS[name](strategy, Fidelity(epochs=epochs / EPOCHS), epochs, seed)
             best, number = (0, 0.0, 0), 0
             while True:
                 (proposal,) = schedule.ask(1)
-                end, row = round(EPOCHS * proposal.fidelity.epochs), of.row(proposal.architecture)
-                budget -= end - round(EPOCHS * proposal.begins)
+                end, row = round(EPOCHS * proposal.fidelity["epochs"]), of.row(proposal.architecture)
+                budget -= end - round(EPOCHS * proposal.start)
                 if budget < 0:
                     return float(final[best[2]])
                 value = float(curves[row, end - 1])

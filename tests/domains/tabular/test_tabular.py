@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from nichenas.core.cli import main
 from nichenas.core.commands.search import run_search
 from nichenas.core.config import load_config
@@ -15,8 +16,6 @@ from nichenas.core.context import Context
 from nichenas.core.context import Environment
 from nichenas.core.context import open_test_data
 from nichenas.core.data.root import cache_folder
-from nichenas.core.domain import Proposal
-from nichenas.core.domain import Trial
 from nichenas.core.domain_lookup import DomainRecipe
 from nichenas.core.errors import CandidateFailure
 from nichenas.core.errors import ConfigError
@@ -24,6 +23,8 @@ from nichenas.core.errors import DataError
 from nichenas.core.space import Architecture
 from nichenas.core.strategies import STRATEGIES
 from nichenas.core.testing.domain_contract import DomainContract
+from nichenas.core.trial import Proposal
+from nichenas.core.trial import Trial
 from nichenas.domains.tabular import nas_bench_201
 from nichenas.domains.tabular import nas_bench_graph
 from nichenas.domains.tabular import tables

@@ -1,0 +1,43 @@
+"""Pages from templates: escaped, self-contained, nothing is loaded from a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+from jinja2 import PackageLoader
+from jinja2 import StrictUndefined
+from markupsafe import Markup
+
+from nichenas.core.files import write_text
+
+
+def number(value: Any) -> str:
+    """Returns a figure as it reads in a table: four decimals, whole numbers with separators, a dash for none."""
+    if value is None:
+        return "–"
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.4f}"
+    return f"{value:,.0f}" if isinstance(value, (int, float)) else str(value)
+
+
+def p_value(value: float) -> str:
+    """Returns a p-value with three decimals."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def render(template: str, **values: Any) -> Markup:
+    """Fills in a template of this package, autoescaped."""
+    environment = Environment(
+        loader=PackageLoader("nichenas.core.figures"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["number"] = number
+    environment.filters["p_value"] = p_value
+    return Markup(environment.get_template(template).render(**values))  # noqa: S704  (the template has escaped it)
+
+
+def write_page(file: Path, template: str, **values: Any) -> Path:
+    """Fills in a template and writes the page atomically."""
+    write_text(file, render(template, **values))
+    return file

@@ -1,0 +1,127 @@
+"""The gate through which every result of a domain enters: complete, finite, plain, or a failure that says what is wrong.
+
+It stands in the worker, where the domain is called, so that nothing unusable travels or reaches journal and strategy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.objectives import Objective
+from nichenas.core.trial import Measurement
+from nichenas.core.trial import Retrained
+
+INVALID = "invalid result"  # the reason of these failures, beside "diverged" for objectives that are not finite
+
+
+def checked_measurement(result: object, objectives: Sequence[Objective]) -> Measurement:
+    """Returns a measurement in plain numbers.
+
+    Args:
+        objectives: that it must have, finite; further values may be infinite or not a number.
+
+    Raises:
+        CandidateFailure: saying what is wrong.
+    """
+    if not isinstance(result, Measurement):
+        raise CandidateFailure(INVALID, f"{type(result).__name__} where a Measurement is expected")
+    values = _figures(result.values, "values")
+    for objective in objectives:
+        _check_objective(objective, values, "values")
+    return dataclasses.replace(
+        result,
+        values=values,
+        curve=_curve(result.curve),
+        peak_memory=int(_number(result.peak_memory, "peak_memory")),
+        diagnostics=_plain(result.diagnostics, "diagnostics") if result.diagnostics else {},
+        scalars=_figures(result.scalars, "scalars") if result.scalars else {},
+        epochs=None if result.epochs is None else int(_number(result.epochs, "epochs")),
+        simulated_seconds=None
+        if result.simulated_seconds is None
+        else _number(result.simulated_seconds, "simulated_seconds"),
+    )
+
+
+def checked_retrained(result: object, objective: Objective) -> Retrained:
+    """Returns a full training's figures in plain numbers.
+
+    Args:
+        objective: the primary one, which both parts must have, finite.
+
+    Raises:
+        CandidateFailure: saying what is wrong.
+    """
+    if not isinstance(result, Retrained):
+        raise CandidateFailure(INVALID, f"{type(result).__name__} where a Retrained is expected")
+    validation, test = _figures(result.validation, "validation"), _figures(result.test, "test")
+    _check_objective(objective, validation, "validation")
+    _check_objective(objective, test, "test")
+    return dataclasses.replace(result, validation=validation, test=test)
+
+
+def _check_objective(objective: Objective, values: Mapping[str, float], part: str) -> None:
+    if objective.name not in values:
+        has = ", ".join(values) or "none"
+        raise CandidateFailure(INVALID, f"{part} lack the objective '{objective.name}'; they have: {has}")
+    if not math.isfinite(values[objective.name]):
+        raise CandidateFailure("diverged", f"{objective.name} is {values[objective.name]}")
+
+
+def _figures(values: object, part: str) -> dict[str, float]:
+    if not isinstance(values, Mapping):
+        raise CandidateFailure(INVALID, f"{part} are a {type(values).__name__}, not a mapping of names to numbers")
+    return {str(name): _number(value, f"{part}['{name}']") for name, value in values.items()}
+
+
+def _number(value: object, what: str) -> float:
+    if type(value) is float:
+        return value
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return float(value)
+    if isinstance(value, (numbers.Real, np.generic)) or (isinstance(value, np.ndarray) and value.size == 1):
+        try:
+            return float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            pass
+    raise CandidateFailure(INVALID, f"{what} is {_named(value)}, not a number")
+
+
+def _curve(points: Any) -> tuple[tuple[int, float], ...]:
+    try:
+        return tuple((int(at), _number(value, "a value of the curve")) for at, value in points)
+    except (TypeError, ValueError):
+        raise CandidateFailure(INVALID, "the curve is not a sequence of (epoch, value)") from None
+
+
+def _plain(value: Any, what: str) -> Any:
+    """Returns a value as JSON knows it."""
+    if value is None or isinstance(value, (str, bool)) or type(value) in (int, float):
+        return value
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, (str, int)):
+                raise CandidateFailure(INVALID, f"{what} have the key {_named(key)}, which JSON does not know")
+        return {str(key): _plain(part, f"{what}['{key}']") for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part, f"{what}[{index}]") for index, part in enumerate(value)]
+    if isinstance(value, (np.generic, np.ndarray, Tensor)):
+        return _plain(value.tolist(), what)
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise CandidateFailure(INVALID, f"{what} is {_named(value)}, which JSON does not know")
+
+
+def _named(value: object) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text}" if len(text) <= 40 else f"a {type(value).__name__}"

@@ -1,0 +1,340 @@
+"""The loop of a gradient search: weights and architecture parameters trained together, an epoch a row of the journal.
+
+Every epoch ends with a trial: the architecture that would be derived now, with the supernet's score on validation
+data and, as diagnostics, parameters, mixture, costs and entropies. A checkpoint follows it. A run that was stopped
+continues from its last checkpoint and repeats the epochs after it: every draw of an epoch comes from
+(run seed, purpose, epoch), so they come out the same.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import nn
+
+from nichenas.core.context import Context
+from nichenas.core.errors import SearchDiverged
+from nichenas.core.gate import checked_measurement
+from nichenas.core.gradient.discretisation import one_hot
+from nichenas.core.gradient.optimizers import set_learning_rate
+from nichenas.core.gradient.options import GradientOptions
+from nichenas.core.gradient.regularisers import entropies
+from nichenas.core.gradient.relaxations import RELAXATIONS
+from nichenas.core.gradient.relaxations import Mix
+from nichenas.core.gradient.steps import Batch
+from nichenas.core.gradient.steps import SupernetPass
+from nichenas.core.gradient.steps import architecture_costs
+from nichenas.core.gradient.steps import clip_gradients
+from nichenas.core.gradient.steps import copies
+from nichenas.core.gradient.steps import second_order_costs
+from nichenas.core.gradient.steps import summed
+from nichenas.core.gradient.steps import weight_gradients
+from nichenas.core.gradient.supernet import DifferentiableSupernet
+from nichenas.core.gradient.supernet import Kept
+from nichenas.core.gradient.wiring import WiringRecorder
+from nichenas.core.seeds import numpy_generator
+from nichenas.core.seeds import torch_generator
+from nichenas.core.session.budget import Budget
+from nichenas.core.session.session import Session
+from nichenas.core.session.state import SearchState
+from nichenas.core.trial import Measurement
+from nichenas.core.trial import Proposal
+from nichenas.core.trial import Trial
+
+CHECKPOINT = "gradient.pt"
+
+
+class GradientLoop:
+    """Trains weights and architecture parameters together in a session.
+
+    Args:
+        session: of a domain with a supernet; without a run folder an interrupted search begins again.
+        budget: its units are epochs.
+
+    Raises:
+        ValueError: when there is no number of epochs.
+    """
+
+    def __init__(self, session: Session, options: GradientOptions, budget: Budget) -> None:
+        if budget.units is None:
+            raise ValueError("a gradient search needs a number of epochs")
+        domain = session.domain
+        assert isinstance(domain, DifferentiableSupernet)
+        self.session, self.options, self.domain = session, options, domain
+        self.budget, self.epochs = budget, budget.units
+        self.seed, self.device = session.seed, session.device
+        self.objective = session.domain.objectives[0].of_supernet()
+        context = Context(self.seed, device=self.device)
+        self.supernet = domain.supernet(context, options.activation_checkpointing)
+        held_out = 0.0 if options.step == "single-level" else options.held_out
+        self.data = domain.search_data(context, options.batch, held_out)
+        self.relaxation = RELAXATIONS[options.relaxation]()
+        self.parameters = self._initial_parameters()
+        weights = [p for p in self.supernet.parameters() if p.requires_grad]
+        self.weight_optimizer = options.weights.make(weights)
+        # Architecture parameters are tables, so they are decayed; that is DARTS's rule.
+        self.architecture_optimizer = options.architecture.make(self.parameters.values())
+        self.recorder = WiringRecorder(self.supernet.groups, logits=self.supernet.task == "classification")
+        self._epoch = 0
+        self._stable = 0
+        self._last_kept: Kept | None = None
+
+    def run(self) -> SearchState:
+        """Trains until the epochs, the seconds, or the patience are used up.
+
+        Raises:
+            RunFolderError: when the journal is not that of this search.
+            SearchDiverged: when the loss is not finite; the epochs before are kept.
+            Interrupted: on Ctrl-C; finished epochs are kept.
+        """
+        session, recorded = self.session, self.session.recorded
+        self._resume()
+        reason = self._recorded_reason()
+        with session.searching("epochs"):
+            while reason is None and self._epoch < self.epochs:
+                if self._epoch >= len(recorded):
+                    session.clock.start()
+                if self.budget.seconds is not None and session.clock.seconds >= self.budget.seconds:
+                    reason = "seconds"
+                    break
+                trial = self._train_epoch()
+                if trial.number < len(recorded):
+                    session.check_replay(recorded[trial.number], trial.proposal, "epoch")
+                else:
+                    session.append([trial])
+                    session.journal.flush()
+                    self._complete(trial, replayed=False)
+                reason = self._reason_to_stop(trial)
+                if self._epoch % self.options.checkpoint_every == 0 or self._epoch == self.epochs or reason:
+                    self._checkpoint()
+            session.journal.set_meta("stopped", reason or "epochs")
+        return session.state
+
+    def _initial_parameters(self) -> dict[str, nn.Parameter]:
+        result = {}
+        dtype = next(self.supernet.parameters()).dtype
+        for group in self.supernet.groups:
+            generator = torch_generator(self.seed, f"architecture parameters {group.name}", 0, "cpu")
+            noise = torch.randn(len(group.edges), len(group.operations), generator=generator, dtype=torch.float64)
+            values = self.options.init_mean + self.options.init_std * noise
+            result[group.name] = nn.Parameter(values.to(self.device, dtype))
+        return result
+
+    # Resuming
+
+    def _resume(self) -> None:
+        held = self.session.read_checkpoint(CHECKPOINT)
+        if held is not None:
+            self.supernet.load_state_dict(held["supernet"])
+            for name, values in held["parameters"].items():
+                self.parameters[name].data.copy_(values)
+            self.weight_optimizer.load_state_dict(held["weight_optimizer"])
+            self.architecture_optimizer.load_state_dict(held["architecture_optimizer"])
+            self._epoch = held["epoch"]
+            self._stable = held["stable"]
+            self._last_kept = {n: tuple((int(e), o) for e, o in edges) for n, edges in held["kept"].items()}
+        for trial in self.session.recorded:
+            self._complete(trial, replayed=True)
+
+    def _checkpoint(self) -> None:
+        self.session.write_checkpoint(
+            CHECKPOINT,
+            self._epoch,
+            {
+                "epoch": self._epoch,
+                "stable": self._stable,
+                "kept": {name: [list(pair) for pair in edges] for name, edges in (self._last_kept or {}).items()},
+                "supernet": self.supernet.state_dict(),
+                "parameters": {name: values.detach() for name, values in self.parameters.items()},
+                "weight_optimizer": self.weight_optimizer.state_dict(),
+                "architecture_optimizer": self.architecture_optimizer.state_dict(),
+            },
+        )
+
+    def _complete(self, trial: Trial, replayed: bool) -> None:
+        value = self.objective.sign * trial.value(self.objective)
+        # A collapsed epoch is never chosen while there is another one.
+        penalty = -1e6 if trial.record.get("collapsed") else 0.0
+        score = (float(trial.number) if self.options.choose == "last" else value) + penalty
+        self.session.complete(trial, score, replayed)
+
+    # One epoch
+
+    def _train_epoch(self) -> Trial:
+        epoch, began = self._epoch, time.perf_counter()
+        progress = epoch / self.epochs
+        options = self.options
+        temperature = self._temperature()
+        lr = options.final_lr + (options.weights.lr - options.final_lr) * (1 + math.cos(math.pi * progress)) / 2
+        set_learning_rate(self.weight_optimizer, lr)
+        self.supernet.train()
+        self.supernet.begin_epoch(progress)
+        draws = torch_generator(self.seed, "relaxation", epoch, "cpu")
+        train = self.data.weights.train_batches(numpy_generator(self.seed, "weight batches", epoch))
+        held_out = self._held_out(epoch)
+        learning = epoch >= options.warm_up
+        total, count = torch.zeros((), dtype=torch.float64, device=self.device), 0
+        for batch in train:
+            if options.step == "single-level":
+                result = self._single_level(batch, temperature, draws, learning)
+            else:
+                if learning:
+                    self._bi_level(batch, next(held_out), temperature, draws)
+                mix = self.relaxation.mix(self.parameters, temperature, draws)
+                result = weight_gradients(self.supernet, batch, mix)
+                self._step_weights()
+                if options.wiring:
+                    self.recorder.record("train", result, batch[1], mix.values)
+            total += result.losses.double().sum()
+            count += len(result.losses)
+        loss = float(total) / max(1, count)
+        if not math.isfinite(loss):
+            raise SearchDiverged(
+                f"the supernet's loss is {loss} in epoch {epoch}; lower search.options.gradient.weights.lr "
+                "or raise the temperature"
+            )
+        trial = self._measure(epoch, temperature, lr, loss, time.perf_counter() - began)
+        self._epoch += 1
+        return trial
+
+    def _held_out(self, epoch: int) -> Any:
+        """Yields batches for the parameters, beginning again when they run out."""
+        source, turn = self.data.architecture, 0
+        while source is not None:
+            yield from source.train_batches(numpy_generator(self.seed, f"architecture batches {turn}", epoch))
+            turn += 1
+
+    def _bi_level(self, train: Batch, held_out: Batch, temperature: float, draws: torch.Generator) -> None:
+        mix = self.relaxation.mix(self.parameters, temperature, draws)
+        if self.options.step == "second-order":
+            result = second_order_costs(self.supernet, train, held_out, mix, self.weight_optimizer)
+        else:
+            result = architecture_costs(self.supernet, held_out, mix)
+        if self.options.wiring:
+            self.recorder.record("held-out", result, held_out[1], mix.values)
+        self._step_parameters(mix, result)
+
+    def _single_level(self, batch: Batch, temperature: float, draws: torch.Generator, learning: bool) -> SupernetPass:
+        mix = self.relaxation.mix(self.parameters, temperature, draws)
+        together = self.options.order == "simultaneous"
+        result = weight_gradients(self.supernet, batch, mix, costs=learning and together)
+        if learning and together:
+            self._step_parameters(mix, result)
+        self._step_weights()
+        if learning and not together:
+            result = architecture_costs(self.supernet, batch, mix)
+            self._step_parameters(mix, result)
+        if self.options.wiring:
+            self.recorder.record("train", result, batch[1], mix.values)
+        return result
+
+    def _step_weights(self) -> None:
+        clip_gradients(list(self.supernet.parameters()), self.options.weights.clip)
+        self.weight_optimizer.step()
+
+    def _step_parameters(self, mix: Mix, result: SupernetPass) -> None:
+        self.architecture_optimizer.zero_grad(set_to_none=True)
+        loss = mix.surrogate(summed(result.costs))
+        if self.options.regularisers:
+            expected = self.relaxation.expected(self.parameters, self._temperature())
+            for regulariser in self.options.regularisers:
+                loss = loss + regulariser.term(expected, self._epoch)
+        loss.backward()
+        clip_gradients(list(self.parameters.values()), self.options.architecture.clip)
+        self.architecture_optimizer.step()
+
+    def _temperature(self) -> float:
+        return self.options.temperature.at(self._epoch / max(1, self.epochs - 1))
+
+    # What an epoch results in
+
+    @torch.no_grad()
+    def _measure(self, epoch: int, temperature: float, lr: float, loss: float, seconds: float) -> Trial:
+        mixture = self.relaxation.expected(self.parameters, temperature)
+        kept = self.options.discretise.kept(mixture, self.supernet.groups)
+        architecture = self.domain.derived(kept)
+        score, held_loss = self._validate(Mix(mixture))
+        single = one_hot(kept, self.supernet.groups, mixture)
+        discrete, _ = self._validate(Mix(single, {name: table > 0 for name, table in single.items()}))
+        self._stable = self._stable + 1 if kept == self._last_kept else 0
+        self._last_kept = kept
+        diagnostics: dict[str, Any] = {
+            "temperature": temperature,
+            "lr": lr,
+            "train_loss": loss,
+            "groups": {group.name: group.to_dict() for group in self.supernet.groups} if epoch == 0 else {},
+            "parameters": {name: _table(values) for name, values in self.parameters.items()},
+            "mixture": {name: _table(values) for name, values in mixture.items()},
+            "entropy": {name: float(entropies(values).mean()) for name, values in mixture.items()},
+            "margin": {name: _margin(values) for name, values in mixture.items()},
+            "kept": {name: [list(pair) for pair in edges] for name, edges in kept.items()},
+            "stable": self._stable,
+        }
+        if self.options.wiring:
+            diagnostics["wiring"] = self.recorder.epoch()
+        collapsed = self._collapsed(kept)
+        name = self.objective.name
+        plain = self.session.domain.objectives[0].name
+        measurement = Measurement(
+            values={name: score, f"{plain}[discretised supernet]": discrete, "loss[supernet]": held_loss},
+            diagnostics=diagnostics,
+            scalars={
+                "gradient/temperature": temperature,
+                **{f"gradient/entropy {name}": value for name, value in diagnostics["entropy"].items()},
+            },
+        )
+        checked = checked_measurement(measurement, [self.objective])
+        record = {"collapsed": True} if collapsed else {}
+        return Trial(epoch, Proposal(architecture), checked, seconds=seconds, record=record)
+
+    def _validate(self, mix: Mix) -> tuple[float, float]:
+        """Returns mean score and loss on validation data; normalisations use the batch, as in training."""
+        values = copies(self.supernet, mix, differentiable=False)
+        scores, losses, count = 0.0, 0.0, 0
+        for inputs, targets in self.data.validation.eval_batches():
+            outputs = self.supernet(inputs, values, mix.active)
+            scores += float(self.supernet.sample_scores(outputs, targets).double().sum())
+            losses += float(self.supernet.sample_losses(outputs, targets).double().sum())
+            count += len(targets)
+        return scores / max(1, count), losses / max(1, count)
+
+    def _collapsed(self, kept: Kept) -> bool:
+        limit = self.options.early_stop.skips
+        if limit is None:
+            return False
+        return any(
+            sum(operation == group.skip for _, operation in kept[group.name]) > limit for group in self.supernet.groups
+        )
+
+    def _reason_to_stop(self, trial: Trial) -> str | None:
+        stop = self.options.early_stop
+        if trial.number + 1 < max(stop.after, self.options.warm_up + 1):
+            return None
+        if trial.record.get("collapsed"):
+            return "skip collapse"
+        if stop.stable is not None and self._stable >= stop.stable:
+            return "stable architecture"
+        return None
+
+    def _recorded_reason(self) -> str | None:
+        """Returns why a finished search ended early, when it is opened again."""
+        recorded = self.session.recorded
+        if recorded and self._epoch == len(recorded):
+            return self._reason_to_stop(recorded[-1])
+        return None
+
+
+def _table(values: Tensor) -> list[list[float]]:
+    return [[float(f"{v:.6g}") for v in row] for row in values.detach().tolist()]
+
+
+def _margin(values: Tensor) -> float:
+    """Returns the mean difference between the two operations of an edge that count most."""
+    if values.shape[1] < 2:
+        return 1.0
+    top = values.topk(2, 1).values
+    return float((top[:, 0] - top[:, 1]).mean())

@@ -1,0 +1,207 @@
+"""Trial search: a strategy, with or without a scheduler over it, proposes; each proposal is built and trained alone."""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import Literal
+
+from pydantic import Field
+
+from nichenas.core.capabilities.fidelity import ReducedFidelity
+from nichenas.core.capabilities.fidelity import sizes
+from nichenas.core.capabilities.inheritance import WeightInheritance
+from nichenas.core.capabilities.precomputed import PrecomputedResults
+from nichenas.core.domain import Domain
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import unknown_name_message
+from nichenas.core.fidelity import FULL
+from nichenas.core.methods.base import METHODS
+from nichenas.core.methods.base import Method
+from nichenas.core.methods.base import MethodSettings
+from nichenas.core.methods.base import part_options
+from nichenas.core.methods.sections import Section
+from nichenas.core.methods.sections import search_section
+from nichenas.core.methods.trial_figures import scheduler_section
+from nichenas.core.methods.trial_loop import TrialLoop
+from nichenas.core.proxies.factors import ProxySetting
+from nichenas.core.proxies.factors import fidelity_of
+from nichenas.core.proxies.factors import full_epochs
+from nichenas.core.registry import as_target
+from nichenas.core.schedulers import SCHEDULERS
+from nichenas.core.schedulers import Scheduler
+from nichenas.core.session.budget import Budget
+from nichenas.core.session.journal import Journal
+from nichenas.core.session.record import RunRecord
+from nichenas.core.session.session import Session
+from nichenas.core.session.state import SearchState
+from nichenas.core.sharing.homogeneous import HomogeneousStore
+from nichenas.core.sharing.one_shot import SharedWeights
+from nichenas.core.strategies import STRATEGIES
+from nichenas.core.strategies import Strategy
+
+SINGLE = "full"  # the scheduler that measures every proposal once
+
+
+class TrialSettings(MethodSettings):
+    """The ``search`` section of a trial search.
+
+    Attributes:
+        strategy: a name of ``nichenas list``, or a dotted path.
+        trials: budget; none for no limit.
+        total_epochs: budget: epochs that all trials train together; none for no limit.
+        seconds: budget; none for no limit. No trial is begun after it. Where trials are looked up in a table that
+            knows how long they took, these seconds count.
+        schedule: the scheduler of fidelities; ``full`` measures every proposal once, at the same setting.
+        proxy: proxy setting that counts as a complete measurement, such as ``c2r0s0e10``; by default the full one.
+        sharing: ``none``, or one of the domain's rules for inheriting trained weights.
+        batch: proposals asked for and evaluated together.
+        weights: of the objectives in the score; by default the primary objective alone counts.
+    """
+
+    method: Literal["trial"] = "trial"
+    strategy: str = "conservative"
+    trials: int | None = Field(100, ge=1)
+    total_epochs: int | None = Field(None, ge=1)
+    seconds: float | None = Field(None, gt=0)
+    schedule: str = SINGLE
+    proxy: str | None = None
+    sharing: str = "none"
+    batch: int = Field(1, ge=1)
+    weights: dict[str, float] | None = None
+
+
+@METHODS.register("trial")
+class TrialSearch(Method):
+    """A strategy, with or without a scheduler, whose proposals are trained one by one."""
+
+    Options = TrialSettings
+    summary = "each proposal is built and trained alone; strategies and schedulers as below"
+    measures_candidates = True
+    options: TrialSettings
+
+    def check(self, kind: str, domain: type[Domain]) -> None:
+        """Refuses unknown parts, a missing budget, and what the domain's class cannot do."""
+        super().check(kind, domain)
+        search = self.options
+        strategy_class(search.strategy)
+        try:
+            scheduler = SCHEDULERS[search.schedule]
+        except ConfigError as error:
+            raise ConfigError(error.message, "search.schedule") from None
+        check_options(search.options)
+        if search.trials is None and search.seconds is None and search.total_epochs is None:
+            raise ConfigError(
+                "a budget is missing; give search.trials, search.total_epochs or search.seconds", "search"
+            )
+        if scheduler.resumes_trials:
+            if not (issubclass(domain, ReducedFidelity) and domain.resumable):
+                raise ConfigError(
+                    f"the domain '{kind}' cannot continue a trial's training; allowed: {SINGLE}", "search.schedule"
+                )
+            if search.sharing != "none":
+                raise ConfigError(
+                    f"trials of the scheduler '{search.schedule}' continue from their own weights; allowed: none",
+                    "search.sharing",
+                )
+        if search.proxy is not None:
+            try:
+                ProxySetting.parse(search.proxy)
+            except ConfigError as error:
+                raise ConfigError(error.message, "search.proxy") from None
+        rules = domain.sharing_rules if issubclass(domain, WeightInheritance) else ()
+        allowed = ["none", *rules, *(["supernet"] if issubclass(domain, SharedWeights) else [])]
+        if search.sharing not in allowed:
+            message = unknown_name_message("rule", search.sharing, allowed)
+            raise ConfigError(f"{message} (for the domain '{kind}')", "search.sharing")
+
+    def prepare(self, domain: Domain) -> None:
+        """Refuses objectives and settings that the domain does not have."""
+        search, names = self.options, [objective.name for objective in domain.objectives]
+        for name in search.weights or {}:
+            if name not in names:
+                raise ConfigError(unknown_name_message("objective", name, names), f"search.weights.{name}")
+        self.searcher(domain)
+        if search.total_epochs is not None and "epochs" not in sizes(domain, FULL):
+            raise ConfigError("the domain does not count epochs", "search.total_epochs")
+
+    def budget(self) -> Budget:
+        """Returns the limits on trials, seconds and epochs."""
+        return Budget(self.options.trials, self.options.seconds, self.options.total_epochs)
+
+    def searcher(self, domain: Domain) -> Strategy | Scheduler:
+        """Returns the fresh strategy, with its scheduler over it where it has one.
+
+        Raises:
+            ConfigError: when the domain does not have the proxy setting, or its trainings cannot be divided.
+        """
+        search, seed = self.options, self.seed
+        cls = strategy_class(search.strategy)
+        options = cls.Options.model_validate(search.options.get(search.strategy, {}))
+        strategy = cls(domain.space, domain.objectives, seed, options, weights=search.weights)
+        if search.schedule == SINGLE and search.proxy is None:
+            return strategy
+        try:
+            epochs, complete = full_epochs(domain), FULL
+            if search.proxy is not None:
+                complete = fidelity_of(search.proxy, self.levels, domain)
+                epochs = sizes(domain, complete)["epochs"]
+            over = SCHEDULERS[search.schedule]
+            own = over.Options.model_validate(search.options.get(search.schedule, {}))
+            scheduler = over(strategy, complete, epochs, seed, options=own)
+            for end in scheduler.milestones:
+                if sizes(domain, scheduler.fidelity(end))["epochs"] != end:
+                    raise ConfigError(f"the domain cannot end a training after {end} of {epochs} epochs")
+        except ConfigError as error:
+            raise ConfigError(str(error), "search") from None
+        return scheduler
+
+    def run(self, session: Session) -> SearchState:
+        """Runs the loop."""
+        search, domain, store = self.options, session.domain, None
+        if search.sharing != "none":
+            assert isinstance(domain, WeightInheritance)
+            lag = session.executor.capacity * search.batch
+            store = HomogeneousStore(domain.sharing_rules[search.sharing], session.checkpoints, lag=lag)
+        loop = TrialLoop(
+            session,
+            self.searcher(domain),
+            self.budget(),
+            batch=search.batch,
+            store=store,
+            resumable=SCHEDULERS[search.schedule].resumes_trials,
+        )
+        session.diagnostics = loop.searcher.diagnostics
+        return loop.run()
+
+    def facts(self, domain: Domain, journal: Journal) -> dict[str, Any]:
+        """Returns the best value of the whole space, where it is known."""
+        best = domain.best_known() if isinstance(domain, PrecomputedResults) else None
+        return {} if best is None else {"best_known": best}
+
+    def sections(self, record: RunRecord, baseline: RunRecord | None = None) -> list[Section]:
+        """Returns the curve of the search, or what its scheduler did."""
+        scheduled = scheduler_section(record)
+        return [search_section(record, self.unit, baseline) if scheduled is None else scheduled]
+
+
+def strategy_class(name: str) -> type[Strategy]:
+    """Returns the strategy of a name.
+
+    Raises:
+        ConfigError: when there is none.
+    """
+    try:
+        return STRATEGIES[name]
+    except ConfigError as error:
+        known = [*STRATEGIES, "gradient"]  # which is a method, but named here too
+        message = error.message if as_target(name) else unknown_name_message("strategy", name, known)
+        raise ConfigError(message, "search.strategy") from None
+
+
+def check_options(options: dict[str, dict[str, Any]]) -> None:
+    """Refuses options of parts that there are not, or that these do not have.
+
+    Raises:
+        ConfigError: with its key.
+    """
+    part_options((STRATEGIES, SCHEDULERS, METHODS), options)

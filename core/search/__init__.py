@@ -1,1 +1,0 @@
-"""Drivers of a search: trials, journal, executors, resume and retraining."""

@@ -1,0 +1,253 @@
+"""The journal: the append-only record of trials, one SQLite file with a documented schema.
+
+Tables (see also ``docs/journal.md``):
+
+- ``meta(key, value)``: ``version`` of the schema and whatever the run wants kept beside the trials, such as the
+  seconds spent.
+- ``trials(position, number, architecture, record)``: one row a completed trial. ``position`` is the order of completion,
+  ``number`` the order of submission, ``architecture`` its key, ``record`` everything else as JSON.
+- ``retrainings(label, seed, record)``: one row a finished full training.
+
+A file of an older version is upgraded when it is opened for writing, all or nothing, and read as it is otherwise
+(:mod:`nichenas.core.session.records` has the versions).
+
+One process writes. Rows are committed in batches within :data:`COMMIT_WITHIN` seconds, by a thread where no
+further row comes; what :meth:`Journal.flush` has returned from is on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from nichenas.core.errors import RunFolderError
+from nichenas.core.session.records import JOURNAL_VERSION
+from nichenas.core.session.records import retrained_from_json
+from nichenas.core.session.records import retrained_to_json
+from nichenas.core.session.records import trial_from_json
+from nichenas.core.session.records import trial_to_json
+from nichenas.core.session.records import upgrade_record
+from nichenas.core.trial import Retrained
+from nichenas.core.trial import Trial
+
+COMMIT_WITHIN = 0.1  # seconds
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS trials (
+    position INTEGER PRIMARY KEY,
+    number INTEGER NOT NULL UNIQUE,
+    architecture TEXT NOT NULL,
+    record TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS retrainings (
+    label TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    record TEXT NOT NULL,
+    PRIMARY KEY (label, seed)
+);
+"""
+
+
+_PAGE = "SELECT position, number, record FROM trials WHERE position > ? ORDER BY position LIMIT 1000"
+
+
+class Journal:
+    """The journal of one run.
+
+    Args:
+        path: of the file; none keeps everything in memory.
+        read_only: whether the file is only looked at; it is left as it is then, whatever its version.
+
+    Attributes:
+        version: of the file's records.
+
+    Raises:
+        RunFolderError: when the file is of a newer version or no journal.
+    """
+
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._dirty_since: float | None = None
+        self._wake = threading.Event()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        try:
+            self._db = _connect(path, read_only)
+            if not read_only:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.executescript(_SCHEMA)
+            found = self._get("version")
+        except sqlite3.DatabaseError as error:
+            raise RunFolderError(f"{path}: not a journal that can be read ({error})") from None
+        self.version = JOURNAL_VERSION if found is None else int(found)
+        if self.version > JOURNAL_VERSION:
+            self._db.close()
+            raise RunFolderError(
+                f"{path}: written by journal version {found}, this nichenas knows versions up to {JOURNAL_VERSION}; "
+                "use a newer one, or start a new run with --out"
+            )
+        if not read_only:
+            self._upgrade(found is None)
+
+    def _upgrade(self, new: bool) -> None:
+        """Brings the file to the present version, or marks a new one."""
+        if not new and self.version == JOURNAL_VERSION:
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            if not new:
+                position = 0
+                while rows := self._db.execute(_PAGE, (position,)).fetchall():
+                    upgraded = [(upgrade_record(record, self.version), at) for at, _, record in rows]
+                    self._db.executemany("UPDATE trials SET record = ? WHERE position = ?", upgraded)
+                    position = rows[-1][0]
+            self._set_meta({"version": JOURNAL_VERSION})
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self.version = JOURNAL_VERSION
+
+    def append(self, trials: Sequence[Trial], **meta: Any) -> None:
+        """Adds completed trials, all or none; on the disk at most :data:`COMMIT_WITHIN` seconds later.
+
+        Args:
+            meta: values kept as by :meth:`set_meta`, in the same transaction.
+        """
+        rows = [(t.number, t.proposal.architecture.key, trial_to_json(t)) for t in trials]
+        with self._lock:
+            self._begin()
+            self._db.execute("SAVEPOINT batch")
+            try:
+                self._db.executemany("INSERT INTO trials (number, architecture, record) VALUES (?, ?, ?)", rows)
+                self._set_meta(meta)
+            except BaseException:
+                self._db.execute("ROLLBACK TO batch")
+                raise
+            finally:
+                self._db.execute("RELEASE batch")
+            self._commit_if_due()
+
+    def append_retraining(self, label: str, seed: int, result: Retrained | str) -> None:
+        """Adds a finished full training: of an architecture, by its key, or of a baseline, by its name.
+
+        Args:
+            result: the figures, or the reason of a failure.
+        """
+        with self._lock:
+            self._begin()
+            self._db.execute(
+                "INSERT OR REPLACE INTO retrainings VALUES (?, ?, ?)", (label, seed, retrained_to_json(result))
+            )
+            self._commit_if_due()
+
+    def set_meta(self, key: str, value: Any) -> None:
+        """Keeps a JSON value; committed with the next rows or :meth:`flush`."""
+        with self._lock:
+            self._begin()
+            self._set_meta({key: value})
+
+    def _set_meta(self, values: Mapping[str, Any]) -> None:
+        rows = [(key, json.dumps(value)) for key, value in values.items()]
+        self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+
+    def meta(self, key: str, default: Any = None) -> Any:
+        """Returns a value kept by :meth:`set_meta`."""
+        with self._lock:
+            found = self._get(key)
+        return default if found is None else json.loads(found)
+
+    def trials(self) -> Iterator[Trial]:
+        """Yields every trial that there is now, in the order of completion."""
+        position = 0
+        with self._lock:
+            (last,) = self._db.execute("SELECT COALESCE(MAX(position), 0) FROM trials").fetchone()
+        while position < last:
+            with self._lock:
+                rows = self._db.execute(_PAGE, (position,)).fetchall()
+            position = rows[-1][0]
+            for _, number, record in rows:
+                yield trial_from_json(number, upgrade_record(record, self.version))
+
+    def retrainings(self) -> dict[tuple[str, int], Retrained | str]:
+        """Returns every finished full training by (label, seed)."""
+        with self._lock:
+            rows = self._db.execute("SELECT label, seed, record FROM retrainings ORDER BY rowid").fetchall()
+        return {(label, seed): retrained_from_json(record) for label, seed, record in rows}
+
+    def flush(self) -> None:
+        """Returns once everything added so far is on the disk."""
+        with self._lock:
+            self._commit()
+
+    def close(self) -> None:
+        """Flushes and closes; further calls do nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            self._commit()
+            self._closed = True
+            self._db.close()
+        self._wake.set()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _get(self, key: str) -> str | None:
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def _begin(self) -> None:
+        if self._dirty_since is None:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._dirty_since = time.monotonic()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._commit_in_time, name="journal", daemon=True)
+                self._thread.start()
+            self._wake.set()
+
+    def _commit(self) -> None:
+        if self._dirty_since is not None:
+            self._db.execute("COMMIT")
+            self._dirty_since = None
+
+    def _commit_if_due(self) -> None:
+        if self._dirty_since is not None and time.monotonic() - self._dirty_since >= COMMIT_WITHIN:
+            self._commit()
+
+    def _commit_in_time(self) -> None:
+        while not self._closed:
+            self._wake.wait()
+            self._wake.clear()
+            time.sleep(COMMIT_WITHIN)
+            with self._lock:
+                if not self._closed:
+                    self._commit()
+
+
+def _connect(path: Path | None, read_only: bool) -> sqlite3.Connection:
+    if path is None or not read_only:
+        return sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
+    address = f"file:{quote(str(path.resolve()))}?mode=ro"
+    connection = sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None)
+    try:
+        connection.execute("SELECT 1 FROM meta")
+    except sqlite3.OperationalError:
+        # In a folder that cannot be written, SQLite reads a write-ahead journal only if told that nobody writes it.
+        connection.close()
+        connection = sqlite3.connect(f"{address}&immutable=1", uri=True, check_same_thread=False, isolation_level=None)
+    return connection

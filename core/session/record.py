@@ -1,0 +1,132 @@
+"""What a run folder holds, read for a report; works on unfinished runs too."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nichenas.core.errors import RunFolderError
+from nichenas.core.files import read_json
+from nichenas.core.files import read_yaml
+from nichenas.core.objectives import Objective
+from nichenas.core.session.journal import Journal
+from nichenas.core.session.results import RunResult
+from nichenas.core.trial import Drawing
+from nichenas.core.trial import Trial
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run.
+
+    Attributes:
+        config: resolved.
+        result: none for a run that is not finished.
+        objectives: measured by the search; those of a gradient search are its supernet's.
+        metric: primary objective of full trainings.
+        trials: in the order of completion.
+        drawings: by key of the architecture.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    objectives: tuple[Objective, ...]
+    metric: Objective
+    trials: Sequence[Trial]
+    seconds: float
+    result: RunResult | None
+    drawings: dict[str, Drawing]
+
+    @classmethod
+    def read(cls, folder: Path) -> RunRecord:
+        """Reads a run folder.
+
+        Raises:
+            RunFolderError: when it holds no run, or a file of it is damaged.
+        """
+        if not (folder / "journal.sqlite").exists():
+            raise RunFolderError(f"'{folder}' holds no run (no journal.sqlite in it)")
+        with Journal(folder / "journal.sqlite", read_only=True) as journal:
+            objectives = tuple(Objective(**fields) for fields in journal.meta("objectives", []))
+            retraining = journal.meta("retraining_objective")
+            trials = list(journal.trials())
+            seconds = float(journal.meta("seconds", 0.0))
+        drawings = {}
+        if (folder / "drawings.json").exists():
+            for key, fields in read_json(folder / "drawings.json").items():
+                drawings[key] = Drawing(fields["nodes"], [(a, b, label) for a, b, label in fields["edges"]])
+        return cls(
+            folder,
+            read_yaml(folder / "config.yaml"),
+            read_json(folder / "environment.json"),
+            objectives,
+            Objective(**retraining) if retraining else objectives[0],
+            trials,
+            seconds,
+            RunResult.read_if_finished(folder),
+            drawings,
+        )
+
+    @property
+    def last_stage(self) -> list[Trial]:
+        """Trials in order of submission; of a search in stages those of the last one, whose values can be compared."""
+        trials = sorted(self.trials, key=lambda trial: trial.number)
+        last = max((trial.stage for trial in trials), default=0)
+        return [trial for trial in trials if trial.stage == last]
+
+    @property
+    def final(self) -> list[Trial]:
+        """The trials that the outcome was chosen from: the last candidates of a one-shot search, else all."""
+        trials = self.last_stage
+        return [trial for trial in trials if trial.final] or self.complete
+
+    @property
+    def complete(self) -> list[Trial]:
+        """The trials of the last stage that were measured at the highest fidelity there is; the others are partial."""
+        trials = self.last_stage
+        highest = max((trial.proposal.fidelity.cost for trial in trials if not trial.failed), default=1.0)
+        return [trial for trial in trials if trial.proposal.fidelity.cost >= highest]
+
+    def values(self, objective: Objective) -> list[float | None]:
+        """Returns the value of every trial of the last stage in order of submission; none if it failed or is partial."""
+        complete = {trial.number for trial in self.complete}
+        return [
+            None if trial.failed or trial.number not in complete else trial.value(objective)
+            for trial in self.last_stage
+        ]
+
+    def spent(self, unit: str) -> list[float]:
+        """Returns what was spent up to the end of every trial of the last stage.
+
+        Args:
+            unit: ``trials``, ``epochs`` or ``seconds`` of training.
+        """
+        each = [
+            {"trials": 1.0, "epochs": trial.epochs, "seconds": trial.training_seconds}[unit]
+            for trial in self.last_stage
+        ]
+        return list(itertools.accumulate(each))
+
+
+def read_runs(folder: Path, name: str, seeds: int) -> list[RunRecord]:
+    """Returns the runs of one side of a comparison, in the order of seeds.
+
+    Raises:
+        RunFolderError: when one is not there or damaged.
+    """
+    return [RunRecord.read(run_of(folder, name, seed)) for seed in range(seeds)]
+
+
+def run_of(folder: Path, name: str, seed: int) -> Path:
+    """Returns the folder of one run of a comparison; seeds count from 0.
+
+    Raises:
+        RunFolderError: when a name, which may come from a file, would lead out of the folder.
+    """
+    if Path(name).name != name:
+        raise RunFolderError(f"'{folder}' is damaged: '{name}' is not the name of a side")
+    return folder / f"{name}-{seed}"
