@@ -85,7 +85,7 @@ class Trial:
     measurement: Measurement | None = None
     failure: str | None = None
     detail: str = ""
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
     epochs: int = 0
     stage: int = 0
     final: bool = False
@@ -122,7 +122,7 @@ class Retrained:
     validation: Mapping[str, float]
     test: Mapping[str, float]
     weights: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)

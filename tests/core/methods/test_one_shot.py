@@ -10,20 +10,24 @@ import pytest
 import torch
 
 from nichenas.core.commands.search import run_search
-from nichenas.core.config import Resolved
+from nichenas.core.config import ResolvedConfig
 from nichenas.core.config import resolve
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import SearchDiverged
-from nichenas.core.methods.one_shot import OneShotDriver
+from nichenas.core.methods.one_shot import OneShotSettings
+from nichenas.core.methods.one_shot_loop import OneShotLoop
 from nichenas.core.report.run_page import write_run_page
 from nichenas.core.session.journal import Journal
+from nichenas.core.session.session import Session
 from nichenas.core.sharing.one_shot import OneShotOptions
 from nichenas.core.strategies import STRATEGIES
 from nichenas.core.testing.one_shot_contract import OneShotContract
 from nichenas.core.testing.toy_one_shot import ToyOneShotDomain
 from tests.conftest import toy_config
+from tests.core.methods.loops import Folder
+from tests.core.methods.test_kill_and_resume import QUIET
 
 TOY = "nichenas.core.testing.toy_one_shot:ToyOneShotDomain"
 STAGES = (2, 4, 5)
@@ -35,36 +39,35 @@ class TestToyContract(OneShotContract):
     settings: ClassVar[dict[str, Any]] = {"stage_ends": STAGES}
 
 
-def configuration(strategy: str = "reinforce", domain: Mapping[str, Any] | None = None, **one_shot: Any) -> Resolved:
+def configuration(
+    strategy: str = "reinforce", domain: Mapping[str, Any] | None = None, **one_shot: Any
+) -> ResolvedConfig:
     options = {"iterations": [3, 3, 2], "shared_steps": 40, "scored": 6, "candidates": 4, "beam": 2, **one_shot}
     own = {"kind": TOY, "stage_ends": STAGES, **(domain or {})}
     search = {"strategy": strategy, "sharing": "supernet", "one_shot": options, "options": {"reinforce": POLICY}}
     return resolve({**toy_config(), "domain": own, "search": search}, "toy.yaml")
 
 
-def driver(resolved: Resolved, journal: Journal | None = None, folder: Path | None = None) -> OneShotDriver:
+def driver(resolved: ResolvedConfig, journal: Journal | None = None, folder: Path | None = None) -> OneShotLoop:
     domain = ToyOneShotDomain(resolved.settings, Environment(Path(), Path()))
     domain.prepare()
-    search = resolved.config.search
-    assert search.one_shot is not None
-    return OneShotDriver(
-        domain,
-        STRATEGIES[search.strategy],
-        resolved.strategy_options,
-        search.one_shot,
-        journal or Journal(None),
-        0,
-        torch.device("cpu"),
-        folder,
+    search = resolved.search
+    assert isinstance(search, OneShotSettings)
+    cls = STRATEGIES[search.strategy]
+    options = cls.Options.model_validate(search.options.get(search.strategy, {}))
+    session = Session(
+        domain=domain,
+        journal=journal or Journal(None),
+        folder=None if folder is None else Folder(folder),  # type: ignore[arg-type]
     )
+    return OneShotLoop(session, search.one_shot, lambda *arguments: cls(*arguments, options))  # type: ignore[arg-type, return-value]
 
 
 def trials(journal: Journal, stage: int | None = None, candidate: bool | None = None) -> list[Any]:
     return [
         t
         for t in journal.trials()
-        if (stage is None or t.proposal.tag["stage"] == stage)
-        and (candidate is None or t.proposal.tag.get("candidate", False) == candidate)
+        if (stage is None or t.stage == stage) and (candidate is None or t.final == candidate)
     ]
 
 
@@ -92,13 +95,13 @@ def _domain() -> ToyOneShotDomain:
 def test_every_stage_has_a_fresh_controller_and_detached_states(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     cls = STRATEGIES["reinforce"]
-    begin = cls.begin
+    begin = cls.import_state
 
     def spy(self: Any, memories: Any) -> None:
         seen.append((self, memories))
         begin(self, memories)
 
-    monkeypatch.setattr(cls, "begin", spy)
+    monkeypatch.setattr(cls, "import_state", spy)
     run = driver(configuration())
     first = run.strategy
     run.run()
@@ -145,7 +148,7 @@ def test_any_strategy_can_drive_it(strategy: str) -> None:
     journal = Journal(None)
     state = driver(configuration(strategy), journal).run()
     assert state.best is not None
-    assert {t.proposal.tag["stage"] for t in journal.trials()} == {0, 1, 2}
+    assert {t.stage for t in journal.trials()} == {0, 1, 2}
     again = Journal(None)
     driver(configuration(strategy), again).run()
     assert [t.proposal for t in journal.trials()] == [t.proposal for t in again.trials()]
@@ -162,22 +165,22 @@ def test_the_policy_learns_from_shared_scores() -> None:
     assert late("reinforce") > late("random") + 0.1
 
 
-def test_a_collapse_makes_weights_anew_and_leaves_the_controller_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_collapse_reinitialises_weights_and_leaves_the_controller_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     resolved = configuration(
         domain={"collapse": 30, "recovers": True}, reset={"window": 10, "variance": 1e-3}, shared_steps=80
     )
     journal = Journal(None)
     run = driver(resolved, journal)
     policies: list[bool] = []
-    renew = run.shared.renew
+    reinitialise = run.shared.reinitialise
 
     def spy(context: Context) -> None:
         before = {n: p.clone() for n, p in run.strategy.controller.named_parameters()}  # type: ignore[attr-defined]
-        renew(context)
+        reinitialise(context)
         after = dict(run.strategy.controller.named_parameters())  # type: ignore[attr-defined]
         policies.append(all(torch.equal(before[n], after[n]) for n in before))
 
-    monkeypatch.setattr(run.shared, "renew", spy)
+    monkeypatch.setattr(run.shared, "reinitialise", spy)
     run.run()
     events = [r for t in journal.trials() if t.measurement for r in t.measurement.diagnostics["iterations"]]
     resets = [(e["iteration"], r) for e in events for r in e["resets"]]
@@ -193,7 +196,7 @@ def test_what_collapses_twice_is_not_scored() -> None:
     journal = Journal(None)
     resolved = configuration(domain={"collapse": 5}, reset={"window": 10}, shared_steps=60)
     driver(resolved, journal).run()
-    assert all(t.proposal.tag.get("candidate") for t in journal.trials())  # no iteration had weights worth scoring
+    assert all(t.final for t in journal.trials())  # no iteration had weights worth scoring
 
 
 def test_reset_finishes_a_collapsing_run_in_fewer_steps() -> None:
@@ -242,7 +245,7 @@ def test_the_beam_may_hold_repeats_where_the_code_lets_it() -> None:
     assert len(keys) == len(set(keys))
 
 
-class Stop(Exception):
+class Stop(BaseException):
     pass
 
 
@@ -263,7 +266,7 @@ def test_stopped_anywhere_it_resumes_to_the_same(strategy: str, after: int, tmp_
 
     with Journal(tmp_path / "cut.sqlite") as journal:
         run = driver(resolved, journal, tmp_path / "cut")
-        run.listeners = [Bomb()]
+        run.session.listeners.append(Bomb())
         with pytest.raises(Stop):
             run.run()
         journal.flush()
@@ -275,13 +278,13 @@ def test_stopped_anywhere_it_resumes_to_the_same(strategy: str, after: int, tmp_
 
 
 def test_run_folder_report_and_refusals(tmp_path: Path) -> None:
-    result = run_search(configuration(), tmp_path / "run", quiet=True)
-    assert result["trials"] == 60
-    assert set(result["validation"]) == {"quality[supernet]", "steps[supernet]"}
+    result = run_search(configuration(), tmp_path / "run", QUIET)
+    assert result.trials == 60
+    assert set(result.validation) == {"quality[supernet]", "steps[supernet]"}
     assert "entropy" in write_run_page(tmp_path / "run").read_text()
     with pytest.raises(ConfigError, match="searched in 3"):
-        run_search(configuration(iterations=[2]), tmp_path / "other", quiet=True)
-    with pytest.raises(ConfigError, match="has no 'supernet' to share; allowed: none, homogeneous"):
+        run_search(configuration(iterations=[2]), tmp_path / "other", QUIET)
+    with pytest.raises(ConfigError, match="has no shared weights; methods that it can be searched with: trial"):
         resolve({**toy_config(search={"sharing": "supernet"})}, "toy.yaml")
     with pytest.raises(ConfigError, match=r"search\.one_shot: missing"):
         resolve({**toy_config(search={"sharing": "supernet"}, domain={"kind": TOY})}, "toy.yaml")
@@ -289,7 +292,7 @@ def test_run_folder_report_and_refusals(tmp_path: Path) -> None:
         configuration(shared_epochs=1.0)
     raw = configuration().to_dict()
     raw["search"]["seconds"] = 5
-    with pytest.raises(ConfigError, match=r"search\.seconds"):
+    with pytest.raises(ConfigError, match=r"search\.seconds: the method 'one-shot' does not use it"):
         resolve(raw, "toy.yaml")
 
 

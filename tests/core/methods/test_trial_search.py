@@ -1,81 +1,35 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import time
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from nichenas.core.domain import Domain
 from nichenas.core.errors import CandidateFailure
 from nichenas.core.errors import Interrupted
 from nichenas.core.errors import RunFolderError
 from nichenas.core.errors import TestDataError
-from nichenas.core.execution.executors import Executor
 from nichenas.core.execution.executors import SerialExecutor
-from nichenas.core.execution.jobs import Job
 from nichenas.core.execution.jobs import Result
-from nichenas.core.execution.jobs import run_job
-from nichenas.core.methods.trial_search import Budget
-from nichenas.core.methods.trial_search import SearchState
-from nichenas.core.methods.trial_search import TrialDriver
+from nichenas.core.session.budget import Budget
 from nichenas.core.session.journal import Journal
+from nichenas.core.session.state import SearchState
 from nichenas.core.sharing.homogeneous import HomogeneousStore
 from nichenas.core.space import Architecture
 from nichenas.core.strategies import STRATEGIES
-from nichenas.core.strategies import Strategy
-from nichenas.core.testing.toy import ToyDomain
-from nichenas.core.testing.toy import ToySettings
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 from nichenas.core.trial import Trial
-
-CPU = torch.device("cpu")
-
-
-def domain(**settings: Any) -> ToyDomain:
-    made = ToyDomain(ToySettings(**settings), None)  # type: ignore[arg-type]
-    made.prepare()
-    return made
-
-
-def strategy(of: Domain, name: str = "random", **options: Any) -> Strategy:
-    cls = STRATEGIES[name]
-    return cls(of.space, of.objectives, 0, cls.Options.model_validate(options))
-
-
-class Shuffled(Executor):
-    """Does jobs at once but hands the results back in a scrambled order, as workers of unequal speed would."""
-
-    def __init__(self, of: Domain, capacity: int, order: int) -> None:
-        self.domain, self.capacity, self.order = of, capacity, order
-        self.done: list[tuple[int, list[Result]]] = []
-        self.most = 0
-
-    def submit(self, ticket: int, job: Job) -> None:
-        self.done.append((ticket, run_job(self.domain, job, CPU)))
-        self.most = max(self.most, len(self.done))
-        assert len(self.done) <= self.capacity
-
-    def wait(self) -> tuple[int, list[Result]]:
-        return self.done.pop(self.order % len(self.done))
-
-
-def search(executor_of: Callable[[Domain], Executor], **arguments: Any) -> tuple[SearchState, list[Trial]]:
-    of = domain(fail=0.1)
-    journal = arguments.pop("journal", None) or Journal(None)
-    kind = arguments.pop("strategy", "evolution")
-    options = {"population": 8, "tournament": 3} if kind == "evolution" else {}
-    driver = TrialDriver(
-        of, strategy(of, kind, **options), executor_of(of), journal, arguments.pop("budget", Budget(40)), 0, **arguments
-    )
-    state = driver.run()
-    return state, list(journal.trials())
-
-
-def outline(trials: list[Trial]) -> list[tuple[Any, ...]]:
-    return [(t.number, t.proposal, dict(t.measurement.values) if t.measurement else t.failure) for t in trials]
+from tests.core.methods.loops import CPU
+from tests.core.methods.loops import Shuffled
+from tests.core.methods.loops import domain
+from tests.core.methods.loops import make_loop
+from tests.core.methods.loops import outline
+from tests.core.methods.loops import search
+from tests.core.methods.loops import strategy
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -132,15 +86,15 @@ def test_a_larger_budget_goes_on_in_the_middle_of_a_batch(
 
 
 def test_a_journal_of_another_search_is_refused() -> None:
-    _, trials = search(lambda of: SerialExecutor(of, CPU), strategy="local")
+    _, trials = search(strategy="local")
     journal = Journal(None)
     journal.append(trials[:5])
-    with pytest.raises(RunFolderError, match="not what the strategy proposes"):
-        search(lambda of: SerialExecutor(of, CPU), strategy="random", journal=journal)
+    with pytest.raises(RunFolderError, match="not what the search proposes"):
+        search(strategy="random", journal=journal)
 
 
 def test_failures_are_counted_and_never_best() -> None:
-    state, trials = search(lambda of: SerialExecutor(of, CPU))
+    state, trials = search()
     assert state.failed == sum(t.failed for t in trials) > 0
     assert state.failures == {"diverged": state.failed}
     assert state.best is not None
@@ -148,38 +102,37 @@ def test_failures_are_counted_and_never_best() -> None:
 
 
 def test_seconds_end_a_search_and_add_up_over_sessions() -> None:
-    state, trials = search(lambda of: SerialExecutor(of, CPU), budget=Budget(None, 0.3))
+    state, trials = search(budget=Budget(None, 0.3))
     assert len(trials) > 1
     assert 0.3 <= state.seconds < 5
     journal = Journal(None)
     journal.append(trials, seconds=state.seconds)
-    resumed, again = search(lambda of: SerialExecutor(of, CPU), budget=Budget(None, 0.3), journal=journal)
+    resumed, again = search(budget=Budget(None, 0.3), journal=journal)
     assert len(again) == len(trials)
 
 
 def test_an_exhausted_space_ends_a_search() -> None:
     of = domain(choices=1)
-    driver = TrialDriver(of, strategy(of), SerialExecutor(of, CPU), Journal(None), Budget(100), 0)
-    assert driver.run().told == of.space.size == 5
+    assert make_loop(of, strategy(of), Budget(100)).run().completed == of.space.size == 5
 
 
 def test_a_read_of_test_data_ends_the_search() -> None:
     of = domain(misbehave="test")
     with pytest.raises(TestDataError):
-        TrialDriver(of, strategy(of), SerialExecutor(of, CPU), Journal(None), Budget(100), 0).run()
+        make_loop(of, strategy(of), Budget(100)).run()
 
 
 @pytest.mark.parametrize(("misbehave", "reason"), [("error", "error"), ("diverge", "diverged")])
 def test_exceptions_become_failed_trials(misbehave: str, reason: str) -> None:
     of = domain(misbehave=misbehave)
     journal = Journal(None)
-    TrialDriver(of, strategy(of), SerialExecutor(of, CPU), journal, Budget(60), 0).run()
+    make_loop(of, strategy(of), Budget(60), journal=journal).run()
     for trial in journal.trials():
         assert trial.failed == (trial.proposal.architecture["c0"] == 3)
         assert not trial.failed or trial.failure == reason
 
 
-def test_an_interrupt_keeps_what_is_told() -> None:
+def test_an_interrupt_keeps_what_is_completed() -> None:
     of = domain()
     journal = Journal(None)
 
@@ -193,7 +146,7 @@ def test_an_interrupt_keeps_what_is_told() -> None:
             return super().wait()
 
     with pytest.raises(Interrupted, match="after 5 trials"):
-        TrialDriver(of, strategy(of), Interrupting(of, CPU), journal, Budget(20), 0).run()
+        make_loop(of, strategy(of), Budget(20), journal=journal, executor=Interrupting(of, CPU)).run()
     assert [t.number for t in journal.trials()] == list(range(5))
 
 
@@ -202,9 +155,9 @@ def test_top_keeps_distinct_architectures_best_first() -> None:
     for number, quality in enumerate([0.1, 0.9, 0.5, 0.9, 0.7, 0.3]):
         architecture = Architecture({"a": number % 4})
         trial = Trial(number, Proposal(architecture), Measurement({"quality": quality}))
-        state.take(trial, quality, architecture.key)
+        state.record(trial, quality, architecture.key)
     assert [t.number for t in state.top(3)] == [1, 3, 4]
-    state.take(Trial(9, Proposal(Architecture({"a": 1})), None, "diverged"), float("-inf"), "x")
+    state.record(Trial(9, Proposal(Architecture({"a": 1})), None, "diverged"), float("-inf"), "x")
     assert state.failed == 1
 
 
@@ -216,7 +169,7 @@ def test_shared_weights_resume_to_the_same_answer(tmp_path: Any, cut: int, capac
         store = HomogeneousStore(("option",), folder, lag=capacity)
         executor = Shuffled(of, capacity, -1)
         kept = strategy(of, "evolution", population=8, tournament=3)
-        TrialDriver(of, kept, executor, journal, Budget(trials), 0, batch=batch, store=store).run()
+        make_loop(of, kept, Budget(trials), journal=journal, executor=executor, batch=batch, store=store).run()
         return outline(list(journal.trials()))
 
     whole = run(tmp_path / "whole", Journal(None), 40)
@@ -238,3 +191,112 @@ def test_candidate_failures_pickle() -> None:
 def test_batches_are_numbered_without_gaps() -> None:
     _, trials = search(lambda of: Shuffled(of, 2, 1), batch=7)
     assert [t.number for t in trials] == list(itertools.islice(itertools.count(), 40))
+
+
+@pytest.mark.parametrize("sizes", [(10, 20, 32), (7, 9, 30)])
+@pytest.mark.parametrize("order", [0, -1, 1])
+def test_batches_in_asap_order_resume_after_a_budget_has_grown(sizes: tuple[int, ...], order: int) -> None:
+    """A batch that was completed in two sessions stands in two places of the journal (it crashed once)."""
+    journal = Journal(None)
+    for size in sizes:
+        state, trials = search(
+            lambda of: Shuffled(of, 3, order), journal=journal, batch=4, order="asap", budget=Budget(size)
+        )
+        assert sorted(t.number for t in trials) == list(range(size))
+    before = outline(trials)
+    state, trials = search(
+        lambda of: Shuffled(of, 3, order), journal=journal, batch=4, order="asap", budget=Budget(sizes[-1])
+    )
+    assert outline(trials) == before
+    assert state.completed == sizes[-1]
+
+
+@pytest.mark.parametrize("order", ["asap", "strict"])
+def test_a_budget_below_what_is_recorded_changes_nothing(order: str) -> None:
+    journal = Journal(None)
+    search(lambda of: Shuffled(of, 3, -1), journal=journal, batch=4, order=order, budget=Budget(20))
+    state, trials = search(lambda of: Shuffled(of, 3, -1), journal=journal, batch=4, order=order, budget=Budget(8))
+    assert state.completed == len(trials) == 20
+
+
+def wrong_domain(**wrong: Any) -> Any:
+    """Returns a domain that measures every third architecture as told."""
+
+    class Wrong(type(domain())):  # type: ignore[misc]
+        def evaluate(self, proposal: Any, context: Any) -> Any:
+            if context.trial % 3 == 0:
+                return wrong["result"] if "result" in wrong else Measurement(**wrong)
+            return super().evaluate(proposal, context)
+
+    made = domain()
+    made.__class__ = Wrong
+    return made
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason", "detail"),
+    [
+        ({"values": {"quality": float("nan"), "size": 1.0}}, "diverged", "quality is nan"),
+        ({"values": {"quality": float("inf"), "size": 1.0}}, "diverged", "quality is inf"),
+        ({"values": {"qality": 0.5, "size": 1.0}}, "invalid result", "values lack the objective 'quality'"),
+        (
+            {"values": {"quality": "good", "size": 1.0}},
+            "invalid result",
+            "values['quality'] is str 'good', not",
+        ),
+        ({"values": None}, "invalid result", "values are a NoneType, not a mapping"),
+        ({"result": None}, "invalid result", "NoneType where a Measurement is expected"),
+        ({"result": 0.5}, "invalid result", "float where a Measurement is expected"),
+        ({"values": {"quality": 1, "size": 1}, "diagnostics": {"x": object}}, "invalid result", "diagnostics['x'] is"),
+        ({"values": {"quality": 1, "size": 1}, "scalars": {"x": [1]}}, "invalid result", "scalars['x'] is list [1]"),
+        ({"values": {"quality": 1, "size": 1}, "curve": (1, 2)}, "invalid result", "the curve is not a sequence"),
+    ],
+)
+def test_what_a_domain_returns_is_checked_once(wrong: dict[str, Any], reason: str, detail: str) -> None:
+    state, trials = search(of=wrong_domain(**wrong), budget=Budget(12))
+    bad = [trial for trial in trials if trial.number % 3 == 0]
+    assert {trial.failure for trial in bad} == {reason}
+    assert all(detail in trial.detail for trial in bad)
+    assert all(np.isfinite(t.measurement.values["quality"]) for t in state.top(10))  # type: ignore[union-attr]
+    assert all(trial.seconds > 0 for trial in bad)  # a failure has taken its time too
+
+
+def test_figures_in_other_types_become_plain_numbers() -> None:
+    values = {"quality": np.float32(0.5), "size": torch.tensor(3)}
+    diagnostics = {"a": np.float32(1.5), "b": torch.arange(2), "c": (np.int64(1), None), 3: True}
+    of = wrong_domain(
+        values=values, diagnostics=diagnostics, scalars={"lr": np.float64(0.1)}, curve=[(1, values["quality"])]
+    )
+    _, trials = search(of=of, budget=Budget(1))
+    measurement = trials[0].measurement
+    assert measurement is not None
+    assert dict(measurement.values) == {"quality": 0.5, "size": 3.0}
+    assert measurement.diagnostics == {"a": 1.5, "b": [0, 1], "c": [1, None], "3": True}
+    assert measurement.curve == ((1, 0.5),)
+
+
+def test_replay_costs_the_search_no_seconds() -> None:
+    _, trials = search(of=domain(sleep=0.05), budget=Budget(6))
+    journal = Journal(None)
+    journal.append(trials, seconds=100.0)
+    of = domain(sleep=0.05)
+    told = strategy(of, "evolution", population=8, tournament=3)
+    tell = told.tell
+
+    def slow(trial: Trial) -> None:
+        time.sleep(0.05)
+        tell(trial)
+
+    told.tell = slow  # type: ignore[method-assign]
+    state = make_loop(of, told, Budget(6), journal=journal).run()
+    assert state.seconds == 100.0
+
+
+def test_an_error_of_a_listener_is_logged_and_costs_no_search(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def on_trial(self, trial: Trial, state: SearchState, replayed: bool) -> None:
+            raise KeyError("curves")
+
+    state, trials = search(listeners=[Broken()], budget=Budget(5))
+    assert state.completed == 5
+    assert caplog.text.count("Broken is left out from now on") == 1

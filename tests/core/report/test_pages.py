@@ -9,7 +9,7 @@ import pytest
 
 from nichenas.core.commands.compare import run_compare
 from nichenas.core.commands.search import run_search
-from nichenas.core.config import Resolved
+from nichenas.core.config import ResolvedConfig
 from nichenas.core.figures.drawing import to_svg
 from nichenas.core.report.run_page import write_run_page
 from nichenas.core.session.journal import Journal
@@ -53,7 +53,7 @@ def check(page: Path) -> tuple[str, Checker]:
     return text, checker
 
 
-def test_a_runs_page_is_self_contained_and_complete(toy: Callable[..., Resolved], tmp_path: Path) -> None:
+def test_a_runs_page_is_self_contained_and_complete(toy: Callable[..., ResolvedConfig], tmp_path: Path) -> None:
     run_search(toy(domain={"fail": 0.2, "size_objective": True}), tmp_path / "run", quiet=True)
     text, checker = check(tmp_path / "run" / "report.html")
     for word in ("best so far", "Full trainings", "(chosen)", "middle", "Top 10", "diverged", "Pareto front", "torch"):
@@ -61,7 +61,7 @@ def test_a_runs_page_is_self_contained_and_complete(toy: Callable[..., Resolved]
     assert checker.tags.count("svg") >= 4
 
 
-def test_text_from_a_run_is_escaped(toy: Callable[..., Resolved], tmp_path: Path) -> None:
+def test_text_from_a_run_is_escaped(toy: Callable[..., ResolvedConfig], tmp_path: Path) -> None:
     run_search(toy(domain={"misbehave": "error"}), tmp_path / "run", quiet=True)
     with Journal(tmp_path / "run" / "journal.sqlite") as journal:
         journal._begin()
@@ -70,7 +70,7 @@ def test_text_from_a_run_is_escaped(toy: Callable[..., Resolved], tmp_path: Path
     assert "&lt;script&gt;alert(1)" in text
 
 
-def test_an_unfinished_run_has_a_page_too(toy: Callable[..., Resolved], tmp_path: Path) -> None:
+def test_an_unfinished_run_has_a_page_too(toy: Callable[..., ResolvedConfig], tmp_path: Path) -> None:
     run_search(toy(), tmp_path / "run", quiet=True)
     (tmp_path / "run" / "result.json").unlink()
     (tmp_path / "run" / "drawings.json").unlink()
@@ -78,7 +78,7 @@ def test_an_unfinished_run_has_a_page_too(toy: Callable[..., Resolved], tmp_path
     assert "not finished" in text
 
 
-def test_the_page_of_a_comparison(toy: Callable[..., Resolved], tmp_path: Path) -> None:
+def test_the_page_of_a_comparison(toy: Callable[..., ResolvedConfig], tmp_path: Path) -> None:
     summary = run_compare(toy(search={"trials": 10}), ["evolution", "random"], 3, tmp_path / "all", quiet=True)
     text, _ = check(tmp_path / "all" / "report.html")
     for word in ("evolution against random", "Any-time curves", "Baselines", "middle"):

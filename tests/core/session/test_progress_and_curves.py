@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from nichenas.core.commands.search import run_search
-from nichenas.core.config import Resolved
+from nichenas.core.config import ResolvedConfig
 from nichenas.core.methods.trial_search import Budget
 from nichenas.core.methods.trial_search import SearchState
 from nichenas.core.objectives import Objective
@@ -57,7 +57,7 @@ def test_time_left_goes_by_what_is_spent_of_the_budget(monkeypatch: pytest.Monke
         assert last.endswith(f"{left} left")
 
 
-def test_tensorboard_holds_every_trial(toy: Callable[..., Resolved], tmp_path: Path) -> None:
+def test_tensorboard_holds_every_trial(toy: Callable[..., ResolvedConfig], tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run_search(toy(run={"tensorboard": True}, search={"strategy": "conservative"}), tmp_path / "run", quiet=True)
