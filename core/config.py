@@ -146,13 +146,24 @@ def load_config(name: str, overrides: Sequence[str] = (), **sections: Mapping[st
     return read_raw(name, overrides, **sections).resolve()
 
 
-def read_raw(name: str, overrides: Sequence[str] = (), **sections: Mapping[str, Any]) -> RawConfig:
-    """Reads a configuration without checking more than its form; see :func:`load_config`."""
-    source, layers = read_layers(name)
+def read_raw(
+    config: str | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    top: Mapping[str, Any] | None = None,
+    **sections: Mapping[str, Any],
+) -> RawConfig:
+    """Reads a configuration without checking more than its form; see :func:`load_config`.
+
+    Args:
+        config: a file, the name of a shipped one, or the configuration itself.
+        top: overrides of keys outside of sections, such as ``seed``.
+    """
+    source, layers = read_layers(config)
     values: dict[str, Any] = {}
     for layer in reversed(layers):
         values = _over(values, _renamed(layer), merged)
     given = [parse_override(text) for text in overrides]
+    given += [([key], value) for key, value in (top or {}).items()]
     given += [([section, key], value) for section, own in sections.items() for key, value in own.items()]
     given = [(_renamed_key(key), value) for key, value in given]
 
@@ -248,6 +259,11 @@ def _resolve(raw: RawConfig) -> ResolvedConfig:
         method = METHODS[name]
     except ConfigError as error:
         raise ConfigError(error.message, "search.method") from None
+    try:
+        method.check_needs(kind, domain)
+    except ConfigError as error:
+        said = "method" if "method" in config.search else "strategy" if name == "gradient" else "sharing"
+        raise ConfigError(error.message, f"search.{said}") from None
     _check_keys(name, config.search)
     search = validated(method.Options, {**config.search, "method": name}, ("search",))
     resolved = ResolvedConfig(config, raw.source, target, domain, settings, search, raw)

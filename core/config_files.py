@@ -28,8 +28,11 @@ def shipped_configs() -> list[str]:
     )
 
 
-def read_layers(name: str) -> tuple[str, list[dict[str, Any]]]:
+def read_layers(config: str | Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
     """Reads a configuration, the one that its ``base`` names, the base of that, and so on.
+
+    Args:
+        config: a file, the name of a shipped one, or what it would hold.
 
     Returns:
         The file as it reads in messages, and what the files hold, the named one first.
@@ -37,8 +40,8 @@ def read_layers(name: str) -> tuple[str, list[dict[str, Any]]]:
     Raises:
         ConfigError: when a file is missing, not valid YAML, or a base of itself.
     """
-    source, raw = _read(name)
-    seen, layers = [name], [raw]
+    source, raw = _read(config) if isinstance(config, str) else ("the configuration", dict(config))
+    seen, layers = [config if isinstance(config, str) else ""], [raw]
     while "base" in layers[-1]:
         base = layers[-1].pop("base")
         beside = isinstance(base, str) and Path(base).name == base and len(base) < 256

@@ -63,7 +63,7 @@ class Choice:
             raise SpaceError(f"choice '{self.name}' has an option twice: {self.options}")
 
     def index(self, option: Option) -> int:
-        """Returns the position of an option, telling ``1``, ``1.0`` and ``True`` apart by their JSON."""
+        """Returns the position of an option, distinguishing ``1``, ``1.0`` and ``True`` by their JSON."""
         position = self._positions.get(json.dumps(option))
         if position is None:
             raise SpaceError(unknown_name_message(f"option of '{self.name}':", str(option), map(str, self.options)))
@@ -250,17 +250,11 @@ class SearchSpace:
         """
         movable = [name for name in parent if name in self._free and len(self._by_name[name].options) > 1]
         picked = rng.permutation(len(movable))[:choices]
-        return self._redraw(parent, {movable[int(i)] for i in picked}, rng, differ=True)
+        names = {movable[int(i)] for i in picked}
 
-    def mutate_group(self, parent: Architecture, rng: np.random.Generator, group: str) -> Architecture:
-        """Returns the parent with all active choices of one group drawn anew (they may come out the same)."""
-        names = {choice.name for choice in self.groups[group]} & set(parent)
-        return self._redraw(parent, names, rng, differ=False)
-
-    def _redraw(self, parent: Architecture, names: set[str], rng: np.random.Generator, differ: bool) -> Architecture:
         def draw(choice: Choice) -> Option:
             options = choice.options
-            if differ and choice.name in names:
+            if choice.name in names:
                 options = tuple(option for option in options if not _same(option, parent[choice.name]))
             return options[int(rng.integers(len(options)))]
 
@@ -346,15 +340,6 @@ class SearchSpace:
         indices = self.to_indices(architecture)
         result[(starts + indices)[indices >= 0]] = 1.0
         return result
-
-    def from_one_hot(self, encoding: NDArray[np.float32]) -> Architecture:
-        """Returns the architecture of a one-hot encoding, the inverse of :meth:`to_one_hot`."""
-        indices, start = [], 0
-        for choice in self.choices:
-            part = encoding[start : start + len(choice.options)]
-            indices.append(int(part.argmax()) if part.any() else -1)
-            start += len(choice.options)
-        return self.from_indices(indices)
 
     @cached_property
     def signature(self) -> str:

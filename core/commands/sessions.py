@@ -108,7 +108,13 @@ def open_session(
             measured = (objectives or resolved.method.objectives)(domain)
             journal.set_meta("objectives", [dataclasses.asdict(objective) for objective in measured])
             journal.set_meta("retraining_objective", dataclasses.asdict(domain.objectives[0]))
+            journal.set_meta("space", domain.space.signature)
             journal.flush()
+        elif journal.meta("space", domain.space.signature) != domain.space.signature:
+            raise RunFolderError(
+                f"cannot resume '{folder}': the search space is another one than the run was started with; "
+                "start a new run with --out"
+            )
         write_yaml(folder / "config.yaml", resolved.to_dict())
         _write_provenance(folder / "environment.json", provenance(config.seed, device), resume)
         setup = ExecutorSetup(domain, recipe, config.run.workers, device)

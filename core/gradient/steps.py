@@ -6,7 +6,6 @@ operation in every cell; the architecture parameters get the costs summed over c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,6 @@ from nichenas.core.gradient.supernet import gradients_of
 
 Batch = tuple[Any, Tensor]
 OperationCosts = dict[str, Tensor]  # by group: (instances, edges, operations)
-Penalty = Callable[[], Tensor]  # of the architecture parameters
 
 PERTURBATION = 0.01  # DARTS's R is this over the norm of the direction
 

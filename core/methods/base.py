@@ -76,22 +76,30 @@ class Method(ABC):
         self.seed = seed
         self.levels: Levels = levels or {}
 
-    def check(self, kind: str, domain: type[Domain]) -> None:
-        """Refuses what cannot be combined, before any data is loaded; a method with further rules extends this.
+    @classmethod
+    def check_needs(cls, kind: str, domain: type[Domain]) -> None:
+        """Refuses a domain that lacks a capability.
 
         Args:
-            kind: the domain's name, for messages.
+            kind: its name, for the message.
 
         Raises:
-            ConfigError: with its key.
+            ConfigError: with the methods that it can be searched with.
         """
-        for capability in self.needs:
+        for capability in cls.needs:
             if not issubclass(domain, capability):
                 others = ", ".join(suited_methods(domain))
                 raise ConfigError(
                     f"the domain '{kind}' has no {capability.offers}; methods that it can be searched with: {others}",
                     "search.method",
                 )
+
+    def check(self, kind: str, domain: type[Domain]) -> None:  # noqa: B027  (most need nothing)
+        """Refuses what cannot be combined, before any data is loaded.
+
+        Raises:
+            ConfigError: with its key.
+        """
 
     def prepare(self, domain: Domain) -> None:  # noqa: B027  (most need nothing)
         """Refuses what only a domain with its data can tell, before anything is written.

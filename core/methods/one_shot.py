@@ -53,8 +53,7 @@ class OneShotSearch(Method):
     options: OneShotSettings
 
     def check(self, kind: str, domain: type[Domain]) -> None:
-        """Refuses a domain without shared weights, and a strategy that cannot be used with them."""
-        super().check(kind, domain)
+        """Refuses a strategy that cannot be used with shared weights."""
         if not issubclass(strategy_class(self.options.strategy), OneShotStrategy):
             raise ConfigError(
                 f"'{self.options.strategy}' cannot be used with shared weights; it is no OneShotStrategy",

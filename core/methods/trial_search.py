@@ -81,7 +81,6 @@ class TrialSearch(Method):
 
     def check(self, kind: str, domain: type[Domain]) -> None:
         """Refuses unknown parts, a missing budget, and what the domain's class cannot do."""
-        super().check(kind, domain)
         search = self.options
         strategy_class(search.strategy)
         try:

@@ -91,10 +91,10 @@ class Journal:
         except sqlite3.DatabaseError as error:
             raise RunFolderError(f"{path}: not a journal that can be read ({error})") from None
         self.version = JOURNAL_VERSION if found is None else int(found)
-        if self.version > JOURNAL_VERSION:
+        if not 1 <= self.version <= JOURNAL_VERSION:
             self._db.close()
             raise RunFolderError(
-                f"{path}: written by journal version {found}, this nichenas knows versions up to {JOURNAL_VERSION}; "
+                f"{path}: written by journal version {found}, this nichenas knows versions 1 to {JOURNAL_VERSION}; "
                 "use a newer one, or start a new run with --out"
             )
         if not read_only:

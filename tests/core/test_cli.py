@@ -217,8 +217,8 @@ def test_a_folder_in_use_is_refused(config: Path, capsys: pytest.CaptureFixture[
 def test_a_journal_of_another_version_is_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", str(config), "--quiet"]) == 0
     with Journal(Path("runs/toy/journal.sqlite")) as journal:
-        journal.set_meta("version", 0)
-    assert "written by journal version 0" in fails(capsys, "search", str(config), "--resume")
+        journal.set_meta("version", 99)
+    assert "written by journal version 99" in fails(capsys, "search", str(config), "--resume")
 
 
 def test_a_search_in_which_everything_fails_says_so(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

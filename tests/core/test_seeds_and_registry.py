@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from importlib.metadata import EntryPoint
+
 import pytest
 import torch
 
@@ -19,10 +22,40 @@ def test_seeds_depend_on_every_argument() -> None:
 
 
 def test_registry_refuses_duplicates_and_lists_on_a_miss() -> None:
-    registry: Registry[int] = Registry("strategy")
-    registry.register("random")(1)
+    registry: Registry[type] = Registry("strategy", "nichenas.tests", Exception)
+    registry.register("random")(ValueError)
     with pytest.raises(ValueError, match="already"):
-        registry.register("random")(2)
+        registry.register("random")(KeyError)
     with pytest.raises(ConfigError, match=r"unknown strategy 'randon' \(did you mean 'random'\?\); allowed: random"):
         registry["randon"]
     assert did_you_mean("xyz", ["random"]) == ""
+
+
+def test_registry_takes_dotted_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry: Registry[type] = Registry("strategy", "nichenas.tests", Exception)
+    assert registry["json:JSONDecodeError"] is registry["json.JSONDecodeError"] is json.JSONDecodeError
+    for path, message in (
+        ("json:loads", "'json:loads' is not a subclass of Exception, so not a strategy"),
+        ("json:nothing", "the strategy 'json:nothing' cannot be imported"),
+        ("no.such.Thing", "the strategy 'no.such:Thing' cannot be imported"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            registry[path]
+    for path in ("../../etc", ".x", "a b:c", "x:", ":x", "x:y:z", "../json:loads"):
+        with pytest.raises(ConfigError, match="unknown strategy"):
+            registry[path]
+    functions: Registry[object] = Registry("score", "nichenas.tests")
+    assert functions["json:loads"] is json.loads
+    with pytest.raises(ConfigError, match="'json:__name__' is not a function"):
+        functions["json:__name__"]
+
+
+def test_registry_finds_what_other_packages_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def installed(group: str) -> list[EntryPoint]:
+        return [EntryPoint("mine", "json:JSONDecodeError", group)] if group == "nichenas.tests" else []
+
+    monkeypatch.setattr("importlib.metadata.entry_points", installed)
+    registry: Registry[type] = Registry("strategy", "nichenas.tests", Exception)
+    assert "mine" in registry
+    assert list(registry) == ["mine"]
+    assert registry["mine"] is json.JSONDecodeError

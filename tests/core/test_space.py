@@ -48,7 +48,9 @@ def test_size_counts_conditions(space: SearchSpace) -> None:
 def test_encodings_and_json_round_trip(space: SearchSpace, seed: int) -> None:
     architecture = space.sample(np.random.default_rng(seed))
     assert space.from_indices(space.to_indices(architecture)) == architecture
-    assert space.from_one_hot(space.to_one_hot(architecture)) == architecture
+    encoding, indices = space.to_one_hot(architecture), space.to_indices(architecture)
+    parts = np.split(encoding, np.cumsum([len(choice.options) for choice in space.choices])[:-1])
+    assert [int(part.argmax()) if part.any() else -1 for part in parts] == indices.tolist()
     assert space.from_json(architecture.to_json()) == architecture
     assert space.to_one_hot(architecture).sum() == len(architecture)
 
@@ -64,18 +66,6 @@ def test_mutation_changes_that_many_choices(space: SearchSpace, seed: int, count
     changed = [name for name in parent if name in child and child[name] != parent[name]]
     gone = [name for name in parent if name not in child]
     assert len(changed) <= min(count, len(movable)) <= len(changed) + len(gone)
-
-
-@given(spaces(), st.integers(0, 1000))
-@settings(max_examples=60, deadline=None)
-def test_group_mutation_touches_one_group(space: SearchSpace, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    parent = space.sample(rng)
-    for group in space.groups:
-        child = space.mutate_group(parent, rng, group)
-        for name in set(parent) & set(child):
-            if space[name].group != group:
-                assert child[name] == parent[name]
 
 
 @given(spaces(), st.integers(0, 1000))

@@ -287,7 +287,7 @@ def test_run_folder_report_and_refusals(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no shared weights; methods that it can be searched with: trial"):
         resolve({**toy_config(search={"sharing": "supernet"})}, "toy.yaml")
     with pytest.raises(ConfigError, match=r"search\.one_shot: missing"):
-        resolve({**toy_config(search={"sharing": "supernet"}, domain={"kind": TOY})}, "toy.yaml")
+        resolve({**toy_config(domain={"kind": TOY}), "search": {"sharing": "supernet"}}, "toy.yaml")
     with pytest.raises(ConfigError, match="give either shared_epochs or shared_steps"):
         configuration(shared_epochs=1.0)
     raw = configuration().to_dict()
