@@ -22,12 +22,12 @@ import torch
 
 from nichenas.core.context import Environment
 from nichenas.core.execution.allocator import keep_freed_memory
-from nichenas.core.execution.executors import SerialExecutor
 from nichenas.core.execution.provenance import device_name
-from nichenas.core.methods.trial_search import Budget
-from nichenas.core.methods.trial_search import SearchState
-from nichenas.core.methods.trial_search import TrialDriver
+from nichenas.core.methods.trial_loop import TrialLoop
+from nichenas.core.session.budget import Budget
 from nichenas.core.session.journal import Journal
+from nichenas.core.session.session import Session
+from nichenas.core.session.state import SearchState
 from nichenas.core.strategies import STRATEGIES
 from nichenas.core.trial import Trial
 from nichenas.domains.tabular.domain import TabularDomain
@@ -69,7 +69,7 @@ class Watch:
         self.at, self.early = max(1, trials // 10), float("nan")
 
     def on_trial(self, trial: Trial, state: SearchState, replayed: bool) -> None:
-        """Takes in a told trial."""
+        """Looks at the memory."""
         if state.completed == self.at:
             self.early = resident_megabytes()
 
@@ -80,10 +80,10 @@ def driven(domain: TabularDomain, strategy: str, trials: int, journal: Journal) 
     options = cls.Options.model_validate({"deduplicate": False})
     chosen = cls(domain.space, domain.objectives, 0, options)
     watch = Watch(trials)
-    device = torch.device("cpu")
-    driver = TrialDriver(domain, chosen, SerialExecutor(domain, device), journal, Budget(trials), 0, listeners=[watch])
+    session = Session(domain=domain, journal=journal, listeners=[watch])
+    loop = TrialLoop(session, chosen, Budget(trials))
     began = time.perf_counter()
-    state = driver.run()
+    state = loop.run()
     seconds = time.perf_counter() - began
     assert state.completed == trials
     return {

@@ -53,7 +53,7 @@ class Fidelity(Mapping[str, float]):
         ValueError: for a share outside (0, 1].
     """
 
-    __slots__ = ("_hash", "_shares")
+    __slots__ = ("_cost", "_hash", "_shares")
 
     def __init__(self, **shares: float) -> None:
         for name, share in shares.items():
@@ -61,6 +61,7 @@ class Fidelity(Mapping[str, float]):
                 raise ValueError(f"the share of {name} must be in (0, 1], not {share}")
         self._shares = {name: float(share) for name, share in sorted(shares.items()) if share != 1}
         self._hash = hash(tuple(self._shares.items()))
+        self._cost = relative_cost(self._shares, STANDARD_FACTORS)
 
     def __getitem__(self, factor: str) -> float:
         return self._shares.get(factor, 1.0)
@@ -92,12 +93,12 @@ class Fidelity(Mapping[str, float]):
 
     @property
     def cost(self) -> float:
-        """Nominal arithmetic of a training as a share of the full setting's (EcoNAS); 1 exponent for unknown factors.
+        """Nominal arithmetic of a training as a share of the full setting's (EcoNAS); unknown factors have exponent 1.
 
         It rises with every factor, so measurements are ordered by it; what a domain's trainings really cost is
         :meth:`~nichenas.core.capabilities.fidelity.ReducedFidelity.relative_cost`.
         """
-        return relative_cost(self._shares, STANDARD_FACTORS)
+        return self._cost
 
 
 def relative_cost(shares: Mapping[str, float], factors: Mapping[str, Factor]) -> float:

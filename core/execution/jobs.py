@@ -125,7 +125,7 @@ def run_job(domain: Domain, job: Job, device: torch.device) -> list[Result]:
     if isinstance(job, RetrainingJob):
         return [_timed(lambda: _retrain(domain, job, device))]
     for proposal in job.proposals:
-        lacking = proposal.fidelity.keys() - honoured(domain)
+        lacking = proposal.fidelity.keys() - honoured(domain) if proposal.fidelity else ()
         if lacking:  # what would come out would not be what was asked for
             raise ValueError(f"the domain does not reduce {' and '.join(sorted(lacking))}")
     contexts = [job.context(offset, device) for offset in range(len(job.proposals))]

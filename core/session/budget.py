@@ -43,6 +43,7 @@ class BudgetTracker:
         self.epochs = 0
         self.seconds = 0.0
         self._pending: dict[int, int] = {}  # planned epochs by number
+        self._known: dict[Fidelity, int] = {}
 
     @property
     def reserved(self) -> int:
@@ -57,7 +58,9 @@ class BudgetTracker:
         return end - self._epochs(proposal.fidelity.replace(epochs=proposal.start))
 
     def _epochs(self, fidelity: Fidelity) -> int:
-        return sizes(self._domain, fidelity).get("epochs", 0)
+        if fidelity not in self._known:
+            self._known[fidelity] = sizes(self._domain, fidelity).get("epochs", 0)
+        return self._known[fidelity]
 
     def reserve(self, number: int, proposal: Proposal) -> None:
         """Notes a proposal that is submitted."""

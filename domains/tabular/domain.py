@@ -98,7 +98,7 @@ class TabularDomain(Domain, ReducedFidelity, PrecomputedResults, NamedDatasets):
         made = benchmark(self.settings.dataset).space
         return made() if made is not None else SearchSpace([Choice("cell", tuple(self._table.rows))])
 
-    @property
+    @cached_property
     def objectives(self) -> tuple[Objective, ...]:
         """The table's validation figure, or the score, and costs if wanted."""
         first = Objective(self.settings.score or next(iter(self._table.validation)))
