@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
 import os
 import subprocess
@@ -9,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import nichenas
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -94,3 +98,28 @@ def test_the_benchmark_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "median_ratio" in done.stdout
     assert out.exists()
+
+
+def test_the_picture_of_the_design_is_up_to_date() -> None:
+    spec = importlib.util.spec_from_file_location("draw_data_flow", ROOT / "docs" / "draw_data_flow.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.picture() == (ROOT / "docs" / "data-flow.svg").read_text(encoding="utf-8")
+
+
+def test_the_public_api_is_the_same_for_people_and_type_checkers() -> None:
+    tree = ast.parse((ROOT / "nichenas" / "__init__.py").read_text())
+    checked = {
+        (node.module, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("nichenas.")
+        for alias in node.names
+    }
+    assert checked == {(home, name) for name, home in nichenas._HOMES.items()}
+    for name in nichenas.__all__:
+        assert getattr(nichenas, name) is not None
+    assert set(nichenas.__all__) <= set(dir(nichenas))
+    with pytest.raises(AttributeError, match="no attribute 'Domian'"):
+        nichenas.Domian

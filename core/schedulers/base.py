@@ -115,6 +115,10 @@ class Scheduler(ABC):
             self._obsolete.append(trial.number)
         return not trial.failed
 
+    def discard(self, trial: Trial) -> None:
+        """Notes that a trial will not be promoted, so that its checkpoint is obsolete."""
+        self._obsolete.append(trial.number)
+
     def start(self, proposal: Proposal, end: int) -> Proposal:
         """Returns a strategy's proposal as the first part of a training, up to an epoch."""
         return self._part(proposal, end, 1, None, 0.0)
