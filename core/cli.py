@@ -48,10 +48,15 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 def _load(config: str, overrides: list[str] | None, device: str | None = None, seed: int | None = None) -> Any:
     from nichenas.core.config import load_config
 
+    return load_config(config, _words(overrides, device, seed))
+
+
+def _words(overrides: list[str] | None, device: str | None = None, seed: int | None = None) -> list[str]:
+    """Returns all overrides of a command as ``KEY=VALUE``."""
     words = _own_fields(list(overrides or []))
     words += [f"run.device={device}"] if device else []
     words += [f"seed={seed}"] if seed is not None else []
-    return load_config(config, words)
+    return words
 
 
 def _own_fields(words: list[str]) -> list[str]:
@@ -127,7 +132,7 @@ def report(
         Path | None, typer.Option("--baseline", metavar="RUN", help="A random search of equal budget, drawn beside it.")
     ] = None,
 ) -> None:
-    """Write the HTML report of a run, a comparison, or a study of reduced settings anew."""
+    """Write the HTML report of a run, a comparison, or a study of proxies again."""
     from nichenas.core.commands.report import write_report
 
     print(write_report(run, baseline))
@@ -153,14 +158,16 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Compare strategies and schedules at equal budget over several seeds; the same command continues."""
-    resolved = _load(config, overrides, device)
-    folder = out or Path("runs") / f"compare-{resolved.config.name}"
-    names, plans = _names(strategies), _names(schedules or "")
-
+    from nichenas.core.commands.compare import ComparisonDesign
     from nichenas.core.commands.compare import run_compare
+    from nichenas.core.commands.sessions import RunOptions
+    from nichenas.core.config import read_raw
     from nichenas.core.report.terminal import print_comparison
 
-    print_comparison(run_compare(resolved, names, seeds, folder, data_root, quiet, plans), folder)
+    raw = read_raw(config, _words(overrides, device))
+    folder = out or Path("runs") / f"compare-{raw.values.get('name', 'run')}"
+    design = ComparisonDesign(_names(strategies), seeds, _names(schedules or ""))
+    print_comparison(run_compare(raw, design, folder, RunOptions(data_root, quiet)), folder)
 
 
 def _names(text: str) -> list[str]:
@@ -171,33 +178,40 @@ def _names(text: str) -> list[str]:
 def proxies(
     config: Config,
     overrides: Overrides = None,
-    zoo: Annotated[
-        int | None, typer.Option("--zoo", min=4, help="How many random architectures [proxies.zoo].")
+    architectures: Annotated[
+        int | None,
+        typer.Option("--architectures", metavar="N", help="How many random ones [proxies.architectures]."),
     ] = None,
     settings: Annotated[
-        str | None, typer.Option("--settings", metavar="A,B,...", help="Reduced settings, such as c2r0s0e10.")
+        str | None, typer.Option("--settings", metavar="A,B,...", help="Proxy settings, such as c2r0s0e10.")
     ] = None,
-    wanted: Annotated[
-        float | None, typer.Option("--wanted", metavar="R", help="Rank correlation that is enough [proxies.wanted].")
+    min_correlation: Annotated[
+        float | None,
+        typer.Option("--min-correlation", metavar="R", help="Rank correlation required [proxies.min_correlation]."),
     ] = None,
     data_root: DataRoot = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder [runs/proxies-<name>].")] = None,
     device: Device = None,
     seed: Seed = None,
     quiet: Quiet = False,
+    zoo: Annotated[int | None, typer.Option("--zoo", hidden=True)] = None,  # the names that two options had first
+    wanted: Annotated[float | None, typer.Option("--wanted", hidden=True)] = None,
 ) -> None:
-    """Train a zoo in full and at reduced settings: which cheap setting keeps the ranking?"""
+    """Train random architectures in full and at proxy settings: which cheap setting keeps the ranking?"""
+    architectures = zoo if architectures is None else architectures
+    min_correlation = wanted if min_correlation is None else min_correlation
     words = list(overrides or [])
-    words += [f"proxies.zoo={zoo}"] if zoo is not None else []
+    words += [f"proxies.architectures={architectures}"] if architectures is not None else []
     words += [f"proxies.settings=[{settings}]"] if settings is not None else []
-    words += [f"proxies.wanted={wanted}"] if wanted is not None else []
+    words += [f"proxies.min_correlation={min_correlation}"] if min_correlation is not None else []
     resolved = _load(config, words, device, seed)
     folder = out or Path("runs") / f"proxies-{resolved.config.name}"
 
     from nichenas.core.commands.proxies import run_proxies
+    from nichenas.core.commands.sessions import RunOptions
     from nichenas.core.report.terminal import print_proxies
 
-    print_proxies(run_proxies(resolved, folder, data_root, quiet), folder)
+    print_proxies(run_proxies(resolved, folder, RunOptions(data_root, quiet)), folder)
 
 
 @app.command()

@@ -1,18 +1,21 @@
-"""Writing the page of a folder anew: of a run, a comparison, or a study of reduced settings."""
+"""Writing the page of a folder again: of a run, a comparison, or a study of proxies."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
-from typing import Any
 
 from nichenas.core.errors import RunFolderError
-from nichenas.core.files import read_json
-from nichenas.core.report.comparison import figures
+from nichenas.core.proxies.study_summary import SUMMARY
+from nichenas.core.proxies.study_summary import Study
+from nichenas.core.report.comparison import arm_figures
 from nichenas.core.report.comparison_page import write_comparison_page
+from nichenas.core.report.comparison_summary import COMPARISON
+from nichenas.core.report.comparison_summary import ComparisonSummary
 from nichenas.core.report.proxies_page import write_proxies_page
 from nichenas.core.report.run_page import write_run_page
 from nichenas.core.session.record import read_runs
+
+KINDS = {SUMMARY: "a study of proxies", COMPARISON: "a comparison"}
 
 
 def write_report(folder: Path, baseline: Path | None = None) -> Path:
@@ -24,43 +27,23 @@ def write_report(folder: Path, baseline: Path | None = None) -> Path:
     Raises:
         RunFolderError: when the folder holds none of them, or a file of it is damaged.
     """
-    kinds = {"consistency.json": "a study of reduced settings", "comparison.json": "a comparison"}
-    kind = next((file for file in kinds if (folder / file).exists()), None)
+    kind = next((file for file in KINDS if (folder / file).exists()), None)
     if kind is None:
         return write_run_page(folder, baseline)
     if baseline is not None:
-        raise RunFolderError(f"'{folder}' holds {kinds[kind]}, which has no baseline")
-    summary = read_json(folder / kind)
-    if kind == "consistency.json":
-        return write_proxies_page(folder, summary, _rows(folder / "consistency.csv"))
-    return _comparison_page(folder, summary)
+        raise RunFolderError(f"'{folder}' holds {KINDS[kind]}, which has no baseline")
+    if kind == SUMMARY:
+        return write_proxies_page(folder, Study.read(folder))
+    return _comparison_page(folder)
 
 
-def _comparison_page(folder: Path, summary: Any) -> Path:
-    try:
-        sides = [(str(side["name"]), len(side["spent"])) for side in summary["strategies"]]
-        first, unit = sides[0][0], str(summary["unit"])
-    except (IndexError, KeyError, TypeError):
-        raise RunFolderError(f"{folder / 'comparison.json'}: not the summary of a comparison") from None
-    records = {name: read_runs(folder, name, seeds) for name, seeds in sides}
-    for run in (run for runs in records.values() for run in runs):
-        if not run.result:
-            raise RunFolderError(f"'{run.folder}' is not finished; the command that began the comparison continues it")
-    found = [figures(name, runs, unit) for name, runs in records.items()]
-    return write_comparison_page(folder, summary, found, records[first][0])
-
-
-def _rows(file: Path) -> list[dict[str, Any]]:
-    try:
-        with file.open(encoding="utf-8", newline="") as stream:
-            return [{name: _cell(name, text) for name, text in row.items()} for row in csv.DictReader(stream)]
-    except OSError as error:
-        raise RunFolderError(f"{file}: cannot be read ({error.strerror})") from None
-    except ValueError:
-        raise RunFolderError(f"{file}: not the figures of a study") from None
-
-
-def _cell(name: str, text: str) -> Any:
-    if name == "key":
-        return text
-    return float(text) if text else None
+def _comparison_page(folder: Path) -> Path:
+    summary = ComparisonSummary.read(folder)
+    records = {arm.name: read_runs(folder, arm.name, len(arm.spent)) for arm in summary.arms}
+    for record in (record for own in records.values() for record in own):
+        if record.result is None:
+            raise RunFolderError(
+                f"'{record.folder}' is not finished; the command that began the comparison continues it"
+            )
+    figures = [arm_figures(name, own, summary.unit) for name, own in records.items()]
+    return write_comparison_page(folder, summary, figures, records[summary.arms[0].name][0])

@@ -119,7 +119,7 @@ def difference(
 ) -> Correlation | None:
     """Returns Spearman's correlation of one column of scores less that of another, with its interval.
 
-    Both are resampled together, so what they have in common cancels: settings may be told apart whose own intervals
+    Both are resampled together, so what they have in common cancels: settings may be distinguished whose own intervals
     overlap. None for fewer than four architectures that have all three figures.
     """
     rows = [row for row in zip(reference, one, other, strict=True) if None not in row]

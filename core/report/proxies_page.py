@@ -1,12 +1,12 @@
-"""The page of a study of reduced settings: how well each ranks a zoo of architectures, and what it costs."""
+"""The page of a study of proxies: how well each ranks a sample of architectures, and what it costs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -19,117 +19,144 @@ from nichenas.core.figures.plots import new_figure
 from nichenas.core.figures.plots import to_svg
 from nichenas.core.files import read_json
 from nichenas.core.files import read_yaml
+from nichenas.core.proxies.consistency import Consistency
+from nichenas.core.proxies.consistency import Correlation
+from nichenas.core.proxies.study_settings import REPEATED
+from nichenas.core.proxies.study_summary import Difference
+from nichenas.core.proxies.study_summary import Study
+from nichenas.core.proxies.study_summary import StudySummary
 
 ACROSS = 4  # scatter plots side by side
+FIRST = ("channels", "resolution", "samples")  # columns of sizes, before a domain's own factors and the epochs
 
 
-def write_proxies_page(folder: Path, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Writes ``report.html`` of a study and returns its path.
+@dataclass(frozen=True)
+class Distinguished:
+    """Two settings whose correlations differ by more than chance explains."""
 
-    Args:
-        summary: what ``consistency.json`` holds.
-        rows: the zoo, as in ``consistency.csv``.
+    better: str
+    worse: str
+    gap: Correlation
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A kind of cost, as it is plotted.
+
+    Attributes:
+        costs: by setting or score; none where it is not known.
+        cheapest: name of the cheapest proxy that is good enough.
+        base: of the logarithmic axis.
+        alike: relative difference of costs up to which points stand side by side; they would lie on each other.
     """
+
+    label: str
+    costs: Mapping[str, float | None]
+    cheapest: str | None
+    base: int
+    alike: float
+
+
+def write_proxies_page(folder: Path, study: Study) -> Path:
+    """Writes ``report.html`` of a study and returns its path."""
+    summary = study.summary
     return write_page(
         folder / "report.html",
         "proxies.html",
         summary=summary,
-        factors=[factor for factor in ("channels", "resolution", "samples", "epochs") if _known(summary, factor)],
-        apart=_apart(summary["differences"]),
+        repeated=REPEATED,
+        factors=_factors(summary),
+        distinguished=distinguished(summary.differences),
         costs=_cost_plots(summary),
-        scatter=_scatter(summary["proxies"], summary["full"], rows, summary["metric"]),
-        untrained=_scatter(summary["zero_cost"], summary["full"], rows, summary["metric"], by_rank=True),
+        scatter=_scatter(study, summary.proxies),
+        untrained=_scatter(study, summary.zero_cost, by_rank=True),
         settings=(folder / "config.yaml").read_text(encoding="utf-8") if read_yaml(folder / "config.yaml") else "",
         environment=read_json(folder / "environment.json"),
     )
 
 
-def _known(summary: Mapping[str, Any], factor: str) -> bool:
-    return all(factor in sizes for sizes in summary["sizes"].values())
+def _factors(summary: StudySummary) -> list[str]:
+    """Returns the factors of which every setting has a size: standard ones, the domain's own, epochs."""
+    known = [name for name in summary.sizes[summary.full] if all(name in own for own in summary.sizes.values())]
+    own = [name for name in known if name not in (*FIRST, "epochs")]
+    return [name for name in (*FIRST, *own, "epochs") if name in known]
 
 
-def _apart(differences: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def distinguished(differences: Sequence[Difference]) -> list[Distinguished]:
     """Returns the pairs whose interval excludes 0, the better setting first, the largest difference first."""
     found = []
     for pair in differences:
-        sign = 1 if pair["value"] > 0 else -1
-        value, low, high = sign * pair["value"], *sorted((sign * pair["low"], sign * pair["high"]))
-        better, worse = (pair["one"], pair["other"])[::sign]
+        sign, gap = (1 if pair.gap.value > 0 else -1), pair.gap
+        low, high = sorted((sign * gap.low, sign * gap.high))
+        better, worse = (pair.one, pair.other)[::sign]
         if low > 0:
-            found.append({"better": better, "worse": worse, "value": value, "low": low, "high": high})
-    return sorted(found, key=lambda pair: -pair["value"])
+            found.append(Distinguished(better, worse, Correlation(sign * gap.value, low, high)))
+    return sorted(found, key=lambda pair: -pair.gap.value)
 
 
-def _cost_plots(summary: Mapping[str, Any]) -> list[Markup]:
+def _cost_plots(summary: StudySummary) -> list[Markup]:
     """Returns correlation against arithmetic, and against seconds, where scores of untrained networks have theirs."""
-    seconds = {**{name: summary["seconds"][name] for name in summary["cost"]}, **summary["zero_cost_seconds"]}
+    seconds = {**{name: summary.seconds[name] for name in summary.cost}, **summary.zero_cost_seconds}
+    arithmetic = "arithmetic, as a share of the full setting's"
     plots = [
-        _cost_plot(summary, summary["cost"], "cheapest", "arithmetic, as a share of the full setting's", 2, 0.1),
-        _cost_plot(summary, seconds, "cheapest_by_seconds", "seconds", 10, 0.0),
+        _cost_plot(summary, _Axis(arithmetic, summary.cost, summary.cheapest, base=2, alike=0.1)),
+        _cost_plot(summary, _Axis("seconds", seconds, summary.cheapest_by_seconds, base=10, alike=0.0)),
     ]
     return [plot for plot in plots if plot is not None]
 
 
-def _cost_plot(
-    summary: Mapping[str, Any], costs: Mapping[str, float | None], cheapest: str, label: str, base: int, alike: float
-) -> Markup | None:
-    """Returns correlation against cost, with the 95% intervals; the wanted correlation and the full setting's own.
+def _cost_plot(summary: StudySummary, axis: _Axis) -> Markup | None:
+    """Returns correlation against cost, with the 95% intervals; the required one and the full setting's own.
 
     None where nothing has a cost.
-
-    Args:
-        cheapest: key of the summary that says which is.
-        base: of the logarithmic axis of costs.
-        alike: relative difference of costs up to which points stand side by side; they would lie on each other.
     """
-    figure, axes = new_figure()
-    columns = summary["proxies"] | summary["zero_cost"]
+    columns = {**summary.proxies, **summary.zero_cost}
     shown = [
-        (name, cost, found["spearman"])
-        for name, cost in costs.items()
-        if cost and (found := columns.get(name)) is not None and math.isfinite(found["spearman"]["value"])
+        (name, cost, found.spearman)
+        for name, cost in axis.costs.items()
+        if cost and (found := columns.get(name)) is not None and math.isfinite(found.spearman.value)
     ]
     if not shown:
         return None
+    figure, axes = new_figure()
     for index, (name, cost, one) in enumerate(shown):
-        group = [other for other, c, _ in shown if other == name or abs(c - cost) < alike * cost]
+        group = [other for other, c, _ in shown if other == name or abs(c - cost) < axis.alike * cost]
         at = cost * 1.12 ** (group.index(name) - (len(group) - 1) / 2)
         colour = COLOURS[index % len(COLOURS)]
-        bars = [[max(0.0, one["value"] - one["low"])], [max(0.0, one["high"] - one["value"])]]
-        text = f"{name} (cheapest)" if name == summary[cheapest] else name
-        mark = ("o" if name in summary["proxies"] else "x", "s", "^")[index // len(COLOURS) % 3]
-        axes.errorbar([at], [one["value"]], yerr=bars, fmt=mark, color=colour, capsize=2, linewidth=1, label=text)
-    again = summary["proxies"].get("full again")
-    if again and math.isfinite(again["spearman"]["value"]):
-        axes.axhline(again["spearman"]["value"], color="#999", linewidth=1, label="full against full again")
-    axes.axhline(summary["wanted"], color="#999", linestyle=":", linewidth=1, label="wanted")
-    axes.set_xscale("log", base=base)
-    finish(axes, label, "Spearman's correlation", "outside")
+        bars = [[max(0.0, one.value - one.low)], [max(0.0, one.high - one.value)]]
+        text = f"{name} (cheapest)" if name == axis.cheapest else name
+        mark = ("o" if name in summary.proxies else "x", "s", "^")[index // len(COLOURS) % 3]
+        axes.errorbar([at], [one.value], yerr=bars, fmt=mark, color=colour, capsize=2, linewidth=1, label=text)
+    repeated = summary.repeated
+    if repeated is not None and math.isfinite(repeated.spearman.value):
+        axes.axhline(repeated.spearman.value, color="#999", linewidth=1, label=REPEATED)
+    axes.axhline(summary.min_correlation, color="#999", linestyle=":", linewidth=1, label="required")
+    axes.set_xscale("log", base=axis.base)
+    finish(axes, axis.label, "Spearman's correlation", "outside")
     return to_svg(figure)
 
 
-def _scatter(
-    found: Mapping[str, Any], full: str, rows: Sequence[Mapping[str, Any]], metric: str, by_rank: bool = False
-) -> Markup | None:
+def _scatter(study: Study, found: Mapping[str, Consistency | None], by_rank: bool = False) -> Markup | None:
     """Returns a small plot for each column of scores against the full setting; none where there is no column.
 
     Args:
         by_rank: plots the scores' ranks: the values of some span many orders of magnitude.
     """
-    names = [name for name, one in found.items() if one is not None]
-    if not names:
+    columns = {name: one for name, one in found.items() if one is not None}
+    if not columns:
         return None
-    down = -(-len(names) // ACROSS)
+    full, down = study.summary.full, -(-len(columns) // ACROSS)
     figure = Figure(figsize=(9.6, 2.4 * down), layout="constrained")
-    for index, name in enumerate(names):
+    for index, (name, one) in enumerate(columns.items()):
         axes = figure.add_subplot(down, ACROSS, index + 1)
-        pairs = [(row[name], row[full]) for row in rows if row.get(name) is not None and row[full] is not None]
-        scores, values = zip(*pairs, strict=True)
+        both = [(row.values.get(name), row.values[full]) for row in study.rows]
+        pairs = [(score, value) for score, value in both if score is not None and value is not None]
+        scores, values = [score for score, _ in pairs], [value for _, value in pairs]
         axes.plot(stats.rankdata(scores) if by_rank else scores, values, ".", color=COLOURS[0], alpha=0.7)
-        axes.set_title(f"{name}: {found[name]['spearman']['value']:.2f}", fontsize=9)
+        axes.set_title(f"{name}: {one.spearman.value:.2f}", fontsize=9)
         axes.tick_params(labelsize=7)
         if index % ACROSS == 0:
-            axes.set_ylabel(f"{metric}, full", fontsize=8)
+            axes.set_ylabel(f"{study.summary.metric}, full", fontsize=8)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     return to_svg(figure)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from nichenas.core.figures.page import p_value
+from nichenas.core.proxies.study_summary import StudySummary
+from nichenas.core.report.comparison_summary import ComparisonSummary
 from nichenas.core.session.results import RetrainedResult
 from nichenas.core.session.results import RunResult
 from nichenas.core.session.results import Statistics
@@ -51,64 +51,52 @@ def _row(table: Table, label: str, entry: RetrainedResult, metric: str, style: s
     table.add_row(label, str(count), spread(entry.validation), spread(entry.test), style=style)
 
 
-def print_comparison(summary: Mapping[str, Any], folder: Path) -> None:
-    """Prints a comparison of strategies."""
+def print_comparison(summary: ComparisonSummary, folder: Path) -> None:
+    """Prints a comparison."""
     console = Console(markup=False)  # names of metrics may hold brackets
-    metric = summary["metric"]
-    table = Table(title=f"{summary['name']}: mean ± half the 95% interval", title_justify="left")
-    for column in (
-        "strategy",
-        "runs",
-        f"best validation {summary['searched']}",
-        "mean of all trials",
-        f"test {metric}",
-        "failed",
-    ):
-        first = column == "strategy"
+    table = Table(title=f"{summary.name}: mean ± half the 95% interval", title_justify="left")
+    best, test = f"best validation {summary.searched}", f"test {summary.metric}"
+    for column in ("arm", "runs", best, "mean of all trials", test, "failed"):
+        first = column == "arm"
         table.add_column(column, justify="left" if first else "right", no_wrap=first)
-    for entry in summary["strategies"]:
-        cells = [_interval(entry[part]) for part in ("best_validation", "mean_validation", "test")]
+    for arm in summary.arms:
         # A supernet's score is not that of a network of its own.
-        name = entry["name"] if entry["measures"] == summary["searched"] else f"{entry['name']} ({entry['measures']})"
-        table.add_row(name, str(entry["best_validation"]["n"]), *cells, str(sum(entry["failed"])))
+        name = arm.name if arm.measures == summary.searched else f"{arm.name} ({arm.measures})"
+        cells = ["–" if found is None else str(found) for found in (arm.best_validation, arm.mean_validation, arm.test)]
+        table.add_row(name, str(arm.best_validation.n), *cells, str(sum(arm.failed)))
     console.print(table)
-    for pair in summary["pairs"]:
-        parts = [
-            f"{part} {p_value(pair[f'p_{part}'])} ({p_value(pair[f'holm_{part}'])})"
-            for part in ("best", "mean", "test")
-            if f"p_{part}" in pair
-        ]
-        text = f"{pair['one']} against {pair['other']}: p (Holm) of " + ", ".join(parts)
-        console.print(text, highlight=False, soft_wrap=True)
+    if summary.unequal:
+        console.print(f"budgets are not equal: {summary.budget}", highlight=False, soft_wrap=True)
+    for pair in summary.pairs:
+        parts = [f"{part} {p_value(p.plain)} ({p_value(p.holm)})" for part, p in pair.tests.items()]
+        if parts:
+            text = f"{pair.one} against {pair.other}: p (Holm) of " + ", ".join(parts)
+            console.print(text, highlight=False, soft_wrap=True)
+    if any(pair.tests for pair in summary.pairs):
+        console.print(f"p: {summary.test_of_significance}", highlight=False, soft_wrap=True)
     console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
-def print_proxies(summary: Mapping[str, Any], folder: Path) -> None:
-    """Prints how well settings and scores of untrained networks rank a zoo."""
+def print_proxies(summary: StudySummary, folder: Path) -> None:
+    """Prints how well settings and scores of untrained networks rank a sample of architectures."""
     console = Console(markup=False)
-    table = Table(title=f"{summary['name']}: {summary['measured']} architectures, full setting {summary['full']}")
+    table = Table(title=f"{summary.name}: {summary.measured} architectures, full setting {summary.full}")
     for column in ("", "arithmetic", "seconds", "Spearman (95% interval)", "Kendall"):
         table.add_column(column, justify="right" if column else "left")
-    for name, one in {**summary["proxies"], **summary["zero_cost"]}.items():
-        cost = summary["cost"].get(name)
-        seconds = (summary["seconds"] | summary["zero_cost_seconds"]).get(name)
+    for name, one in {**summary.proxies, **summary.zero_cost}.items():
+        cost, seconds = summary.cost.get(name), {**summary.seconds, **summary.zero_cost_seconds}.get(name)
         cells = ["–" if cost is None else f"{cost:.4f}", "–" if seconds is None else f"{seconds:.3g}"]
         if one is None:
             table.add_row(name, *cells, "not defined here", "–")
             continue
-        rho = one["spearman"]
-        cells += [f"{rho['value']:.2f} ({rho['low']:.2f} to {rho['high']:.2f})", f"{one['kendall']['value']:.2f}"]
-        table.add_row(name, *cells, style="bold" if name == summary["cheapest"] else "")
+        rho = one.spearman
+        cells += [f"{rho.value:.2f} ({rho.low:.2f} to {rho.high:.2f})", f"{one.kendall.value:.2f}"]
+        table.add_row(name, *cells, style="bold" if name == summary.cheapest else "")
     console.print(table)
-    for what, found in (("least arithmetic", "cheapest"), ("fewest seconds", "cheapest_by_seconds")):
-        text = f"{what} with a correlation of {summary['wanted']:g} or more: {summary[found] or 'none of these'}"
+    for what, found in (("least arithmetic", summary.cheapest), ("fewest seconds", summary.cheapest_by_seconds)):
+        text = f"{what} with a correlation of {summary.min_correlation:g} or more: {found or 'none of these'}"
         console.print(text, highlight=False)
+    if summary.failed_probes is not None:
+        failed = f"{summary.failed_probes.count} of {summary.architectures} untrained networks could not be scored"
+        console.print(f"{failed}; the first reason: {summary.failed_probes.first}", highlight=False, soft_wrap=True)
     console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
-
-
-def _interval(found: Mapping[str, float] | None) -> str:
-    if found is None:
-        return "–"
-    if found["n"] < 2:
-        return f"{found['mean']:.4f}"
-    return f"{found['mean']:.4f} ± {(found['high'] - found['low']) / 2:.4f}"

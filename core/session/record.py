@@ -113,20 +113,20 @@ class RunRecord:
 
 
 def read_runs(folder: Path, name: str, seeds: int) -> list[RunRecord]:
-    """Returns the runs of one side of a comparison, in the order of seeds.
+    """Returns the runs of one arm of a comparison, in the order of seeds.
 
     Raises:
         RunFolderError: when one is not there or damaged.
     """
-    return [RunRecord.read(run_of(folder, name, seed)) for seed in range(seeds)]
+    return [RunRecord.read(run_folder_of(folder, name, seed)) for seed in range(seeds)]
 
 
-def run_of(folder: Path, name: str, seed: int) -> Path:
+def run_folder_of(folder: Path, name: str, seed: int) -> Path:
     """Returns the folder of one run of a comparison; seeds count from 0.
 
     Raises:
         RunFolderError: when a name, which may come from a file, would lead out of the folder.
     """
     if Path(name).name != name:
-        raise RunFolderError(f"'{folder}' is damaged: '{name}' is not the name of a side")
+        raise RunFolderError(f"'{folder}' is damaged: '{name}' is not the name of an arm")
     return folder / f"{name}-{seed}"
