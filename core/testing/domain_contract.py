@@ -1,144 +1,181 @@
-"""What every domain must do; subclass :class:`DomainContract` in a pytest module.
+"""What every domain must do: space, objectives, settings, prepare, evaluate, retrain, draw.
+
+Each capability that a domain mixes in has a contract beside this one, and a test class mixes in those that it needs;
+one that is forgotten fails a test here.
 
 Example:
-    class TestMyDomain(DomainContract):
+    class TestMyDomain(DomainContract, FidelityContract, BaselinesContract):
         target = "my_package:MyDomain"
         settings = {"dataset": "tiny"}
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
-from pathlib import Path
-from typing import Any
-from typing import ClassVar
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
+import torch
 
+from nichenas.core.capabilities.base import Capability
 from nichenas.core.context import Context
-from nichenas.core.context import Environment
 from nichenas.core.context import Limits
 from nichenas.core.context import open_test_data
-from nichenas.core.data.root import cache_folder
-from nichenas.core.data.root import data_root
 from nichenas.core.domain import Domain
 from nichenas.core.domain_lookup import DomainRecipe
-from nichenas.core.domain_lookup import load_target
 from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import ConfigError
 from nichenas.core.errors import TestDataError
 from nichenas.core.execution.jobs import EvaluationJob
 from nichenas.core.execution.jobs import run_job
-from nichenas.core.fidelity import FULL
-from nichenas.core.fidelity import Fidelity
 from nichenas.core.figures.drawing import to_svg
-from nichenas.core.proxies.zero_cost import ZERO_COST
-from nichenas.core.proxies.zero_cost import score_all
+from nichenas.core.gate import checked_measurement
+from nichenas.core.gate import checked_retrained
+from nichenas.core.session.records import trial_from_json
+from nichenas.core.session.records import trial_to_json
+from nichenas.core.settings import Settings
 from nichenas.core.space import Architecture
+from nichenas.core.testing.base import CPU
+from nichenas.core.testing.base import CapabilityContract
+from nichenas.core.testing.base import DomainFixtures
+from nichenas.core.testing.base import outcome
+from nichenas.core.testing.base import samples
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
+from nichenas.core.trial import Trial
+from nichenas.core.validation import validated
+
+# Where the contract of each of the core's capabilities is, by name of the capability's class. A capability from
+# elsewhere comes with a subclass of CapabilityContract of its own.
+CONTRACTS: Mapping[str, str] = {
+    "Baselines": "baselines_contract.BaselinesContract",
+    "BatchedEvaluation": "batching_contract.BatchingContract",
+    "DifferentiableSupernet": "supernet_contract.SupernetContract",
+    "Exporting": "exporting_contract.ExportingContract",
+    "NamedDatasets": "datasets_contract.DatasetsContract",
+    "PrecomputedResults": "precomputed_contract.PrecomputedContract",
+    "Probing": "probing_contract.ProbingContract",
+    "ReducedFidelity": "fidelity_contract.FidelityContract",
+    "SharedWeights": "one_shot_contract.OneShotContract",
+    "WeightInheritance": "inheritance_contract.InheritanceContract",
+}
 
 
-class DomainContract:
-    """The contract.
+def capabilities_of(domain: type[Domain]) -> list[type[Capability]]:
+    """Returns the capabilities that a class of domains mixes in; what only helps to offer one is none."""
+    return [
+        cls
+        for cls in domain.__mro__
+        if issubclass(cls, Capability) and not issubclass(cls, Domain) and "offers" in vars(cls)
+    ]
 
-    Attributes:
-        target: ``module:Class`` of the domain.
-        settings: of a configuration that evaluates in seconds; keep it small.
-        data: the data root, where the settings need one.
-        rounding: how far ``evaluate_many`` may be from ``evaluate``, in the primary objective.
-    """
 
-    target: ClassVar[str]
-    settings: ClassVar[dict[str, Any]] = {}
-    data: ClassVar[Path | None] = None
-    rounding: ClassVar[float] = 0.02
+def missing_contracts(suite: type, domain: type[Domain]) -> list[str]:
+    """Returns a line for every capability of a domain whose contract a test class does not mix in."""
+    checked = [
+        cls.capability for cls in suite.__mro__ if issubclass(cls, CapabilityContract) and "capability" in vars(cls)
+    ]
+    lines = []
+    for capability in capabilities_of(domain):
+        if capability not in checked:
+            known = CONTRACTS.get(capability.__name__)
+            where = f"nichenas.core.testing.{known}" if known else "a CapabilityContract of it"
+            lines.append(f"{suite.__name__} does not check {domain.__name__}'s {capability.__name__}: mix in {where}")
+    return lines
 
-    @pytest.fixture(scope="class")
-    def recipe(self) -> DomainRecipe:
-        """How to make the domain."""
-        cls = load_target(self.target)
-        root = self.data or data_root(None)
-        return DomainRecipe(self.target, cls.Settings.model_validate(self.settings), Environment(root, cache_folder()))
 
-    @pytest.fixture(scope="class")
-    def domain(self, recipe: DomainRecipe) -> Domain:
-        """The domain, prepared."""
-        return recipe()
+class DomainContract(DomainFixtures):
+    """The contract."""
 
-    @pytest.fixture(scope="class")
-    def architecture(self, domain: Domain) -> Architecture:
-        """An architecture that can be measured."""
-        rng = np.random.default_rng(0)
-        for _ in range(20):
-            candidate = domain.space.sample(rng)
-            try:
-                domain.evaluate(Proposal(candidate), Context(0))
-            except CandidateFailure:
-                continue
-            return candidate
-        raise AssertionError("none of 20 random architectures could be measured")
+    def test_every_capability_has_its_contract(self, domain: Domain) -> None:
+        """The test class mixes in the contract of every capability that the domain has."""
+        missing = missing_contracts(type(self), type(domain))
+        if missing:
+            pytest.fail("; ".join(missing), pytrace=False)
+
+    # Settings and space
 
     def test_recipe_travels_to_workers(self, recipe: DomainRecipe) -> None:
         """A worker makes the domain from a pickled recipe."""
         assert pickle.loads(pickle.dumps(recipe)) == recipe  # noqa: S301
 
+    def test_settings_are_kept_and_checked(self, domain: Domain) -> None:
+        """Settings come back from a run folder as they were, and a key that there is not is one line."""
+        assert issubclass(domain.Settings, Settings)
+        written = json.loads(json.dumps(domain.settings.model_dump(mode="json")))
+        assert domain.Settings.model_validate(written) == domain.settings
+        with pytest.raises(ConfigError, match=r"domain\.no_such_key: unknown key; allowed: ") as caught:
+            validated(domain.Settings, {**written, "no_such_key": 1}, ("domain",))
+        assert "\n" not in str(caught.value)
+
+    def test_two_instances_are_the_same_domain(self, domain: Domain, recipe: DomainRecipe) -> None:
+        """Space and objectives come from the settings and the data alone."""
+        other = recipe()
+        assert other.space.choices == domain.space.choices
+        assert other.objectives == domain.objectives
+
+    def test_objectives_are_named(self, domain: Domain) -> None:
+        """There is a primary objective, and no two have one name."""
+        names = [objective.name for objective in domain.objectives]
+        assert names
+        assert len(set(names)) == len(names)
+
+    def test_architectures_are_in_the_space_and_survive_json(self, domain: Domain) -> None:
+        """Random architectures are architectures of the space, before and after the journal."""
+        for architecture in samples(domain, 20, seed=1):
+            assert domain.space.architecture(json.loads(json.dumps(dict(architecture)))) == architecture
+
     def test_canonical_is_idempotent_and_inside_the_space(self, domain: Domain) -> None:
         """The canonical form of an architecture is an architecture, and its own canonical form."""
-        rng = np.random.default_rng(1)
-        for _ in range(20):
-            canonical = domain.space.canonical(domain.space.sample(rng))
+        for architecture in samples(domain, 20, seed=1):
+            canonical = domain.space.canonical(architecture)
             assert domain.space.architecture(dict(canonical)) == canonical
             assert domain.space.canonical(canonical) == canonical
 
-    def test_measures_every_objective(self, domain: Domain, architecture: Architecture) -> None:
-        """A measurement has a finite value of every objective and survives the journal's JSON."""
-        measurement = domain.evaluate(Proposal(architecture), Context(0))
-        assert measurement.seconds >= 0
+    # Evaluation
+
+    def test_measurements_pass_the_gate(self, domain: Domain, measurement: Measurement) -> None:
+        """A measurement has a finite value of every objective, and is kept by the journal as it is."""
+        checked = checked_measurement(measurement, domain.objectives)
         for objective in domain.objectives:
-            assert np.isfinite(measurement.values[objective.name])
-        json.dumps([dict(measurement.values), measurement.curve, dict(measurement.diagnostics)])
+            assert np.isfinite(checked.values[objective.name])
+        trial = Trial(0, Proposal(domain.space.sample(np.random.default_rng(0))), checked)
+        kept = trial_from_json(0, trial_to_json(trial)).measurement
+        assert kept == dataclasses.replace(checked, weights={})
 
     def test_space_and_evaluate_agree(self, domain: Domain) -> None:
         """Random architectures are measured or fail as candidates; nothing else is raised."""
-        rng = np.random.default_rng(2)
-        for trial in range(3):
+        for trial, architecture in enumerate(samples(domain, 3, seed=2)):
             try:
-                domain.evaluate(Proposal(domain.space.sample(rng)), Context(0, trial, limits=Limits(memory_mb=100)))
+                domain.evaluate(Proposal(architecture), Context(0, trial, limits=Limits(memory_mb=100)))
             except CandidateFailure as failure:
                 assert failure.reason
 
     def test_same_seed_same_measurement(self, domain: Domain, recipe: DomainRecipe, architecture: Architecture) -> None:
-        """The context decides a measurement, in another instance too; other trials draw otherwise."""
-        proposal = Proposal(architecture)
-        one = domain.evaluate(proposal, Context(5, 3))
-        assert dict(one.values) == dict(recipe().evaluate(proposal, Context(5, 3)).values)
-        assert one.curve == domain.evaluate(proposal, Context(5, 3)).curve
-
-    def test_canonical_forms_measure_equal(self, domain: Domain, architecture: Architecture) -> None:
-        """What the space calls the same network measures the same."""
-        one = domain.evaluate(Proposal(architecture), Context(0))
-        other = domain.evaluate(Proposal(domain.space.canonical(architecture)), Context(0))
+        """The context decides a measurement, in another instance too."""
+        one, other = (of.evaluate(Proposal(architecture), Context(5, 3)) for of in (domain, recipe()))
         assert dict(one.values) == dict(other.values)
+        assert one.curve == other.curve
 
-    def test_evaluate_many_equals_evaluate(self, domain: Domain, architecture: Architecture) -> None:
-        """Measuring together changes nothing but the rounding."""
-        rng = np.random.default_rng(3)
-        proposals = [Proposal(architecture), Proposal(domain.space.mutate(architecture, rng))]
-        contexts = [Context(0, trial, limits=Limits(memory_mb=100)) for trial in range(2)]
-        together = domain.evaluate_many(proposals, contexts)
-        assert len(together) == 2
-        name = domain.objectives[0].name
-        for trial, (proposal, found) in enumerate(zip(proposals, together, strict=True)):
-            try:
-                alone = domain.evaluate(proposal, Context(0, trial, limits=Limits(memory_mb=100)))
-            except CandidateFailure as failure:
-                assert isinstance(found, CandidateFailure)
-                assert found.reason == failure.reason
-                continue
-            assert isinstance(found, Measurement)
-            assert abs(alone.values[name] - found.values[name]) <= self.rounding
+    def test_global_randomness_plays_no_part(
+        self, domain: Domain, architecture: Architecture, measurement: Measurement
+    ) -> None:
+        """Torch's global generator is neither read nor changed by an evaluation."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            before = torch.get_rng_state()
+            assert dict(domain.evaluate(Proposal(architecture), Context(0)).values) == dict(measurement.values)
+            assert torch.equal(before, torch.get_rng_state())
+
+    def test_canonical_forms_measure_equal(
+        self, domain: Domain, architecture: Architecture, measurement: Measurement
+    ) -> None:
+        """What the space calls the same network measures the same."""
+        other = domain.evaluate(Proposal(domain.space.canonical(architecture)), Context(0))
+        assert dict(other.values) == dict(measurement.values)
 
     def test_failure_becomes_a_failed_candidate(
         self, domain: Domain, architecture: Architecture, monkeypatch: pytest.MonkeyPatch
@@ -148,102 +185,31 @@ class DomainContract:
         def broken(*_: object) -> None:
             raise RuntimeError("broken on purpose")
 
-        monkeypatch.setattr(domain, "evaluate", broken)
-        monkeypatch.setattr(domain, "evaluate_many", broken)
-        results = run_job(domain, EvaluationJob(0, 0, (Proposal(architecture),) * 2), Context(0).device)
-        assert [isinstance(result, CandidateFailure) for result in results] == [True, True]
+        for name in ("evaluate", "evaluate_many"):
+            monkeypatch.setattr(domain, name, broken, raising=False)
+        results = run_job(domain, EvaluationJob(seed=0, first=0, proposals=(Proposal(architecture),) * 2), CPU)
+        for result in results:
+            assert isinstance(result.outcome, CandidateFailure)
+            assert result.outcome.reason == "error"
 
-    def test_evaluate_never_reads_test_data(
-        self, domain: Domain, recipe: DomainRecipe, architecture: Architecture
-    ) -> None:
-        """A fresh instance evaluates with the test data shut, and retraining opens it."""
+    # Full training
+
+    def test_test_data_is_read_by_full_trainings_alone(self, recipe: DomainRecipe, architecture: Architecture) -> None:
+        """A fresh instance evaluates with the test data shut; a full training needs it open."""
         fresh = recipe()
-        fresh.evaluate(Proposal(architecture), Context(0))
+        assert isinstance(outcome(fresh, Proposal(architecture), Context(0)), Measurement)
         with pytest.raises(TestDataError):
             fresh.retrain(architecture, Context(0))
-        with open_test_data():
-            retrained = fresh.retrain(architecture, Context(0))
-        for objective in domain.objectives[:1]:
-            assert np.isfinite(retrained.validation[objective.name])
-            assert np.isfinite(retrained.test[objective.name])
 
-    def test_baselines_train(self, domain: Domain) -> None:
-        """Every baseline has the metrics of an architecture."""
+    def test_same_seed_same_full_training(self, domain: Domain, architecture: Architecture) -> None:
+        """The context decides the figures of a full training, and they pass the gate."""
         with open_test_data():
-            for name in domain.baselines:
-                assert domain.objectives[0].name in domain.train_baseline(name, Context(0)).test
+            one, other = (
+                checked_retrained(domain.retrain(architecture, Context(7)), domain.objectives[0]) for _ in range(2)
+            )
+        assert one.validation == other.validation
+        assert one.test == other.test
 
     def test_draws(self, domain: Domain, architecture: Architecture) -> None:
         """An architecture can be drawn."""
         assert "<svg" in to_svg(domain.draw(architecture))
-
-    def test_reductions_are_honoured(self, domain: Domain, architecture: Architecture) -> None:
-        """A reduced fidelity that the domain claims to honour is no larger, and is measured; another is refused."""
-        for factor in sorted(domain.reductions):
-            fidelity = Fidelity(**{factor: 0.5})
-            full, half = domain.resolve_fidelity(FULL), domain.resolve_fidelity(fidelity)
-            assert half[factor] <= full[factor]  # equal where settings are as small as they can be
-            assert {name: half[name] for name in half if name != factor} == {n: full[n] for n in full if n != factor}
-            domain.evaluate(Proposal(architecture, fidelity), Context(0))
-        for factor in {"epochs", "samples", "channels", "resolution"} - domain.reductions:
-            job = EvaluationJob(0, 0, (Proposal(architecture, Fidelity(**{factor: 0.5})),))
-            with pytest.raises(ValueError, match=f"does not reduce {factor}"):
-                run_job(domain, job, Context(0).device)
-
-    def test_full_setting_is_of_the_same_kind(self, domain: Domain) -> None:
-        """Settings for a study's reference are settings of the domain, and their own reference."""
-        full = domain.final_training_settings(domain.settings)
-        assert isinstance(full, domain.Settings)
-        assert domain.final_training_settings(full) == full
-
-    def test_a_training_in_parts_is_the_training_in_one_go(
-        self, domain: Domain, architecture: Architecture, tmp_path: Path
-    ) -> None:
-        """Going on from a checkpoint changes nothing: values, curve and epochs are those of one training."""
-        if not (domain.continues and "epochs" in domain.reductions):
-            pytest.skip("the domain does not continue trainings")
-        job = EvaluationJob(0, 4, (Proposal(architecture, horizon=1.0),), checkpoints=tmp_path)
-        (whole,) = run_job(domain, job, Context(0).device)
-        half = Fidelity(epochs=0.5)
-        first = EvaluationJob(0, 4, (Proposal(architecture, half, horizon=1.0),), checkpoints=tmp_path)
-        (begun,) = run_job(domain, first, Context(0).device)
-        rest = Proposal(architecture, FULL, parent=4, horizon=1.0, start=0.5)
-        (ended,) = run_job(domain, EvaluationJob(0, 4, (rest,), checkpoints=tmp_path), Context(0).device)
-        assert isinstance(whole, Measurement)
-        assert isinstance(begun, Measurement)
-        assert isinstance(ended, Measurement)
-        name = domain.objectives[0].name
-        assert ended.values[name] == whole.values[name]
-        if whole.epochs is not None:
-            assert begun.epochs is not None
-            assert ended.epochs is not None
-            assert begun.epochs + ended.epochs == whole.epochs
-
-    def test_a_network_can_be_looked_at_untrained(self, domain: Domain, architecture: Architecture) -> None:
-        """Scores without training are the same for the same context, and finite or none."""
-        probe = domain.probe(architecture, Context(3, 1))
-        if probe is None:
-            pytest.skip("the domain builds no networks to look at")
-        again = domain.probe(architecture, Context(3, 1))
-        assert again is not None
-        found, repeated = (
-            {name: score.value for name, score in score_all(one, list(ZERO_COST)).items()} for one in (probe, again)
-        )
-        assert found == repeated
-        assert found["parameters"] is not None
-        assert found["grad_norm"] is not None
-
-    def test_share_keys_name_the_tensors(self, domain: Domain, architecture: Architecture) -> None:
-        """Where a domain shares weights, kept tensors have keys of their shape and can be inherited."""
-        if not domain.sharing_rules:
-            pytest.skip("the domain shares no weights")
-        keys = domain.share_keys(architecture)
-        measurement = domain.evaluate(Proposal(architecture), Context(0, keep_weights=True))
-        assert measurement.weights
-        for name, tensor in measurement.weights.items():
-            assert keys[name].shape == tuple(tensor.shape)
-        for rule in domain.sharing_rules.values():
-            for key in keys.values():
-                assert set(rule) <= set(key.attributes)
-        again = Context(0, 1, inherited=dict(measurement.weights))
-        domain.evaluate(Proposal(architecture), again)

@@ -1,6 +1,8 @@
-"""What every domain with a supernet must do besides :class:`~nichenas.core.testing.domain_contract.DomainContract`."""
+"""What a domain with a supernet must do; see :class:`~nichenas.core.gradient.supernet.DifferentiableSupernet`."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nichenas.core.context import Context
+from nichenas.core.domain import Domain
 from nichenas.core.gradient.discretisation import Discretisation
 from nichenas.core.gradient.discretisation import one_hot
 from nichenas.core.gradient.relaxations import Mix
@@ -17,18 +20,19 @@ from nichenas.core.gradient.steps import copies
 from nichenas.core.gradient.steps import weight_gradients
 from nichenas.core.gradient.supernet import DifferentiableSupernet
 from nichenas.core.gradient.supernet import Supernet
-from nichenas.core.testing.domain_contract import DomainContract
+from nichenas.core.testing.base import CapabilityContract
 from nichenas.core.trial import Proposal
 
 
-class SupernetContract(DomainContract):
+class SupernetContract(CapabilityContract):
     """The contract.
 
     Attributes:
         discretisation: a rule whose outcome is in the domain's space.
     """
 
-    discretisation = Discretisation()
+    capability = DifferentiableSupernet
+    discretisation: ClassVar[Discretisation] = Discretisation()
 
     @pytest.fixture
     def supernet(self, domain: DifferentiableSupernet) -> Supernet:
@@ -101,13 +105,31 @@ class SupernetContract(DomainContract):
         different = domain.supernet(Context(4)).state_dict()
         assert any(not torch.equal(one[name], different[name]) for name in one)
 
-    def test_what_is_kept_is_an_architecture(self, domain: DifferentiableSupernet, supernet: Supernet) -> None:
+    def test_what_is_kept_is_an_architecture(self, domain: Domain, supernet: Supernet) -> None:
         """Random mixtures are derived to architectures of the space, which can be measured."""
+        assert isinstance(domain, DifferentiableSupernet)
         for seed in range(5):
             kept = self.discretisation.kept(dict(self._mix(supernet, seed).values), supernet.groups)
             architecture = domain.derived(kept)
             assert domain.space.architecture(dict(architecture)) == architecture
         domain.evaluate(Proposal(architecture), Context(0))
+
+    def test_every_sample_has_a_loss_and_a_score(self, domain: DifferentiableSupernet, supernet: Supernet) -> None:
+        """Losses and scores are finite, one a sample."""
+        inputs, targets = self._batch(domain)
+        with torch.no_grad():
+            outputs = supernet(inputs, copies(supernet, self._mix(supernet), differentiable=False))
+            for values in (supernet.sample_losses(outputs, targets), supernet.sample_scores(outputs, targets)):
+                assert values.shape == (len(targets),)
+                assert bool(torch.isfinite(values).all())
+
+    def test_the_generator_decides_the_batches(self, domain: DifferentiableSupernet) -> None:
+        """An epoch of training is the same for the same generator; what is validated never changes."""
+        data = domain.search_data(Context(0), 16, 0.5)
+        for draw in (lambda: data.weights.train_batches(np.random.default_rng(1)), data.validation.eval_batches):
+            for (one, labels), (other, same) in zip(draw(), draw(), strict=True):
+                assert torch.equal(one, other)
+                assert torch.equal(labels, same)
 
     def test_parts_of_the_data(self, domain: DifferentiableSupernet) -> None:
         """Without a held-out share there is one part more of the training data for the weights."""

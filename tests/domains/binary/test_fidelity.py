@@ -13,8 +13,6 @@ from nichenas.core.context import Context
 from nichenas.core.context import Environment
 from nichenas.core.data.images import subsample
 from nichenas.core.data.root import cache_folder
-from nichenas.core.execution.jobs import EvaluationJob
-from nichenas.core.execution.jobs import run_job
 from nichenas.core.fidelity import Fidelity
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
@@ -23,8 +21,9 @@ from nichenas.domains.binary.settings import BinarySettings
 from nichenas.domains.binary.training import Stage
 from nichenas.domains.binary.training import TrainSettings
 from nichenas.domains.binary.training import _Trainer
+from tests.domains.trials import measured
 
-CPU = torch.device("cpu")
+ALL_HALF = Fidelity(epochs=0.5, samples=0.5, channels=0.5, resolution=0.5)
 
 
 def domain(**settings: Any) -> BinaryDomain:
@@ -49,7 +48,7 @@ def domain(**settings: Any) -> BinaryDomain:
 def test_sizes_are_those_that_networks_can_have() -> None:
     of = domain()
     assert of.resolve_fidelity(Fidelity()) == {"epochs": 4, "samples": 180, "channels": 12, "resolution": 16}
-    half = of.resolve_fidelity(Fidelity(0.5, 0.5, 0.5, 0.5))
+    half = of.resolve_fidelity(ALL_HALF)
     assert half == {"epochs": 2, "samples": 90, "channels": 8, "resolution": 8}
     assert of.resolve_fidelity(Fidelity(channels=0.25, resolution=0.25)) | {} == {
         "epochs": 4, "samples": 180, "channels": 4, "resolution": 4
@@ -96,9 +95,7 @@ def test_parts_across_stages_are_the_training_in_one_go(cuts: tuple[float, ...],
     architecture = of.space.sample(np.random.default_rng(1))
 
     def run(proposal: Proposal) -> Measurement:
-        (found,) = run_job(of, EvaluationJob(0, 3, (proposal,), checkpoints=tmp_path), CPU)
-        assert isinstance(found, Measurement)
-        return found
+        return measured(of, tmp_path, 3, proposal)[0]
 
     whole = run(Proposal(architecture, horizon=1.0))
     before, epochs = 0.0, 0

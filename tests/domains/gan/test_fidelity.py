@@ -12,14 +12,15 @@ import torch
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
 from nichenas.core.data.root import cache_folder
-from nichenas.core.execution.jobs import EvaluationJob
-from nichenas.core.execution.jobs import run_job
 from nichenas.core.fidelity import Fidelity
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 from nichenas.domains.gan.domain import GanDomain
 from nichenas.domains.gan.settings import GanSettings
 from nichenas.domains.gan.space import genotype_of
+from tests.domains.trials import measured
+
+ALL_HALF = Fidelity(epochs=0.5, samples=0.5, channels=0.5, resolution=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +42,14 @@ def of() -> GanDomain:
 
 def test_sizes(of: GanDomain) -> None:
     assert of.resolve_fidelity(Fidelity()) == {"epochs": 6, "samples": 240, "channels": 8, "resolution": 16}
-    half = Fidelity(0.5, 0.5, 0.5, 0.5)
-    assert of.resolve_fidelity(half) == {"epochs": 3, "samples": 120, "channels": 4, "resolution": 8}
+    assert of.resolve_fidelity(ALL_HALF) == {"epochs": 3, "samples": 120, "channels": 4, "resolution": 8}
     assert of.resolve_fidelity(Fidelity(resolution=0.25))["resolution"] == 8  # two pixels are left to normalise over
-    assert of.cost(half) == 0.5**2 * 0.5**2 * 0.5  # steps on a part of the images are as many
+    assert of.relative_cost(ALL_HALF) == 0.5**2 * 0.5**2 * 0.5  # steps on a part of the images are as many
 
 
 def test_reduced_networks_and_images_are_measured_against_reduced_ones(of: GanDomain) -> None:
     architecture = of.space.sample(np.random.default_rng(0))
-    half = of.evaluate(Proposal(architecture, Fidelity(0.5, 0.5, 0.5, 0.5)), Context(0))
+    half = of.evaluate(Proposal(architecture, ALL_HALF), Context(0))
     assert (half.epochs, half.curve[-1][0]) == (3, 3)
     assert np.isfinite(list(half.values.values())).all()
     real = of._real(1, "validation", bottom=2)
@@ -63,9 +63,7 @@ def test_parts_are_the_training_in_one_go(of: GanDomain, tmp_path: Path) -> None
     architecture = of.space.sample(np.random.default_rng(1))
 
     def run(proposal: Proposal) -> Measurement:
-        (found,) = run_job(of, EvaluationJob(0, 3, (proposal,), checkpoints=tmp_path), torch.device("cpu"))
-        assert isinstance(found, Measurement)
-        return found
+        return measured(of, tmp_path, 3, proposal)[0]
 
     whole = run(Proposal(architecture, horizon=1.0))
     begun = run(Proposal(architecture, Fidelity(epochs=2 / 3), horizon=1.0))  # four steps, where it is validated anyway

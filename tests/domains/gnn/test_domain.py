@@ -13,7 +13,13 @@ from nichenas.core.context import open_test_data
 from nichenas.core.errors import CandidateFailure
 from nichenas.core.sharing.homogeneous import HomogeneousStore
 from nichenas.core.space import Architecture
+from nichenas.core.testing.baselines_contract import BaselinesContract
+from nichenas.core.testing.batching_contract import BatchingContract
+from nichenas.core.testing.datasets_contract import DatasetsContract
 from nichenas.core.testing.domain_contract import DomainContract
+from nichenas.core.testing.fidelity_contract import FidelityContract
+from nichenas.core.testing.inheritance_contract import InheritanceContract
+from nichenas.core.testing.probing_contract import ProbingContract
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 from nichenas.domains.gnn import GNNDomain
@@ -24,21 +30,39 @@ from nichenas.domains.gnn.space import layer_specs
 from tests.conftest import real_data
 
 
-class TestDigits(DomainContract):
+class GNNContract(
+    DomainContract,
+    FidelityContract,
+    InheritanceContract,
+    BatchingContract,
+    BaselinesContract,
+    ProbingContract,
+    DatasetsContract,
+):
     target = "nichenas.domains.gnn:GNNDomain"
-    settings = {"dataset": "digits-knn", "epochs": 20, "patience": None}
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def architecture(cls, domain: GNNDomain) -> Architecture:
+        """A small one, which takes little time."""
+        rng = np.random.default_rng(0)
+        while domain.memory(found := domain.space.sample(rng)) > 15 * 2**20:
+            pass
+        return found
+
+
+class TestDigits(GNNContract):
+    settings = {"dataset": "digits-knn", "epochs": 10, "patience": None}
     data = Path(".")
 
 
-class TestDigitsThreeLayersBatchNormSkip(DomainContract):
-    target = "nichenas.domains.gnn:GNNDomain"
+class TestDigitsThreeLayersBatchNormSkip(GNNContract):
     settings = {"dataset": "digits-knn", "epochs": 8, "layers": 3, "batch_norm": True, "skip": True}
     data = Path(".")
 
 
 @pytest.mark.skipif(real_data() is None, reason="no real data: name its folder in NICHENAS_TEST_DATA")
-class TestCora(DomainContract):
-    target = "nichenas.domains.gnn:GNNDomain"
+class TestCora(GNNContract):
     settings = {"dataset": "Cora", "epochs": 10, "patience": None, "objectives": ["score", "parameters"]}
     data = real_data()
 

@@ -12,15 +12,12 @@ import torch
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
 from nichenas.core.data.root import cache_folder
-from nichenas.core.execution.jobs import EvaluationJob
-from nichenas.core.execution.jobs import run_job
 from nichenas.core.fidelity import Fidelity
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 from nichenas.domains.gnn.domain import GNNDomain
 from nichenas.domains.gnn.domain import GNNSettings
-
-CPU = torch.device("cpu")
+from tests.domains.trials import measured
 
 
 def domain(**settings: Any) -> GNNDomain:
@@ -68,9 +65,7 @@ def test_parts_are_the_training_in_one_go(patience: int | None, tmp_path: Path) 
     architecture = small(of)
 
     def run(proposal: Proposal) -> Measurement:
-        (found,) = run_job(of, EvaluationJob(0, 3, (proposal,), checkpoints=tmp_path), CPU)
-        assert isinstance(found, Measurement)
-        return found
+        return measured(of, tmp_path, 3, proposal)[0]
 
     whole = run(Proposal(architecture, horizon=1.0))
     epochs, before = [], 0.0
@@ -90,14 +85,10 @@ def test_parts_are_the_training_in_one_go(patience: int | None, tmp_path: Path) 
 def test_a_training_that_has_stopped_trains_no_further(tmp_path: Path) -> None:
     of = domain(epochs=300, patience=2, learning_rate=0.5)
     architecture = small(of)
-    first = EvaluationJob(0, 3, (Proposal(architecture, Fidelity(epochs=0.5), horizon=1.0),), checkpoints=tmp_path)
-    (begun,) = run_job(of, first, CPU)
-    assert isinstance(begun, Measurement)
+    (begun,) = measured(of, tmp_path, 3, Proposal(architecture, Fidelity(epochs=0.5), horizon=1.0))
     assert begun.epochs is not None
     assert begun.epochs < 150
-    rest = EvaluationJob(0, 4, (Proposal(architecture, parent=3, horizon=1.0, start=0.5),), checkpoints=tmp_path)
-    (ended,) = run_job(of, rest, CPU)
-    assert isinstance(ended, Measurement)
+    (ended,) = measured(of, tmp_path, 4, Proposal(architecture, parent=3, horizon=1.0, start=0.5))
     assert ended.epochs == 0
     assert dict(ended.values) == dict(begun.values)
 
@@ -106,10 +97,8 @@ def test_groups_with_checkpoints_come_out_as_alone(tmp_path: Path) -> None:
     of = domain()
     architecture = small(of)
     proposal = Proposal(architecture, Fidelity(epochs=0.5), horizon=1.0)
-    both = run_job(of, EvaluationJob(0, 7, (proposal, proposal), checkpoints=tmp_path), CPU)
+    both = measured(of, tmp_path, 7, proposal, proposal)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["trial-7.pt", "trial-8.pt"]
     for number, one in zip((7, 8), both, strict=True):
-        assert isinstance(one, Measurement)
-        (alone,) = run_job(of, EvaluationJob(0, number, (proposal,), checkpoints=tmp_path), CPU)
-        assert isinstance(alone, Measurement)
+        (alone,) = measured(of, tmp_path, number, proposal)
         assert dict(alone.values) == dict(one.values)
