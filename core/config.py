@@ -239,9 +239,10 @@ def resolve_stored(values: Mapping[str, Any], source: str) -> ResolvedConfig:
     if isinstance(search, Mapping) and "method" not in search:
         known = _keys_of(method_name(search)) or set()
         stored["search"] = {key: value for key, value in search.items() if key in known or key not in ONCE_SHARED}
-    levels = (stored.get("proxies") or {}).get("levels") or {}
+    proxies = stored.get("proxies")
+    levels = proxies.get("levels") if isinstance(proxies, Mapping) else None
     for name, factor in STANDARD_FACTORS.items():  # defaults, which were written down once
-        if tuple(levels.get(name, ())) == factor.levels:
+        if isinstance(levels, dict) and levels.get(name) in (list(factor.levels), factor.levels):
             del levels[name]
     return resolve(stored, source)
 

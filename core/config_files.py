@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import did_you_mean
+from nichenas.core.errors import shortened
+from nichenas.core.plain_yaml import MAX_DEPTH
+from nichenas.core.plain_yaml import YamlError
+from nichenas.core.plain_yaml import parse_yaml
 
 SHIPPED = "nichenas.configs"
 
@@ -44,14 +47,16 @@ def read_layers(config: str | Mapping[str, Any]) -> tuple[str, list[dict[str, An
     seen, layers = [config if isinstance(config, str) else ""], [raw]
     while "base" in layers[-1]:
         base = layers[-1].pop("base")
-        beside = isinstance(base, str) and Path(base).name == base and len(base) < 256
-        if base not in shipped_configs() and not beside:
-            hint = did_you_mean(str(base)[:100], shipped_configs())
-            raise ConfigError(
-                f"{source}: base: '{str(base)[:100]}' is no shipped configuration{hint}, nor a file beside this one"
-            )
         if base not in shipped_configs():
-            base = str(Path(seen[-1]).parent / base)
+            beside = isinstance(base, str) and Path(base).name == base
+            file = str(Path(seen[-1]).parent / base) if beside else ""
+            if not os.path.isfile(file):
+                shown = shortened(str(base))
+                hint = did_you_mean(str(base), shipped_configs())
+                raise ConfigError(
+                    f"{source}: base: '{shown}' is no shipped configuration{hint}, nor a file beside this one"
+                )
+            base = file
         if base in seen:
             raise ConfigError(f"{source}: base: '{base}' is a circular base")
         seen.append(base)
@@ -70,44 +75,32 @@ def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(name: str) -> tuple[str, dict[str, Any]]:
-    path = Path(name)
-    if path.is_file():
-        source = str(path)
+    shown = shortened(name, 200)
+    if os.path.isfile(name):  # unlike Path.is_file, it raises nothing for a name that no file can have
+        source = shown
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{source}: cannot be read ({error})") from None
+            text = Path(name).read_text(encoding="utf-8-sig")
+        except OSError as error:
+            raise ConfigError(f"{source}: cannot be read ({error.strerror})") from None
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{source}: not UTF-8 ({error.reason} at byte {error.start})") from None
     elif name in shipped_configs():
         source = f"{name} (shipped)"
         text = resources.files(SHIPPED).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    elif os.path.isdir(name):
+        raise ConfigError(f"'{shown}' is a folder; name a YAML file or one of: {', '.join(shipped_configs())}")
     else:
         hint = did_you_mean(name, shipped_configs())
         raise ConfigError(
-            f"no configuration '{name}'{hint}; name a YAML file or one of: {', '.join(shipped_configs())}"
+            f"no configuration '{shown}'{hint}; name a YAML file or one of: {', '.join(shipped_configs())}"
         )
     try:
-        raw = yaml.load(text, _UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{source}{line}: not YAML ({getattr(error, 'problem', error)})") from None
+        raw = parse_yaml(text)
+    except YamlError as error:
+        raise ConfigError(f"{source}{f':{error.line}' if error.line else ''}: {error.message}") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"{source}: holds no mapping; a configuration has keys such as name, domain and search")
+        raise ConfigError(f"{source}: is not a mapping; a configuration has keys such as name, domain and search")
     return source, raw
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Safe YAML in which a key that stands twice is an error rather than the last one winning."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key '{key_node.value}' stands twice", problem_mark=key_node.start_mark
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
 
 
 def set_value(raw: dict[str, Any], key: Sequence[str], value: Any) -> None:
@@ -128,9 +121,12 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     """
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
+    shown = shortened(text, 200)
     if not equals or not all(parts):
-        raise ConfigError(f"'{text}': overrides have the form KEY=VALUE, such as search.trials=20")
+        raise ConfigError(f"'{shown}': overrides have the form KEY=VALUE, such as search.trials=20")
+    if len(parts) > MAX_DEPTH:
+        raise ConfigError(f"'{shown}': nested deeper than {MAX_DEPTH} levels")
     try:
-        return parts, yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError(f"'{text}': the value is no YAML") from None
+        return parts, parse_yaml(value)
+    except YamlError as error:
+        raise ConfigError(f"'{shown}': {error.message}") from None

@@ -6,11 +6,13 @@ import importlib.metadata
 import importlib.util
 import pkgutil
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from nichenas.core.context import Environment
 from nichenas.core.domain import Domain
 from nichenas.core.errors import ConfigError
+from nichenas.core.errors import shortened
 from nichenas.core.errors import unknown_name_message
 from nichenas.core.registry import as_target
 from nichenas.core.registry import import_target
@@ -26,9 +28,15 @@ def domain_targets() -> dict[str, str]:
     for module in pkgutil.iter_modules(package.submodule_search_locations if package else None):
         if module.ispkg:
             targets[module.name] = f"{PACKAGE}.{module.name}:DOMAIN"
-    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        targets.setdefault(point.name, point.value)
+    for name, value in _installed():
+        targets.setdefault(name, value)
     return targets
+
+
+@cache
+def _installed() -> tuple[tuple[str, str], ...]:
+    """Returns name and value of the entry points; looking through all installed packages takes a while."""
+    return tuple((point.name, point.value) for point in importlib.metadata.entry_points(group=ENTRY_POINTS))
 
 
 def find_domain(kind: str) -> tuple[str, type[Domain]]:
@@ -43,7 +51,7 @@ def find_domain(kind: str) -> tuple[str, type[Domain]]:
     targets = domain_targets()
     target = targets.get(kind) or as_target(kind)
     if target is None:
-        message = unknown_name_message("domain", kind[:100], targets)
+        message = unknown_name_message("domain", kind, targets)
         raise ConfigError(f"{message}, or the dotted path of a class", "domain.kind")
     return target, load_target(target)
 
@@ -59,7 +67,7 @@ def load_target(target: str) -> type[Domain]:
     except ConfigError as error:
         raise ConfigError(error.message, "domain.kind") from None
     if not (isinstance(found, type) and issubclass(found, Domain)):
-        raise ConfigError(f"'{target}' is not a subclass of nichenas.core.domain.Domain", "domain.kind")
+        raise ConfigError(f"'{shortened(target)}' is not a subclass of nichenas.core.domain.Domain", "domain.kind")
     return found
 
 

@@ -10,8 +10,22 @@ class NichenasError(Exception):
     """Base of every error that this project raises on purpose."""
 
 
+def one_line(text: str) -> str:
+    """Returns text on one line, without characters that a terminal would act on."""
+    text = " ".join(text.split())
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shortened(text: str, limit: int = 100) -> str:
+    """Returns text of at most about ``limit`` characters, for messages that repeat what was given."""
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
 class UserError(NichenasError):
     """Something that the user can fix; the command line prints it as one line and exits with code 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class ConfigError(UserError):
@@ -24,7 +38,7 @@ class ConfigError(UserError):
 
     def __init__(self, message: str, key: str = "") -> None:
         super().__init__(f"{key}: {message}" if key else message)
-        self.message = message
+        self.message = one_line(message)
         self.key = key
 
 
@@ -74,6 +88,8 @@ class Interrupted(NichenasError):
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Returns ``" (did you mean 'x'?)"`` for the closest allowed word, or an empty string."""
+    if len(word) > 200:
+        return ""  # the search for the closest takes the square of the length
     by_lower = {option.lower(): option for option in allowed}
     close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f" (did you mean '{by_lower[close[0]]}'?)" if close else ""
@@ -86,5 +102,5 @@ def unknown_name_message(kind: str, word: str, allowed: Iterable[str], quote: bo
         quote: whether the name is part of the message; a key is named before it.
     """
     options = sorted(allowed)
-    name = f" '{word}'" if quote else ""
+    name = f" '{shortened(word)}'" if quote else ""
     return f"unknown {kind}{name}{did_you_mean(word, options)}; allowed: {', '.join(options) or 'none'}"

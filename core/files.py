@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from nichenas.core.errors import RunFolderError
+from nichenas.core.plain_yaml import parse_yaml
 
 
 def atomic_write(file: Path, write: Callable[[IO[bytes]], Any]) -> None:
@@ -89,7 +90,7 @@ def read_yaml(file: Path) -> Any:
     Raises:
         RunFolderError: when it is missing or not valid YAML.
     """
-    return _read(file, yaml.safe_load, "YAML")
+    return _read(file, parse_yaml, "YAML")
 
 
 def _read(file: Path, parse: Callable[[str], Any], kind: str) -> Any:
@@ -97,5 +98,5 @@ def _read(file: Path, parse: Callable[[str], Any], kind: str) -> Any:
         return parse(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunFolderError(f"{file}: cannot be read ({error.strerror})") from None
-    except (ValueError, yaml.YAMLError):
-        raise RunFolderError(f"{file}: not {kind}") from None
+    except (ValueError, RecursionError) as error:
+        raise RunFolderError(f"{file}: cannot be read as {kind} ({error})") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import re
+import traceback
 from collections.abc import Callable
 from collections.abc import Iterator
 from functools import cached_property
@@ -13,6 +14,7 @@ from typing import TypeVar
 from typing import cast
 
 from nichenas.core.errors import ConfigError
+from nichenas.core.errors import shortened
 from nichenas.core.errors import unknown_name_message
 
 T = TypeVar("T")
@@ -70,10 +72,11 @@ class Registry(Generic[T]):
         if target is None:
             raise ConfigError(unknown_name_message(self.kind, name, self))
         found = import_target(target, self.kind)
+        shown = shortened(target)
         if self._base is not None and not (isinstance(found, type) and issubclass(found, self._base)):
-            raise ConfigError(f"'{target}' is not a subclass of {self._base.__name__}, so not a {self.kind}")
+            raise ConfigError(f"'{shown}' is not a subclass of {self._base.__name__}, so not a {self.kind}")
         if self._base is None and not callable(found):
-            raise ConfigError(f"'{target}' is not a function, so not a {self.kind}")
+            raise ConfigError(f"'{shown}' is not a function, so not a {self.kind}")
         return cast(T, found)
 
     def __contains__(self, name: object) -> bool:
@@ -102,5 +105,14 @@ def import_target(target: str, kind: str) -> object:
     module, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise ConfigError(f"the {kind} '{target}' cannot be imported ({error})") from None
+    except (Exception, SystemExit) as error:  # a module runs when it is imported, and can do anything
+        reason = str(error) if isinstance(error, (ImportError, AttributeError)) else _located(error)
+        shown = f"the {kind} '{shortened(target)}' cannot be imported"
+        raise ConfigError(f"{shown} ({shortened(reason, 300)})") from None
+
+
+def _located(error: BaseException) -> str:
+    """Returns an error with the place where it was raised, for somebody's own module that has a mistake."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    at = "" if isinstance(error, SyntaxError) else f" at {place.filename}:{place.lineno}"
+    return f"{type(error).__name__}: {error}{at}"

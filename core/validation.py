@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import did_you_mean
+from nichenas.core.errors import shortened
 from nichenas.core.errors import unknown_name_message
 
 M = TypeVar("M", bound=BaseModel)
@@ -36,7 +37,7 @@ def validated(model: type[M], values: Any, prefix: Sequence[str] = ()) -> M:
     except ValidationError as error:
         first = error.errors()[0]
         location = tuple(first["loc"])
-        key = ".".join(map(str, (*prefix, *location)))
+        key = ".".join(shortened(str(part)) for part in (*prefix, *location))
         raise ConfigError(_message(first, model, location), key or "the configuration") from None
 
 
@@ -51,7 +52,7 @@ def _message(error: Any, model: type[BaseModel], location: tuple[int | str, ...]
     message = message[0].lower() + message[1:]
     if kind == "literal_error" and isinstance(given, str):
         message = f"{message}{did_you_mean(given, map(str, _options(model, location)))}"
-    return f"{message} (got {given!r})"
+    return f"{shortened(message, 1000)} (got {shortened(repr(given))})"
 
 
 def _sections(model: type[BaseModel], location: tuple[int | str, ...]) -> list[type[BaseModel]]:

@@ -194,7 +194,7 @@ def stored_config(run: Path, **changes: dict[str, object]) -> ResolvedConfig:
         raise RunFolderError(f"'{run}' holds no run (no config.yaml in it)")
     values = read_yaml(file)
     if not isinstance(values, dict):
-        raise RunFolderError(f"{file}: holds no mapping")
+        raise RunFolderError(f"{file}: is not a mapping")
     for section, own in changes.items():
         values[section] = {**(values.get(section) or {}), **{key: v for key, v in own.items() if v is not None}}
     return resolve_stored(values, str(file))
