@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from nichenas.core.config import Resolved
+from nichenas.core.config import ResolvedConfig
 from nichenas.core.config import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,10 +57,10 @@ def toy_config(**sections: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def toy() -> Callable[..., Resolved]:
+def toy() -> Callable[..., ResolvedConfig]:
     """Makes resolved configurations of the toy domain."""
 
-    def make(**sections: Any) -> Resolved:
+    def make(**sections: Any) -> ResolvedConfig:
         return resolve(toy_config(**sections), "toy.yaml")
 
     return make
