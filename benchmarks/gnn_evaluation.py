@@ -26,7 +26,7 @@ from nichenas.core.context import Environment
 from nichenas.core.data.root import cache_folder
 from nichenas.core.data.root import data_root
 from nichenas.core.execution.allocator import keep_freed_memory
-from nichenas.core.execution.provenance import environment
+from nichenas.core.execution.provenance import provenance
 from nichenas.core.seeds import numpy_generator
 from nichenas.core.trial import Proposal
 from nichenas.domains.gnn import GNNDomain
@@ -88,7 +88,7 @@ def main() -> None:
         "mean_score_pyg": float(scores[:, 1].mean()),
         "mean_difference": float((scores[:, 0] - scores[:, 1]).mean()),
         "std_difference": float((scores[:, 0] - scores[:, 1]).std(ddof=1)) if len(rows) > 1 else 0.0,
-        "environment": environment(arguments.seed, torch.device("cpu")),
+        "environment": provenance(arguments.seed, torch.device("cpu")),
         "rows": rows,
     }
     _show(summary, arguments.group)

@@ -176,7 +176,7 @@ def read_trials(journal: Path) -> Iterator[dict[str, Any]]:
             "parent": record.get("parent", record.get("continues")),
             "epochs": record.get("epochs", 0),
             "outcome": record.get("failure") if measured is None else measured["values"],
-            "curve": None if measured is None else measured["curve"],
+            "curve": None if measured is None else measured.get("curve", []),  # an empty one is not written
         }
 
 
