@@ -21,22 +21,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nichenas.core.commands.workplace import prepare
+from nichenas.core.commands.sessions import prepare_domain
 from nichenas.core.config import load_config
 from nichenas.core.context import Context
 from nichenas.core.execution.allocator import keep_freed_memory
 from nichenas.core.execution.provenance import device_name
-from nichenas.core.methods.one_shot import OneShotDriver
+from nichenas.core.methods.one_shot import OneShotSettings
+from nichenas.core.methods.one_shot_loop import OneShotLoop
 from nichenas.core.seeds import derive_seed
 from nichenas.core.seeds import numpy_generator
-from nichenas.core.session.journal import Journal
-from nichenas.core.strategies import STRATEGIES
+from nichenas.core.session.session import Session
+from nichenas.core.strategies import Reinforce
 from nichenas.domains.gan.domain import GanDomain
 from nichenas.domains.gan.shared import SharedGan
 from nichenas.domains.gan.space import genotype_of
 
 
-def make_driver(arguments: argparse.Namespace, stage: int) -> OneShotDriver:
+def make_driver(arguments: argparse.Namespace, stage: int) -> OneShotLoop:
     """Returns a driver of the digits search that stands at the beginning of a stage."""
     words = [
         f"domain.shared.channels={arguments.channels}",
@@ -45,12 +46,12 @@ def make_driver(arguments: argparse.Namespace, stage: int) -> OneShotDriver:
         "domain.cells=3",
     ]
     resolved = load_config("gan/digits", words)
-    domain = prepare(resolved).domain
-    options = resolved.config.search.one_shot
+    domain, _ = prepare_domain(resolved)
+    search = resolved.search
     assert isinstance(domain, GanDomain)
-    assert options is not None
-    make = STRATEGIES["reinforce"]
-    driver = OneShotDriver(domain, make, resolved.strategy_options, options, Journal(None), 0, torch.device("cpu"))
+    assert isinstance(search, OneShotSettings)
+    options = Reinforce.Options.model_validate(search.options["reinforce"])
+    driver = OneShotLoop(Session(domain=domain), search.one_shot, lambda *parts: Reinforce(*parts, options))
     for following in range(1, stage + 1):
         driver._stage = following
         driver.shared.begin_stage(following)
@@ -94,7 +95,7 @@ def plain_loop(shared: SharedGan, genotypes: list[Any], stage: int) -> None:
             both.generator_optimizer.step()
 
 
-def weights(driver: OneShotDriver) -> dict[str, Tensor]:
+def weights(driver: OneShotLoop) -> dict[str, Tensor]:
     """Returns all weights of both networks."""
     shared = driver.shared
     assert isinstance(shared, SharedGan)

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nichenas.core.commands.compare import ComparisonDesign
 from nichenas.core.commands.compare import run_compare
 from nichenas.core.commands.search import run_search
 from nichenas.core.commands.sessions import RunOptions
@@ -191,8 +192,8 @@ def compare(
     """
     raw = _raw(config, overrides)
     folder = Path(out) if out is not None else Path("runs") / f"compare-{raw.values.get('name', 'run')}"
-    options = RunOptions(_text(data_root), quiet)
-    return Comparison(folder, run_compare(raw, strategies, seeds, folder, options=options, schedules=schedules))
+    design = ComparisonDesign(strategies, seeds, schedules)
+    return Comparison(folder, run_compare(raw, design, folder, RunOptions(_text(data_root), quiet)))
 
 
 def _raw(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> RawConfig:
@@ -205,7 +206,7 @@ def _raw(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -
             plain[key] = value
         else:
             sections["search"][key] = value
-    return read_raw(config if isinstance(config, Mapping) else str(config), top=plain, **sections)
+    return read_raw(config if isinstance(config, Mapping) else str(config), top=plain, sections=sections)
 
 
 def _prefixed(prefix: str, values: Mapping[str, Any]) -> Row:

@@ -143,20 +143,21 @@ def load_config(name: str, overrides: Sequence[str] = (), **sections: Mapping[st
     Raises:
         ConfigError: one line: the file or override, the key, what is wrong and what is allowed.
     """
-    return read_raw(name, overrides, **sections).resolve()
+    return read_raw(name, overrides, sections=sections).resolve()
 
 
 def read_raw(
     config: str | Mapping[str, Any],
     overrides: Sequence[str] = (),
     top: Mapping[str, Any] | None = None,
-    **sections: Mapping[str, Any],
+    sections: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> RawConfig:
     """Reads a configuration without checking more than its form; see :func:`load_config`.
 
     Args:
         config: a file, the name of a shipped one, or the configuration itself.
-        top: overrides of keys outside of sections, such as ``seed``.
+        top: further overrides of keys outside of sections, such as ``seed``.
+        sections: further overrides by section.
     """
     source, layers = read_layers(config)
     values: dict[str, Any] = {}
@@ -164,7 +165,7 @@ def read_raw(
         values = _over(values, _renamed(layer), merged)
     given = [parse_override(text) for text in overrides]
     given += [([key], value) for key, value in (top or {}).items()]
-    given += [([section, key], value) for section, own in sections.items() for key, value in own.items()]
+    given += [([section, key], value) for section, own in (sections or {}).items() for key, value in own.items()]
     given = [(_renamed_key(key), value) for key, value in given]
 
     def overriding(below: Mapping[str, Any], _: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,9 +186,8 @@ def _over(below: Mapping[str, Any], top: Mapping[str, Any], merge: Any) -> dict[
     if not (isinstance(old, Mapping) and isinstance(own, Mapping) and isinstance(new, Mapping)):
         return result
     changed = dict(new)
-    if "method" not in own and ("strategy" in own or "sharing" in own):
-        if changed.get("method") in METHODS:
-            del changed["method"]
+    if "method" not in own and ("strategy" in own or "sharing" in own) and changed.get("method") in METHODS:
+        del changed["method"]
     if method_name(changed) != method_name(old):
         known = _keys_of(method_name(changed))
         changed = {key: value for key, value in changed.items() if key in own or known is None or key in known}

@@ -64,7 +64,8 @@ class Context:
         inherited: tensors to start from, by name.
         keep_weights: whether the measurement should carry the trained tensors.
         checkpoints: folder of this training alone, to continue from after a restart; if None, nothing is kept.
-        artifacts: folder of this training alone for what people may look at, such as pictures; if None, nothing is kept.
+        artifacts: folder of this training alone for what people may look at, such as pictures; if None, nothing is
+            kept.
         checkpoint_in: checkpoint of the parent, whose training this one continues.
         checkpoint_out: where to leave a checkpoint from which this training may be continued.
     """

@@ -1,4 +1,4 @@
-"""The gate through which every result of a domain enters: complete, finite, plain, or a failure that says what is wrong.
+"""The gate through which results of a domain enter: complete, finite, plain, or a failure that says what is wrong.
 
 It stands in the worker, where the domain is called, so that nothing unusable travels or reaches journal and strategy.
 """
@@ -37,9 +37,8 @@ def checked_measurement(result: object, objectives: Sequence[Objective]) -> Meas
     values = _figures(result.values, "values")
     for objective in objectives:
         _check_objective(objective, values, "values")
-    if values is result.values and not (result.curve or result.diagnostics or result.scalars or result.peak_memory):
-        if result.epochs is None and (result.simulated_seconds is None or type(result.simulated_seconds) is float):
-            return result  # plain already: look-ups in tables are many
+    if values is result.values and _is_plain(result):
+        return result
     return dataclasses.replace(
         result,
         values=values,
@@ -52,6 +51,13 @@ def checked_measurement(result: object, objectives: Sequence[Objective]) -> Meas
         if result.simulated_seconds is None
         else _number(result.simulated_seconds, "simulated_seconds"),
     )
+
+
+def _is_plain(result: Measurement) -> bool:
+    """Returns whether there is nothing to convert beside the values: look-ups in tables are many, and should be fast."""
+    if result.curve or result.diagnostics or result.scalars or result.peak_memory or result.epochs is not None:
+        return False
+    return result.simulated_seconds is None or type(result.simulated_seconds) is float
 
 
 def checked_retrained(result: object, objective: Objective) -> Retrained:

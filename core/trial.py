@@ -1,4 +1,4 @@
-"""Proposals, what is measured of them, and what a retraining gives: the words that strategies, domains and core share."""
+"""Proposals, what is measured of them, and what a retraining gives: what strategies, domains and core share."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Draws ``docs/data-flow.svg``, the picture of docs/design.md, from the registries and the classes that there are.
 
-    python docs/draw_data_flow.py
+Run it after adding a part: ``python docs/draw_data_flow.py``.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class Scheduler(ABC):
         return found
 
     def settle(self, trial: Trial) -> bool:
-        """Tells the strategy of a first rung, and notes obsolete checkpoints; returns whether the trial may be promoted."""
+        """Tells the strategy of a first rung, notes obsolete checkpoints; returns whether the trial may be promoted."""
         if trial.proposal.parent is None:
             self.strategy.tell(trial)
         else:

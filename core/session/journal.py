@@ -4,8 +4,8 @@ Tables (see also ``docs/journal.md``):
 
 - ``meta(key, value)``: ``version`` of the schema and whatever the run wants kept beside the trials, such as the
   seconds spent.
-- ``trials(position, number, architecture, record)``: one row a completed trial. ``position`` is the order of completion,
-  ``number`` the order of submission, ``architecture`` its key, ``record`` everything else as JSON.
+- ``trials(position, number, architecture, record)``: one row a completed trial. ``position`` is the order of
+  completion, ``number`` the order of submission, ``architecture`` its key, ``record`` everything else as JSON.
 - ``retrainings(label, seed, record)``: one row a finished full training.
 
 A file of an older version is upgraded when it is opened for writing, all or nothing, and read as it is otherwise

@@ -92,7 +92,7 @@ class RunRecord:
         return [trial for trial in trials if trial.proposal.fidelity.cost >= highest]
 
     def values(self, objective: Objective) -> list[float | None]:
-        """Returns the value of every trial of the last stage in order of submission; none if it failed or is partial."""
+        """Returns the values of the last stage's trials in order of submission; none if failed or partial."""
         complete = {trial.number for trial in self.complete}
         return [
             None if trial.failed or trial.number not in complete else trial.value(objective)

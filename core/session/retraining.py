@@ -133,9 +133,9 @@ def retrain_all(
             subject, index = todo[ticket]
             label, outcome = _label(subject), result.outcome
             assert isinstance(outcome, (Retrained, CandidateFailure))
-            if isinstance(outcome, Retrained) and folder is not None and outcome.weights:
-                if _is_best(summaries[label], outcome, objective):
-                    write_tensors(kept_weights(folder, label), outcome.weights)
+            keep = isinstance(outcome, Retrained) and folder is not None and outcome.weights
+            if keep and _is_best(summaries[label], outcome, objective):
+                write_tensors(kept_weights(folder, label), outcome.weights)
             kept = str(outcome) if isinstance(outcome, CandidateFailure) else outcome
             journal.append_retraining(label, index, kept)
             summaries[label].record(index, kept)

@@ -70,8 +70,8 @@ class LossWindow:
 class CollapseMonitor:
     """Watches the losses of a training step by step.
 
-    It fires once the window of ``gated_loss`` is full and the variance of any full window is below the limit, or at once
-    when a loss is not finite. Then all windows are empty again; nothing else ever clears them.
+    It fires once the window of ``gated_loss`` is full and the variance of any full window is below the limit, or at
+    once when a loss is not finite. Then all windows are empty again; nothing else ever clears them.
 
     Args:
         losses: their names.

@@ -16,8 +16,8 @@ from nichenas.core.trial import Proposal
 class OneShotStrategy(Strategy):
     """A strategy that can be used with weights which all architectures share.
 
-    Those weights change all the time, so what was measured before is out of date (:meth:`reset_history`). In a search of
-    several stages each has a strategy of its own, on a space that extends prefixes.
+    Those weights change all the time, so what was measured before is out of date (:meth:`reset_history`). In a search
+    of several stages each has a strategy of its own, on a space that extends prefixes.
     """
 
     def import_state(self, memories: Sequence[Mapping[str, Tensor]]) -> None:
