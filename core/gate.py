@@ -54,7 +54,7 @@ def checked_measurement(result: object, objectives: Sequence[Objective]) -> Meas
 
 
 def _is_plain(result: Measurement) -> bool:
-    """Returns whether there is nothing to convert beside the values: look-ups in tables are many, and should be fast."""
+    """Returns whether there is nothing to convert beside the values; look-ups in tables are many."""
     if result.curve or result.diagnostics or result.scalars or result.peak_memory or result.epochs is not None:
         return False
     return result.simulated_seconds is None or type(result.simulated_seconds) is float

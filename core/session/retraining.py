@@ -133,8 +133,7 @@ def retrain_all(
             subject, index = todo[ticket]
             label, outcome = _label(subject), result.outcome
             assert isinstance(outcome, (Retrained, CandidateFailure))
-            keep = isinstance(outcome, Retrained) and folder is not None and outcome.weights
-            if keep and _is_best(summaries[label], outcome, objective):
+            if isinstance(outcome, Retrained) and folder is not None and _is_best(summaries[label], outcome, objective):
                 write_tensors(kept_weights(folder, label), outcome.weights)
             kept = str(outcome) if isinstance(outcome, CandidateFailure) else outcome
             journal.append_retraining(label, index, kept)
@@ -195,5 +194,7 @@ def _label(subject: Subject) -> str:
 
 
 def _is_best(summary: Summary, result: Retrained, objective: Objective) -> bool:
+    if not result.weights:
+        return False
     values = [objective.sign * run.validation[objective.name] for run in summary.runs.values()]
     return objective.sign * result.validation[objective.name] > max(values, default=float("-inf"))

@@ -101,6 +101,81 @@ def test_retrain_adds_seeds_and_trains_a_given_architecture(config: Path, capsys
     assert "holds no run" in fails(capsys, "retrain", "runs/none")
 
 
+def test_a_given_architecture_is_never_mixed_up_with_another_run(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It took the trainings of another run from the folder, and wrote over a search's result (once)."""
+    assert main(["search", str(config), "--quiet"]) == 0
+    assert main(["search", str(config), "--quiet", "domain.noise=3.0", "--out", "noisy"]) == 0
+    file = Path("mine.json")
+    file.write_text(json.dumps({"c0": 2, "c1": 1, "c2": 0, "c3": 3}))
+    command = ["--architecture", str(file), "--seeds", "2", "--quiet", "--out"]
+    assert main(["retrain", "runs/toy", *command, "mine"]) == 0
+    first = Path("mine/result.json").read_text()
+    assert "domain.noise was 0.01 and is 3.0 now" in fails(capsys, "retrain", "noisy", *command, "mine")
+    before = {name: Path("runs/toy", name).read_text() for name in ("config.yaml", "result.json")}
+    assert "'runs/toy' holds a search" in fails(capsys, "retrain", "runs/toy", *command, "runs/toy")
+    assert {name: Path("runs/toy", name).read_text() for name in before} == before
+    other = Path("other.json")
+    other.write_text(json.dumps({"c0": 0, "c1": 1, "c2": 0, "c3": 1}))
+    wrong = ["retrain", "runs/toy", "--architecture", str(other), "--out", "mine"]
+    assert "holds the retraining of architecture" in fails(capsys, *wrong)
+    assert Path("mine/result.json").read_text() == first
+    assert main(["retrain", "runs/toy", *command[:3], "4", "--quiet", "--out", "mine"]) == 0  # more seeds
+    assert json.loads(Path("mine/result.json").read_text())["test"]["quality"]["n"] == 4
+
+
+def test_weights_belong_to_the_architecture_beside_them(config: Path) -> None:
+    """A resumed search may choose another architecture without training it; old weights stayed beside it (once)."""
+    assert main(["search", str(config), "search.trials=3", "--quiet"]) == 0
+    best = Path("runs/toy/best")
+    chosen = (best / "architecture.json").read_text()
+    assert (best / "weights.pt").exists()
+    assert main(["search", str(config), "search.trials=40", "retrain.seeds=0", "--resume", "--quiet"]) == 0
+    assert (best / "architecture.json").read_text() != chosen
+    assert not (best / "weights.pt").exists()
+    assert main(["search", str(config), "search.trials=40", "retrain.seeds=2", "--resume", "--quiet"]) == 0
+    assert (best / "weights.pt").exists()
+
+
+def test_resuming_adds_to_the_provenance_and_replaces_nothing(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["search", str(config), "search.trials=3", "--quiet"]) == 0
+    file = Path("runs/toy/environment.json")
+    first = json.loads(file.read_text())
+    assert main(["search", str(config), "search.trials=4", "--resume", "--quiet"]) == 0
+    assert json.loads(file.read_text()) == first
+    monkeypatch.setattr("nichenas.core.execution.provenance.cpu_count", lambda: 77)
+    assert main(["search", str(config), "search.trials=5", "--resume", "--quiet"]) == 0
+    held = json.loads(file.read_text())
+    (session,) = held.pop("resumed")
+    assert held == first
+    assert session["cores"] == 77
+    assert "packages" not in session
+
+
+def test_a_changed_search_space_is_not_resumed(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", str(config), "search.trials=3", "--quiet"]) == 0
+    with Journal(Path("runs/toy/journal.sqlite")) as journal:
+        journal.set_meta("space", "another")
+    assert "the search space is another one" in fails(capsys, "search", str(config), "--resume")
+
+
+def test_keys_that_the_method_does_not_use_are_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for word, message in (
+        ("search.epochs=5", "KEY=VALUE: search.epochs: the method 'trial' does not use it; it belongs to: gradient"),
+        ("search.one_shot={iterations: [1]}", "search.one_shot: the method 'trial' does not use it"),
+        ("search.trails=5", "search.trails: unknown key (did you mean 'trials'?); allowed: batch"),
+        ("search.method=trail", "search.method: unknown method 'trail' (did you mean 'trial'?)"),
+        ("search.method=gradient", "search.method: the domain"),
+        ("search.strategy=gradient", "has no supernet; methods that it can be searched with: trial"),
+        ("search.strategy=no.such.Thing", "search.strategy: the strategy 'no.such:Thing' cannot be imported"),
+        ("search.strategy=json:loads", "search.strategy: 'json:loads' is not a subclass of Strategy"),
+        ("run.executor=proceses", "run.executor: unknown executor 'proceses' (did you mean 'processes'?)"),
+    ):
+        assert message in fails(capsys, "search", str(config), word)
+    assert list(Path.cwd().iterdir()) == []
+
+
 def test_report_of_a_run_beside_a_baseline(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", str(config), "--quiet"]) == 0
     assert main(["search", str(config), "--quiet", "search.strategy=random", "seed=1", "--out", "other"]) == 0
