@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from dataclasses import dataclass
+from dataclasses import field
+from functools import cached_property
 from pathlib import Path
 
 from nichenas.core.capabilities.baselines import baselines_of
@@ -17,6 +20,7 @@ from nichenas.core.context import Limits
 from nichenas.core.errors import NichenasError
 from nichenas.core.execution.provenance import device_name
 from nichenas.core.files import write_json
+from nichenas.core.methods import Method
 from nichenas.core.report.run_page import write_run_page
 from nichenas.core.session.progress import Progress
 from nichenas.core.session.progress import retraining_progress
@@ -27,7 +31,6 @@ from nichenas.core.session.retraining import choose
 from nichenas.core.session.retraining import kept_weights
 from nichenas.core.session.retraining import retrain_all
 from nichenas.core.session.session import Session
-from nichenas.core.session.state import SearchState
 from nichenas.core.trial import Trial
 
 
@@ -48,75 +51,92 @@ def run_search(resolved: ResolvedConfig, folder: Path, options: RunOptions | Non
     """
     options = options or RunOptions()
     with open_session(resolved, folder, options) as session:
-        state = _search(resolved, session, options.quiet)
-        if state.best is None:
-            reason = state.failures.most_common(1)[0][0] if state.failures else "no trial was made"
-            raise SearchFailed(
-                f"none of {state.completed} candidates could be measured; the most frequent reason: {reason}"
-            )
+        search = _Search(resolved, session, options.quiet)
+        search.run()
         _write_drawings(session, folder)
-        summaries = _retrain(resolved, session, options.quiet)
-        result = _result(resolved, session, summaries)
+        search.retrain()
+        result = search.result()
         write_best(session, result)
         result.write(folder)
     write_run_page(folder)
     return result
 
 
-def _search(resolved: ResolvedConfig, session: Session, quiet: bool) -> SearchState:
-    method, domain = resolved.method, session.domain
-    progress = None
-    if not quiet:
-        objective = method.objectives(domain)[0]
-        progress = Progress(objective, method.budget(), unit=method.unit, simulated_time=simulates_time(domain))
-    with listening(session, progress, resolved.config.run.tensorboard):
-        return method.run(session)
+@dataclass
+class _Search:
+    """A search and what follows it, in an open session.
 
+    Attributes:
+        summaries: of the final trainings, by label; empty until then.
+    """
 
-def _retrain(resolved: ResolvedConfig, session: Session, quiet: bool) -> dict[str, Summary]:
-    config = resolved.config.retrain
-    if config.seeds == 0:
-        return {}
-    subjects: list[Subject] = [trial.proposal.architecture for trial in session.state.top(config.top)]
-    if config.baselines:
-        subjects += baselines_of(session.domain)
-    with retraining_progress(session.domain.objectives[0], quiet) as listener:
-        return retrain_all(session, subjects, config.seeds, limits=Limits(config.seconds), listener=listener)
+    resolved: ResolvedConfig
+    session: Session
+    quiet: bool
+    summaries: dict[str, Summary] = field(default_factory=dict)
 
+    @cached_property
+    def method(self) -> Method:
+        return self.resolved.method
 
-def _result(resolved: ResolvedConfig, session: Session, summaries: dict[str, Summary]) -> RunResult:
-    config, domain, state, method = resolved.config, session.domain, session.state, resolved.method
-    by_key: dict[str, Trial] = {t.proposal.architecture.key: t for t in state.top(config.retrain.top)}
-    candidates = [trial.proposal.architecture for trial in by_key.values()]
-    chosen = choose(candidates, summaries, domain.objectives[0])
-    measured = by_key[chosen.key].measurement
-    assert measured is not None
-    facts = method.facts(domain, session.journal)
-    known = {field.name for field in dataclasses.fields(RunResult)}
-    return RunResult(
-        name=config.name,
-        metric=domain.objectives[0].name,
-        searched=method.objectives(domain)[0].name,
-        unit=method.unit,
-        architecture=dict(chosen),
-        key=chosen.key,
-        trial=by_key[chosen.key].number,
-        validation=dict(measured.values),
-        test=summaries[chosen.key].statistics("test") if chosen.key in summaries else {},
-        retrained=tuple(summaries[a.key].result(a, by_key[a.key].number) for a in candidates if a.key in summaries),
-        baselines=tuple(summaries[name].result() for name in baselines_of(domain) if name in summaries),
-        trials=state.completed,
-        failed=state.failed,
-        failures=dict(state.failures),
-        seconds=round(state.seconds, 3),
-        order=config.run.order,
-        device=device_name(session.device),
-        config_hash=resolved.hash,
-        epochs=state.epochs or None,
-        simulated_seconds=state.training_seconds if simulates_time(domain) else None,
-        **{name: fact for name, fact in facts.items() if name in known},
-        further={name: fact for name, fact in facts.items() if name not in known},
-    )
+    def run(self) -> None:
+        domain, method, progress = self.session.domain, self.method, None
+        if not self.quiet:
+            objective, simulated = method.objectives(domain)[0], simulates_time(domain)
+            progress = Progress(objective, method.budget(), unit=method.unit, simulated_time=simulated)
+        with listening(self.session, progress, self.resolved.config.run.tensorboard):
+            state = method.run(self.session)
+        if state.best is None:
+            reason = state.failures.most_common(1)[0][0] if state.failures else "no trial was made"
+            raise SearchFailed(
+                f"none of {state.completed} candidates could be measured; the most frequent reason: {reason}"
+            )
+
+    def retrain(self) -> None:
+        config, domain = self.resolved.config.retrain, self.session.domain
+        if config.seeds == 0:
+            return
+        subjects: list[Subject] = [trial.proposal.architecture for trial in self.session.state.top(config.top)]
+        if config.baselines:
+            subjects += baselines_of(domain)
+        with retraining_progress(domain.objectives[0], self.quiet) as listener:
+            limits = Limits(config.seconds)
+            self.summaries = retrain_all(self.session, subjects, config.seeds, limits=limits, listener=listener)
+
+    def result(self) -> RunResult:
+        config, domain, state = self.resolved.config, self.session.domain, self.session.state
+        metric, summaries = domain.objectives[0], self.summaries
+        by_key: dict[str, Trial] = {t.proposal.architecture.key: t for t in state.top(config.retrain.top)}
+        candidates = [trial.proposal.architecture for trial in by_key.values()]
+        chosen = choose(candidates, summaries, metric)
+        measured = by_key[chosen.key].measurement
+        assert measured is not None
+        facts = self.method.facts(domain, self.session.journal)
+        known = {one.name for one in dataclasses.fields(RunResult)}
+        return RunResult(
+            name=config.name,
+            metric=metric.name,
+            searched=self.method.objectives(domain)[0].name,
+            unit=self.method.unit,
+            architecture=dict(chosen),
+            key=chosen.key,
+            trial=by_key[chosen.key].number,
+            validation=dict(measured.values),
+            test=summaries[chosen.key].statistics("test") if chosen.key in summaries else {},
+            retrained=tuple(summaries[a.key].result(a, by_key[a.key].number) for a in candidates if a.key in summaries),
+            baselines=tuple(summaries[name].result() for name in baselines_of(domain) if name in summaries),
+            trials=state.completed,
+            failed=state.failed,
+            failures=dict(state.failures),
+            seconds=round(state.seconds, 3),
+            order=config.run.order,
+            device=device_name(self.session.device),
+            config_hash=self.resolved.hash,
+            epochs=state.epochs or None,
+            simulated_seconds=state.training_seconds if simulates_time(domain) else None,
+            **{name: fact for name, fact in facts.items() if name in known},
+            further={name: fact for name, fact in facts.items() if name not in known},
+        )
 
 
 def _write_drawings(session: Session, folder: Path) -> None:

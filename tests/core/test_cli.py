@@ -117,7 +117,7 @@ def test_a_given_architecture_is_never_mixed_up_with_another_run(
     assert "'runs/toy' holds a search" in fails(capsys, "retrain", "runs/toy", *command, "runs/toy")
     assert {name: Path("runs/toy", name).read_text() for name in before} == before
     other = Path("other.json")
-    other.write_text(json.dumps({"c0": 0, "c1": 1, "c2": 0, "c3": 1}))
+    other.write_text(json.dumps({"c0": 2, "c1": 0, "c2": 0, "c3": 3}))
     wrong = ["retrain", "runs/toy", "--architecture", str(other), "--out", "mine"]
     assert "holds the retraining of architecture" in fails(capsys, *wrong)
     assert Path("mine/result.json").read_text() == first
