@@ -69,6 +69,7 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
         training=_training(top[:5], metric.name),
         has_baseline=other is not None,
         table=[(t, _values(t)) for t in top],
+        memory=any(t.measurement is not None and t.measurement.peak_memory for t in top),
         columns=sorted({name for t in top for name in _values(t)}, key=lambda n: (n != metric.name, n)),
         drawings=[(t, to_svg(record.drawings[_key(t)])) for t in _drawn(record, good, top)],
         tests=rows,
