@@ -10,6 +10,7 @@ from jinja2 import PackageLoader
 from jinja2 import StrictUndefined
 from markupsafe import Markup
 
+from nichenas.core.errors import RunFolderError
 from nichenas.core.files import write_text
 
 
@@ -38,6 +39,13 @@ def render(template: str, **values: Any) -> Markup:
 
 
 def write_page(file: Path, template: str, **values: Any) -> Path:
-    """Fills in a template and writes the page atomically."""
-    write_text(file, render(template, **values))
+    """Fills in a template and writes the page atomically.
+
+    Raises:
+        RunFolderError: when it cannot be written.
+    """
+    try:
+        write_text(file, render(template, **values))
+    except OSError as error:
+        raise RunFolderError(f"{file}: cannot be written ({error.strerror})") from None
     return file

@@ -17,8 +17,11 @@ further row comes; what :meth:`Journal.flush` has returned from is on the disk.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -34,6 +37,7 @@ from nichenas.core.session.records import retrained_from_json
 from nichenas.core.session.records import retrained_to_json
 from nichenas.core.session.records import trial_from_json
 from nichenas.core.session.records import trial_to_json
+from nichenas.core.session.records import upgrade_meta
 from nichenas.core.session.records import upgrade_record
 from nichenas.core.trial import Retrained
 from nichenas.core.trial import Trial
@@ -56,8 +60,8 @@ CREATE TABLE IF NOT EXISTS retrainings (
 );
 """
 
-
-_PAGE = "SELECT position, number, record FROM trials WHERE position > ? ORDER BY position LIMIT 1000"
+_PAGE = "SELECT position, number, record FROM trials WHERE position > ? AND position <= ? ORDER BY position LIMIT 1000"
+_LAST = "SELECT COALESCE(MAX(position), 0) FROM trials"
 
 
 class Journal:
@@ -88,6 +92,8 @@ class Journal:
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.executescript(_SCHEMA)
             found = self._get("version")
+            if found is not None and not found.isdecimal():
+                raise sqlite3.DatabaseError(f"its version is {found[:40]}")
         except sqlite3.DatabaseError as error:
             raise RunFolderError(f"{path}: not a journal that can be read ({error})") from None
         self.version = JOURNAL_VERSION if found is None else int(found)
@@ -107,15 +113,16 @@ class Journal:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             if not new:
-                position = 0
-                while rows := self._db.execute(_PAGE, (position,)).fetchall():
-                    upgraded = [(upgrade_record(record, self.version), at) for at, _, record in rows]
+                for rows in self._pages():
+                    upgraded = [(upgrade_record(record, self.version), position) for position, _, record in rows]
                     self._db.executemany("UPDATE trials SET record = ? WHERE position = ?", upgraded)
-                    position = rows[-1][0]
+                kept = {key: upgrade_meta(key, json.loads(value), self.version) for key, value in self._all_meta()}
+                self._set_meta(kept)
             self._set_meta({"version": JOURNAL_VERSION})
             self._db.execute("COMMIT")
         except BaseException:
             self._db.execute("ROLLBACK")
+            self._db.close()
             raise
         self.version = JOURNAL_VERSION
 
@@ -166,17 +173,11 @@ class Journal:
         """Returns a value kept by :meth:`set_meta`."""
         with self._lock:
             found = self._get(key)
-        return default if found is None else json.loads(found)
+        return default if found is None else upgrade_meta(key, json.loads(found), self.version)
 
     def trials(self) -> Iterator[Trial]:
         """Yields every trial that there is now, in the order of completion."""
-        position = 0
-        with self._lock:
-            (last,) = self._db.execute("SELECT COALESCE(MAX(position), 0) FROM trials").fetchone()
-        while position < last:
-            with self._lock:
-                rows = self._db.execute(_PAGE, (position,)).fetchall()
-            position = rows[-1][0]
+        for rows in self._pages():
             for _, number, record in rows:
                 yield trial_from_json(number, upgrade_record(record, self.version))
 
@@ -211,6 +212,20 @@ class Journal:
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
+    def _pages(self) -> Iterator[list[tuple[int, int, str]]]:
+        """Yields the rows of trials that there are now, in pages, as (position, number, record)."""
+        position = 0
+        with self._lock:
+            (last,) = self._db.execute(_LAST).fetchone()
+        while position < last:
+            with self._lock:
+                rows = self._db.execute(_PAGE, (position, last)).fetchall()
+            position = rows[-1][0]
+            yield rows
+
+    def _all_meta(self) -> list[tuple[str, str]]:
+        return self._db.execute("SELECT key, value FROM meta").fetchall()
+
     def _begin(self) -> None:
         if self._dirty_since is None:
             self._db.execute("BEGIN IMMEDIATE")
@@ -241,13 +256,32 @@ class Journal:
 
 def _connect(path: Path | None, read_only: bool) -> sqlite3.Connection:
     if path is None or not read_only:
-        return sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
-    address = f"file:{quote(str(path.resolve()))}?mode=ro"
-    connection = sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None)
+        return _open(path or ":memory:")
+    address, log = f"file:{quote(str(path.resolve()))}?mode=ro", path.with_name(f"{path.name}-wal")
+    if not log.exists() or log.stat().st_size == 0:
+        # All rows are in the file itself. SQLite is told that nobody writes, or it would leave files of its own beside.
+        return _open(f"{address}&immutable=1")
+    connection = _open(address)
     try:
         connection.execute("SELECT 1 FROM meta")
     except sqlite3.OperationalError:
-        # In a folder that cannot be written, SQLite reads a write-ahead journal only if told that nobody writes it.
+        # Rows wait in the write-ahead log, but where SQLite may write nothing it may not be able to read that.
         connection.close()
-        connection = sqlite3.connect(f"{address}&immutable=1", uri=True, check_same_thread=False, isolation_level=None)
+        connection = _copied(path, log)
     return connection
+
+
+def _copied(path: Path, log: Path) -> sqlite3.Connection:
+    """Returns a journal with its write-ahead log, read into memory."""
+    connection = _open(":memory:")
+    with tempfile.TemporaryDirectory() as folder:
+        for file in (path, log):
+            shutil.copyfile(file, Path(folder) / file.name)
+        with contextlib.closing(_open(Path(folder) / path.name)) as copy:
+            copy.backup(connection)
+    return connection
+
+
+def _open(address: Path | str) -> sqlite3.Connection:
+    uri = isinstance(address, str) and address.startswith("file:")
+    return sqlite3.connect(address, uri=uri, check_same_thread=False, isolation_level=None)

@@ -122,27 +122,35 @@ def upgrade_record(text: str, version: int) -> str:
     return json.dumps(record, separators=(",", ":"))
 
 
+def upgrade_meta(key: str, value: Any, version: int) -> Any:
+    """Returns a value kept beside the trials, written by an older version, as the present one writes it."""
+    if version < 2 and key == "objectives":
+        return [{**fields, "source": "supernet" if "supernet]" in fields["name"] else ""} for fields in value]
+    return value
+
+
 def _from_version_1(record: dict[str, Any]) -> None:
     tag = record.pop("tag", {})
+    own = {} if tag.get("iteration") is None else {"iteration": tag.pop("iteration")}
+    if "collapsed" in tag:  # of a gradient search; its epoch is the number of the trial
+        own.update({"collapsed": True} if tag.pop("collapsed") else {})
+        tag.pop("epoch", None)
     moved = {
         "parent": record.pop("continues", None),
         "start": record.pop("begins", None),
         "rung": tag.pop("segment", None),
         "stage": tag.pop("stage", None) or None,
         "final": tag.pop("candidate", None),
+        "record": own or None,
+        "tag": tag or None,
     }
-    own = {name: tag.pop(name) for name in ("iteration", "collapsed") if tag.get(name) not in (None, False)}
-    tag.pop("collapsed", None)
-    tag.pop("epoch", None)  # of a gradient search: the number of the trial
-    record.update((name, value) for name, value in {**moved, "tag": tag or None}.items() if value is not None)
-    if own:
-        record["record"] = own
+    record.update((name, value) for name, value in moved.items() if value is not None)
     if "measurement" in record:
         measured = record["measurement"]
-        measured.pop("seconds")  # those of the trial
-        curves = measured["diagnostics"].pop("curves", None)
-        if curves:
-            measured["scalars"] = curves
+        measured.pop("seconds", None)  # those of the trial
+        scalars = measured.get("diagnostics", {}).pop("curves", None)
+        if scalars:
+            measured["scalars"] = scalars
 
 
 _UPGRADES = (_from_version_1,)  # from version 1, 2, ... to the next

@@ -8,11 +8,12 @@ import pytest
 from rich.console import Console
 
 from nichenas.core.commands.search import run_search
+from nichenas.core.commands.sessions import RunOptions
 from nichenas.core.config import ResolvedConfig
-from nichenas.core.methods.trial_search import Budget
-from nichenas.core.methods.trial_search import SearchState
 from nichenas.core.objectives import Objective
+from nichenas.core.session.budget import Budget
 from nichenas.core.session.progress import Progress
+from nichenas.core.session.state import SearchState
 from nichenas.core.space import Architecture
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
@@ -24,19 +25,19 @@ def test_progress_says_best_rate_failures_and_time_left(terminal: bool) -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=160)
     state = SearchState()
-    with Progress(Objective("accuracy"), Budget(trials=4), console) as progress:
+    with Progress(Objective("accuracy"), Budget(4), console) as progress:
         for number in range(4):
             good = Measurement({"accuracy": 0.1 * number})
             proposal = Proposal(Architecture({"a": number}))
             trial = Trial(number, proposal, good if number != 2 else None, None if number != 2 else "diverged")
-            state.take(trial, 0.1 * number, str(number))
+            state.record(trial, 0.1 * number, str(number))
             progress.on_trial(trial, state, replayed=False)
         if not terminal:
             progress.on_retraining("GCN", 2, 2)
     text = stream.getvalue()
     assert "4/4 trials, best accuracy 0.3000 (trial 3)" in text
     assert "trials/s, 1 failed, 0:00 left" in text
-    assert terminal or "2/2 full trainings, last: GCN" in text
+    assert terminal or "2/2 final trainings, last: GCN" in text
 
 
 def test_time_left_goes_by_what_is_spent_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,11 +45,11 @@ def test_time_left_goes_by_what_is_spent_of_the_budget(monkeypatch: pytest.Monke
     monkeypatch.setattr("nichenas.core.session.progress.time.monotonic", lambda: now[0])
     stream = io.StringIO()
     console = Console(file=stream, width=160)
-    state = SearchState(told=1, seconds=1.0, epochs=20, training_seconds=3600.0)
+    state = SearchState(completed=1, seconds=1.0, epochs=20, training_seconds=3600.0)
     trial = Trial(0, Proposal(Architecture({"a": 0})), None, "diverged")
     for budget, simulated, left in ((Budget(epochs=200), False, "6:40"), (Budget(seconds=36000), True, "6:40")):
         state.epochs, state.training_seconds, now[0] = 20, 3600.0, 0.0
-        progress = Progress(Objective("accuracy"), budget, console, task="study", simulated=simulated)
+        progress = Progress(Objective("accuracy"), budget, console, task="study", simulated_time=simulated)
         progress.on_trial(trial, state, replayed=True)
         state.epochs, state.training_seconds, now[0] = 40, 7200.0, 50.0  # a tenth in 50 s, eight are left
         progress.on_trial(trial, state, replayed=False)
@@ -60,7 +61,8 @@ def test_time_left_goes_by_what_is_spent_of_the_budget(monkeypatch: pytest.Monke
 def test_tensorboard_holds_every_trial(toy: Callable[..., ResolvedConfig], tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run_search(toy(run={"tensorboard": True}, search={"strategy": "conservative"}), tmp_path / "run", quiet=True)
+    resolved = toy(run={"tensorboard": True}, search={"strategy": "conservative"})
+    run_search(resolved, tmp_path / "run", RunOptions(quiet=True))
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
     assert [e.step for e in events.Scalars("trial/quality")] == list(range(20))
