@@ -68,7 +68,7 @@ def _own_fields(words: list[str]) -> list[str]:
         if word.startswith("--") and len(word) > 2:
             name, equals, value = word[2:].partition("=")
             if not equals:
-                if not rest or rest[0].startswith("-"):
+                if not rest or (rest[0].startswith("-") and not _is_number(rest[0])):
                     raise UserError(f"{word}: no such option, or its value is missing (see nichenas --help)")
                 value = rest.pop(0)
             word = f"domain.{name.replace('-', '_')}={value}"
@@ -76,6 +76,14 @@ def _own_fields(words: list[str]) -> list[str]:
             raise UserError(f"{word}: no such option (see nichenas --help)")
         result.append(word)
     return result
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 @app.command(context_settings=OWN_FIELDS)

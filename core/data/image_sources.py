@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import zipfile
+import math
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from numpy.typing import NDArray
 
 from nichenas.core.context import Environment
 from nichenas.core.context import TestData
+from nichenas.core.data.array_files import cached_arrays
+from nichenas.core.data.array_files import load_npz
+from nichenas.core.data.array_files import reason_of
 from nichenas.core.data.images import Images
 from nichenas.core.data.images import ImageTask
 from nichenas.core.data.root import fingerprint
@@ -131,14 +135,44 @@ def _torchvision(name: str, environment: Environment, labelled: bool) -> tuple[S
     cls: Any = getattr(datasets, name)
     if name == "STL10":
         return _stl10(cls, environment, labelled)
+    if name == "FashionMNIST":
+        _check_idx_files(environment.data_root / name / "raw")
     parts: list[Split] = []
     classes: list[str] = []
     for train in (True, False):
         data = _open_torchvision(cls, name, environment.data_root, train=train)
-        x = np.asarray(data.data)
-        parts.append((x[..., None] if x.ndim == 3 else x, np.asarray(data.targets, dtype=np.int64)))
+        x, y = np.asarray(data.data), np.asarray(data.targets, dtype=np.int64)
+        if len(x) != len(y):
+            raise DataError(f"{name}: {len(x)} images with {len(y)} labels in '{environment.data_root}'")
+        parts.append((x[..., None] if x.ndim == 3 else x, y))
         classes = list(data.classes)
     return parts[0], parts[1], classes
+
+
+def _check_idx_files(folder: Path) -> None:
+    """Checks FashionMNIST's files, as far as they are there: torchvision knows checksums of the archives alone.
+
+    Raises:
+        DataError: naming the file that is damaged.
+    """
+    for part in ("train", "t10k"):
+        for file, sizes in (
+            (folder / f"{part}-images-idx3-ubyte", (None, 28, 28)),
+            (folder / f"{part}-labels-idx1-ubyte", (None,)),
+        ):
+            if not file.is_file():
+                continue
+            try:
+                held = file.read_bytes()
+            except OSError as error:
+                raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+            start = 4 + 4 * len(sizes)
+            found = struct.unpack(f">{len(sizes)}I", held[4:start]) if len(held) >= start else ()
+            good = held[:4] == bytes((0, 0, 8, len(sizes))) and found[1:] == sizes[1:]
+            if not good or len(held) != start + math.prod(found):
+                raise DataError(f"{file}: damaged (its header does not fit); replace it with the original file")
+            if len(sizes) == 1 and max(held[start:], default=0) > 9:
+                raise DataError(f"{file}: damaged (labels above 9); replace it with the original file")
 
 
 def _stl10(cls: Any, environment: Environment, labelled: bool) -> tuple[Split, Split, list[str]]:
@@ -154,24 +188,22 @@ def _stl10(cls: Any, environment: Environment, labelled: bool) -> tuple[Split, S
 
 
 def _open_torchvision(cls: Any, name: str, root: Path, **part: Any) -> Any:
-    with contextlib.redirect_stdout(io.StringIO()):
+    reason = ""
+    for download in (False, True):
         try:
-            return cls(root, download=False, **part)
-        except (RuntimeError, EOFError, ValueError, OSError):
-            pass
-        try:
-            return cls(root, download=True, **part)
-        except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            where = {
-                "FashionMNIST": "FashionMNIST/raw/*-ubyte",
-                "CIFAR10": "cifar-10-batches-py/",
-                "STL10": "stl10_binary/*.bin",
-            }
-            raise DataError(
-                f"{name}: not whole in '{root}' and cannot be downloaded ({reason}); put torchvision's files at "
-                f"'{root}/{where.get(name, 'cifar-100-python/')}', or name another folder with --data-root"
-            ) from None
+            with contextlib.redirect_stdout(io.StringIO()):
+                return cls(root, download=download, **part)
+        except Exception as error:  # of nearly any type where files are damaged
+            reason = reason_of(error)
+    where = {
+        "FashionMNIST": "FashionMNIST/raw/*-ubyte",
+        "CIFAR10": "cifar-10-batches-py/",
+        "STL10": "stl10_binary/*.bin",
+    }
+    raise DataError(
+        f"{name}: incomplete or damaged in '{root}', and cannot be downloaded ({reason}); put torchvision's files at "
+        f"'{root}/{where.get(name, 'cifar-100-python/')}', or name another folder with --data-root"
+    )
 
 
 def _find(dataset: str, environment: Environment) -> Path:
@@ -185,23 +217,20 @@ def _find(dataset: str, environment: Environment) -> Path:
 
 
 def _npz(path: Path) -> tuple[Split, Split, list[str]]:
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            arrays = {key: held[key] for key in held.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise DataError(f"{path}: cannot be read as .npz ({error})") from None
-    missing = [key for key in ("x_train", "y_train", "x_test", "y_test") if key not in arrays]
+    arrays = load_npz(path)
+    wanted = ("x_train", "y_train", "x_test", "y_test")
+    missing = [key for key in wanted if key not in arrays]
     if missing:
-        raise DataError(f"{path}: holds no '{missing[0]}'; wanted: x_train, y_train, x_test, y_test")
+        raise DataError(f"{path}: holds no '{missing[0]}'; wanted: {', '.join(wanted)}")
     parts = [_checked(path, part, arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")]
     (train, test) = parts
     if train[0].shape[1:] != test[0].shape[1:]:
         raise DataError(f"{path}: x_train has images of {train[0].shape[1:]}, x_test of {test[0].shape[1:]}")
-    count = int(train[1].max()) + 1
-    if set(np.unique(train[1])) != set(range(count)) or int(test[1].max(initial=0)) >= count:
-        raise DataError(f"{path}: y_train must hold every class from 0 to {count - 1}, and y_test no other")
+    count = len(np.unique(train[1]))
+    if int(train[1].max()) >= count or int(test[1].max()) >= count:
+        raise DataError(f"{path}: y_train must hold every class from 0 to the largest, and y_test no other")
     names = arrays.get("class_names")
-    named = names is not None and len(names) == count
+    named = names is not None and names.shape == (count,)
     return train, test, [str(n) for n in names] if named and names is not None else [str(i) for i in range(count)]
 
 
@@ -210,16 +239,16 @@ def _checked(path: Path, part: str, x: NDArray[Any], y: NDArray[Any]) -> Split:
         x = x[..., None]
     if x.ndim == 4 and x.shape[-1] not in (1, 3) and x.shape[1] in (1, 3):
         x = x.transpose(0, 2, 3, 1)
-    if x.ndim != 4 or x.shape[-1] not in (1, 3) or x.dtype != np.uint8:
+    if x.ndim != 4 or x.shape[-1] not in (1, 3) or x.dtype != np.uint8 or 0 in x.shape:
         raise DataError(
             f"{path}: x_{part} is {x.dtype} {x.shape}; wanted: uint8 (n, height, width) or with 1 or 3 channels"
         )
-    y = y.reshape(-1)
-    if not np.issubdtype(y.dtype, np.integer) or len(y) != len(x) or len(y) == 0 or int(y.min()) < 0:
+    labels = y.reshape(-1).astype(np.int64) if y.dtype.kind in "iu" else np.empty(0, np.int64)
+    if len(labels) != len(x) or labels.min() < 0:
         raise DataError(
             f"{path}: y_{part} must be {len(x)} class numbers from 0, one an image; it is {y.dtype} {y.shape}"
         )
-    return np.ascontiguousarray(x), y.astype(np.int64)
+    return np.ascontiguousarray(x), labels
 
 
 def _folder(path: Path, size: int | None, environment: Environment, labelled: bool) -> tuple[Split, Split, list[str]]:
@@ -251,7 +280,8 @@ def _decoded(folder: Path, classes: list[str], size: int | None, environment: En
     if not files:
         raise DataError(f"{folder}: no images in its sub-folders; known kinds: {', '.join(IMAGE_FILES)}")
     kept = environment.cache / "images" / f"{fingerprint((file for file, _ in files), str(size))}.npz"
-    with contextlib.suppress(OSError, ValueError, zipfile.BadZipFile, KeyError), np.load(kept) as held:
+    held = cached_arrays(kept) or {}
+    if held.keys() >= {"x", "y"}:
         return held["x"], held["y"]
     x = np.stack([_decode(file, size) for file, _ in files]) if size else _same_size(files)
     y = np.array([label for _, label in files], dtype=np.int64)
@@ -278,8 +308,8 @@ def _decode(file: Path, size: int | None) -> NDArray[np.uint8]:
     try:
         with Image.open(file) as opened:
             image = opened.convert("RGB")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be decoded ({error})") from None
+    except Exception as error:  # decoders raise nearly anything
+        raise DataError(f"{file}: cannot be decoded ({reason_of(error)})") from None
     if size:
         width, height = image.size
         factor = size / min(width, height)

@@ -36,10 +36,16 @@ def cache_folder() -> Path:
 def fingerprint(files: Iterable[Path], *more: str) -> str:
     """Returns 16 hexadecimal digits that change when a file is replaced, or any of the further words does.
 
-    Files are told apart by path, size and time of change; they are not read.
+    Files are distinguished by path, size and time of change; they are not read.
+
+    Raises:
+        DataError: when one of them is not there, such as the target of a link.
     """
     parts = list(more)
     for file in files:
-        state = file.stat()
+        try:
+            state = file.stat()
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read ({error.strerror})") from None
         parts.append(f"{file}:{state.st_size}:{state.st_mtime_ns}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

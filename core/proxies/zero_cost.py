@@ -141,7 +141,10 @@ class _Codes(TorchFunctionMode):
 
 @contextlib.contextmanager
 def _absolute(network: nn.Module) -> Iterator[None]:
-    """Replaces all parameters and buffers by their absolute values inside the ``with`` block."""
+    """Replaces all parameters by their absolute values inside the ``with`` block.
+
+    The published code does so with buffers too; those are the statistics of normalisations, which are left out anyway.
+    """
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     try:
         with torch.no_grad():

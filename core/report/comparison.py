@@ -155,7 +155,7 @@ class RunFigures:
     Attributes:
         best: best validation value.
         mean: mean validation value of all that it evaluated.
-        last: mean of the last fifth of its trials; nan where all of them failed.
+        last: mean of the last fifth of its trials; none where all of them failed, or none was measured in full.
         test: mean test value of the chosen architecture over its seeds; none without retraining.
         test_validation: mean validation value of the same trainings.
         curve: best so far.
@@ -167,7 +167,7 @@ class RunFigures:
 
     best: float
     mean: float
-    last: float
+    last: float | None
     test: float | None
     test_validation: float | None
     curve: AnyTimeCurve
@@ -235,7 +235,7 @@ def _run_figures(record: RunRecord, unit: str) -> RunFigures:
     return RunFigures(
         best=float(curve[-1]),
         mean=float(np.mean(good)),
-        last=float(np.mean(last)) if last else float("nan"),
+        last=float(np.mean(last)) if last else None,
         test=test,
         test_validation=test_validation,
         curve=AnyTimeCurve(np.asarray(spent, dtype=float), curve),

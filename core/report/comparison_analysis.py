@@ -98,7 +98,7 @@ def _arm_summary(own: ArmFigures, budget: str, rank: float | None, regret: dict[
         budget=budget,
         best_validation=interval(own.known("best")),
         mean_validation=interval(own.known("mean")),
-        last_fifth_validation=interval(own.known("last")),
+        last_fifth_validation=_interval_of(own.known("last")),
         retrained_validation=_interval_of(own.known("test_validation")),
         test=_interval_of(own.known("test")),
         mean_rank=rank,

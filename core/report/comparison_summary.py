@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ class ArmSummary:
         budget: of a run, as it reads in a sentence.
         best_validation: best validation value of every run.
         mean_validation: mean of all that a run evaluated.
-        last_fifth_validation: mean of the last fifth of a run's trials.
+        last_fifth_validation: mean of the last fifth of a run's trials; none where none of them has a figure.
         retrained_validation: of the final trainings of the chosen architecture; none without any.
         test: of the same trainings.
         mean_rank: among the arms; none where they have no figure in common.
@@ -84,7 +85,7 @@ class ArmSummary:
     budget: str
     best_validation: Interval
     mean_validation: Interval
-    last_fifth_validation: Interval
+    last_fifth_validation: Interval | None
     retrained_validation: Interval | None
     test: Interval | None
     mean_rank: float | None
@@ -129,7 +130,7 @@ class ArmSummary:
             budget=str(found.get("budget", budget)),
             best_validation=_interval_from(found["best_validation"]),
             mean_validation=_interval_from(found["mean_validation"]),
-            last_fifth_validation=_interval_from(found["last_fifth_validation"]),
+            last_fifth_validation=_interval_or_none(found["last_fifth_validation"]),
             retrained_validation=_interval_or_none(found["retrained_validation"]),
             test=_interval_or_none(found["test"]),
             mean_rank=found["mean_rank"],
@@ -179,10 +180,12 @@ class ComparisonSummary:
     best_known: float | None = None
 
     @property
-    def smallest_p(self) -> str:
-        """The smallest p-value that the test can give with n runs an arm, as it reads in a sentence."""
+    def smallest_p(self) -> float:
+        """The smallest p-value that the test can give with so many runs an arm."""
+        count = len(self.arms[0].spent)
         # Until the runs were paired by their seed, all splits of both arms' values were tried.
-        return "2 / 2ⁿ" if self.test_of_significance == SIGN_FLIP else "2 / C(2n, n)"
+        patterns = 2**count if self.test_of_significance == SIGN_FLIP else math.comb(2 * count, count)
+        return min(1.0, 2 / patterns)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the summary as JSON."""
@@ -269,4 +272,5 @@ def _interval_from(found: Mapping[str, Any], count: int = 0) -> Interval:
 
 
 def _interval_or_none(found: Mapping[str, Any] | None) -> Interval | None:
-    return None if found is None else _interval_from(found)
+    # Older versions wrote a mean that is not a number where there was nothing.
+    return None if found is None or math.isnan(found["mean"]) else _interval_from(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -64,7 +65,7 @@ def print_comparison(summary: ComparisonSummary, folder: Path) -> None:
         name = arm.name if arm.measures == summary.searched else f"{arm.name} ({arm.measures})"
         cells = ["–" if found is None else str(found) for found in (arm.best_validation, arm.mean_validation, arm.test)]
         table.add_row(name, str(arm.best_validation.n), *cells, str(sum(arm.failed)))
-    console.print(table)
+    _print_uncut(console, table)
     if summary.unequal:
         console.print(f"budgets are not equal: {summary.budget}", highlight=False, soft_wrap=True)
     for pair in summary.pairs:
@@ -73,7 +74,8 @@ def print_comparison(summary: ComparisonSummary, folder: Path) -> None:
             text = f"{pair.one} against {pair.other}: p (Holm) of " + ", ".join(parts)
             console.print(text, highlight=False, soft_wrap=True)
     if any(pair.tests for pair in summary.pairs):
-        console.print(f"p: {summary.test_of_significance}", highlight=False, soft_wrap=True)
+        least = f"with {len(summary.arms[0].spent)} runs an arm it cannot be below {summary.smallest_p:.3g}"
+        console.print(f"p: {summary.test_of_significance}; {least}", highlight=False, soft_wrap=True)
     console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
@@ -87,12 +89,12 @@ def print_proxies(summary: StudySummary, folder: Path) -> None:
         cost, seconds = summary.cost.get(name), {**summary.seconds, **summary.zero_cost_seconds}.get(name)
         cells = ["–" if cost is None else f"{cost:.4f}", "–" if seconds is None else f"{seconds:.3g}"]
         if one is None:
-            table.add_row(name, *cells, "not defined here", "–")
+            table.add_row(name, *cells, "fewer than 4 values", "–")
             continue
         rho = one.spearman
         cells += [f"{rho.value:.2f} ({rho.low:.2f} to {rho.high:.2f})", f"{one.kendall.value:.2f}"]
         table.add_row(name, *cells, style="bold" if name == summary.cheapest else "")
-    console.print(table)
+    _print_uncut(console, table)
     for what, found in (("least arithmetic", summary.cheapest), ("fewest seconds", summary.cheapest_by_seconds)):
         text = f"{what} with a correlation of {summary.min_correlation:g} or more: {found or 'none of these'}"
         console.print(text, highlight=False)
@@ -100,3 +102,9 @@ def print_proxies(summary: StudySummary, folder: Path) -> None:
         failed = f"{summary.failed_probes.count} of {summary.architectures} untrained networks could not be scored"
         console.print(f"{failed}; the first reason: {summary.failed_probes.first}", highlight=False, soft_wrap=True)
     console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _print_uncut(console: Console, table: Table) -> None:
+    """Prints a table as wide as it is: figures that are cut to fit a narrow terminal say nothing."""
+    needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    Console(markup=False, width=max(console.width, needed)).print(table)

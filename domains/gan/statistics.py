@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nichenas.core.data.array_files import cached_arrays
 from nichenas.core.data.images import Images
 from nichenas.core.files import write_cache
 from nichenas.domains.gan.extractors import EXTRACT
@@ -57,7 +56,8 @@ def real_statistics(images: Images, extractor: Extractor, splits: int, cache: Pa
     key = f"1 {extractor.fingerprint} {image_hash(images)} {splits}"
     file = None if cache is None else cache / "gan" / f"statistics-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     if file is not None:
-        with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(file) as held:
+        held = cached_arrays(file) or {}
+        if held.keys() >= {"mu", "sigma", "features", "count", "score"}:
             tensors = {name: torch.from_numpy(held[name]) for name in ("mu", "sigma", "features")}
             return RealStatistics(
                 tensors["mu"], tensors["sigma"], tensors["features"], int(held["count"]), float(held["score"])

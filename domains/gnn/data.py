@@ -6,16 +6,11 @@ that a data root may be read-only.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
 import shutil
-import tempfile
-from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,19 +18,24 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.data import InMemoryDataset
 from torch_geometric.datasets import PPI
-from torch_geometric.datasets import Planetoid
 
 from nichenas.core.context import Environment
 from nichenas.core.context import TestData
-from nichenas.core.data.root import fingerprint
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import DataError
 from nichenas.core.errors import unknown_name_message
 from nichenas.core.seeds import numpy_generator
+from nichenas.domains.gnn.checks import MASKS
+from nichenas.domains.gnn.checks import check_archives
+from nichenas.domains.gnn.checks import check_graph
+from nichenas.domains.gnn.checks import check_split
 from nichenas.domains.gnn.graph import Graph
+from nichenas.domains.gnn.pyg_data import Source
 from nichenas.domains.gnn.raw_files import PLANETOID
-from nichenas.domains.gnn.raw_files import check_planetoid
+from nichenas.domains.gnn.raw_files import SafePlanetoid
+from nichenas.domains.gnn.raw_files import check_ppi
 from nichenas.domains.gnn.raw_files import planetoid_files
+from nichenas.domains.gnn.raw_files import ppi_files
 
 Options = Mapping[str, str | int | float | bool]
 
@@ -122,31 +122,24 @@ def load_task(dataset: str, options: Options, normalize: bool | None, environmen
 
 
 def _planetoid(name: str, options: Options, environment: Environment) -> Data:
-    raw = environment.data_root / name / "raw"
-    if not raw.is_dir():
-        _download(lambda: Planetoid(str(environment.data_root), name), name, raw, planetoid_files(raw, name))
-    check_planetoid(raw, name)
-    arguments = {key: value for key, value in options.items() if key != "index"}
-    key = fingerprint(planetoid_files(raw, name), repr(sorted(arguments.items())))
-    return _cached(
-        Planetoid, {"root": str(environment.data_root), "name": name, **arguments}, environment.cache, key, name
-    )[0]
+    root, own = environment.data_root, dict(options)
+    column = own.pop("split_index", 0)
+    raw = root / name / ("geom-gcn" if str(own.get("split")).lower() == "geom-gcn" else "") / "raw"
+    source = Source(SafePlanetoid, name, raw, {"root": str(root), "name": name, **own}, planetoid_files(raw, name))
+    return _column(source.load(environment.cache)[0], column)
 
 
 def _ppi(normalize: bool, environment: Environment) -> NodeTask:
     root = environment.data_root / "PPI"
-    parts = ("feats.npy", "graph_id.npy", "graph.json", "labels.npy")
-    files = [root / "raw" / f"{split}_{part}" for split in ("train", "valid", "test") for part in parts]
-    if not (root / "raw").is_dir():
-        _download(lambda: PPI(str(root)), "PPI", root / "raw", files)
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
-        raise DataError(f"PPI: missing in {root / 'raw'}: {', '.join(missing)}")
-    key = fingerprint(files)
+    files = ppi_files(root / "raw")
 
     def graphs(split: str) -> list[LabelledNodes]:
-        dataset = _cached(PPI, {"root": str(root), "split": split}, environment.cache, key, "PPI")
-        return [_labelled(data, normalize, environment.device) for data in (dataset[i] for i in range(len(dataset)))]
+        source = Source(PPI, "PPI", root / "raw", {"root": str(root), "split": split}, files, check_ppi)
+        dataset = source.load(environment.cache)
+        found = [dataset[i] for i in range(len(dataset))]
+        for number, data in enumerate(found):
+            check_graph(f"PPI: {split} graph {number}", data)
+        return [_labelled(data, normalize, environment.device) for data in found]
 
     train = graphs("train")
     return NodeTask(
@@ -168,89 +161,31 @@ def _by_dotted_name(name: str, options: dict[str, Any], environment: Environment
         raise ConfigError(f"domain.dataset: '{name}' cannot be imported ({error})") from None
     if not (isinstance(cls, type) and issubclass(cls, InMemoryDataset)):
         raise ConfigError(f"domain.dataset: '{name}' is not a PyG InMemoryDataset")
-    column = int(options.pop("split_index", 0))
+    column = options.pop("split_index", 0)
     root = environment.data_root / class_name
     existed = root.exists()
+    source = Source(cls, class_name, root / "raw", {"root": str(root), **options}, (), check_archives)
     try:
-        with _quiet():
-            dataset = _cached(
-                cls, {"root": str(root), **options}, environment.cache, fingerprint([], repr(options)), class_name
-            )
-    except TypeError as error:
-        raise ConfigError(f"domain.dataset_options: {class_name} does not take these ({error})") from None
-    except DataError:
+        dataset = source.load(environment.cache)
+    except (ConfigError, DataError):
         if not existed:
             shutil.rmtree(root, ignore_errors=True)
         raise
-    data = dataset[0]
-    for mask in ("train_mask", "val_mask", "test_mask"):
+    if len(dataset) == 0:
+        raise DataError(f"{name}: holds no graph")
+    return _column(dataset[0], column)
+
+
+def _column(data: Data, column: Any) -> Data:
+    """Returns a graph with one of its splits, where it has several."""
+    for mask in MASKS:
         if mask in data and data[mask].dim() == 2:
-            if not 0 <= column < data[mask].shape[1]:
+            if isinstance(column, (str, float)) or not 0 <= column < data[mask].shape[1]:
                 raise ConfigError(
                     f"domain.dataset_options.split_index: {column} is not among 0 .. {data[mask].shape[1] - 1}"
                 )
-            data[mask] = data[mask][:, column]
+            data[mask] = data[mask][:, int(column)]
     return data
-
-
-def _cached(cls: type[InMemoryDataset], arguments: dict[str, Any], cache: Path, key: str, name: str) -> InMemoryDataset:
-    """Returns a PyG data set whose processed files lie in the cache; they appear there whole or not at all."""
-    raw = Path(arguments["root"]) / (name if cls is Planetoid else ".") / "raw"
-    final = cache / "gnn" / f"{name}-{key}"
-
-    def make(folder: Path) -> InMemoryDataset:
-        subclass = type(cls.__name__, (cls,), {"processed_dir": property(lambda self: str(folder))})
-        try:
-            with _quiet():
-                made = subclass(**arguments)
-        except (TypeError, AssertionError):
-            raise
-        except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(
-                f"{name}: not under {raw.parent} and not to be downloaded, or damaged ({reason}); "
-                f"put its original raw files into {raw}"
-            ) from None
-        assert isinstance(made, InMemoryDataset)
-        return made
-
-    if not final.is_dir():
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=".making-", dir=final.parent))
-        except OSError as error:
-            raise DataError(
-                f"the cache {cache} cannot be written ({error.strerror}); set NICHENAS_CACHE to a folder that can"
-            ) from None
-        try:
-            make(folder)
-            with contextlib.suppress(OSError):  # another process was faster
-                folder.rename(final)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    return make(final)
-
-
-def _download(make: Callable[[], object], name: str, raw: Path, files: Sequence[Path]) -> None:
-    """Lets PyG download the raw files; leaves nothing behind when that fails."""
-    existed = raw.parent.exists()
-    try:
-        with _quiet():
-            make()
-    except Exception as error:
-        if not existed:
-            shutil.rmtree(raw.parent, ignore_errors=True)
-        names = ", ".join(file.name for file in files)
-        raise DataError(
-            f"{name}: not under {raw.parent.parent} and not to be downloaded ({type(error).__name__}); "
-            f"name another folder with --data-root, or put these files into {raw}: {names}"
-        ) from None
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-        yield
 
 
 def _digits() -> Data:
@@ -278,7 +213,7 @@ def _split(data: Data, seed: int, per_class: Mapping[str, int]) -> Data:
     """Adds masks: so many nodes a class for training and validation, the rest for testing."""
     rng = numpy_generator(seed, "split")
     nodes = int(data.num_nodes or 0)
-    masks = {name: torch.zeros(nodes, dtype=torch.bool) for name in ("train_mask", "val_mask", "test_mask")}
+    masks = {name: torch.zeros(nodes, dtype=torch.bool) for name in MASKS}
     for label in data.y.unique():
         members = (data.y == label).nonzero().flatten().numpy()
         rng.shuffle(members)
@@ -292,17 +227,14 @@ def _split(data: Data, seed: int, per_class: Mapping[str, int]) -> Data:
 
 
 def _transductive(name: str, data: Data, normalize: bool, environment: Environment) -> NodeTask:
-    if data.x is None or data.y is None:
-        raise DataError(f"{name}: has no node features or no node labels; node classification needs both")
-    if any(mask not in data for mask in ("train_mask", "val_mask", "test_mask")):
+    check_graph(name, data)
+    if any(mask not in data for mask in MASKS):
         if data.y.dim() != 1:
             raise DataError(f"{name}: has no split, and one cannot be drawn for several labels a node")
         data = _split(data, environment.seed, {"train": 20, "validation": 30})
+    check_split(name, data)
     whole = _labelled(data, normalize, environment.device)
-    parts = {
-        mask: whole.subset(data[mask].nonzero().flatten().to(environment.device))
-        for mask in ("train_mask", "val_mask", "test_mask")
-    }
+    parts = {mask: whole.subset(data[mask].nonzero().flatten().to(environment.device)) for mask in MASKS}
     multilabel = whole.labels.dim() == 2
     return NodeTask(
         name=name,

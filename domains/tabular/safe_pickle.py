@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
-import struct
+import math
 from pathlib import Path
-from typing import Any
 
+from nichenas.core.data.array_files import reason_of
+from nichenas.core.data.pickles import load_pickle
 from nichenas.core.errors import DataError
-
-
-class _Double:
-    """Stands for numpy's type of float64, the only one that is known here."""
-
-    def __init__(self, code: str, *_: Any) -> None:
-        if code != "f8":
-            raise pickle.UnpicklingError(f"numbers of type '{code}'")
-
-    def __setstate__(self, _: Any) -> None:
-        """Takes the byte order and other details, which do not matter."""
-
-
-def _scalar(_: _Double, raw: bytes) -> float:
-    return float(struct.unpack("<d", raw)[0])
-
-
-class _TableUnpickler(pickle.Unpickler):
-    """Knows the two names that a table of numpy's numbers needs, and no others."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Returns what a name stands for.
-
-        Raises:
-            UnpicklingError: for any name but those of numpy's scalars.
-        """
-        if (module, name) in (("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar")):
-            return _scalar
-        if (module, name) == ("numpy", "dtype"):
-            return _Double
-        raise pickle.UnpicklingError(f"it names {module}.{name}")
 
 
 def load_table(file: Path) -> dict[int, dict[str, float]]:
@@ -48,16 +17,22 @@ def load_table(file: Path) -> dict[int, dict[str, float]]:
         DataError: when it is missing, damaged, or holds anything else.
     """
     try:
-        with file.open("rb") as stream:
-            held = _TableUnpickler(stream).load()
+        held = load_pickle(file)
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
     except Exception as error:
-        raise DataError(f"{file}: not a table of numbers ({error})") from None
+        raise DataError(f"{file}: not a table of numbers ({reason_of(error)})") from None
     good = isinstance(held, dict) and all(
-        isinstance(key, int) and isinstance(row, dict) and all(isinstance(v, (int, float)) for v in row.values())
+        isinstance(key, int) and isinstance(row, dict) and all(_is_finite(value) for value in row.values())
         for key, row in held.items()
     )
     if not good or not held:
-        raise DataError(f"{file}: not a table of numbers by whole numbers")
+        raise DataError(f"{file}: not a table of numbers by whole numbers, all finite")
     return {key: {str(name): float(value) for name, value in row.items()} for key, row in held.items()}
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False

@@ -38,3 +38,30 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def check(self) -> None:
+        """Checks that every column has a figure for every row, and that accuracies are some.
+
+        Raises:
+            ValueError: with the first thing that does not fit.
+        """
+        count = len(self.rows)
+        if count == 0:
+            raise ValueError("no rows")
+        single = {"seconds": self.seconds} if self.seconds is not None else {}
+        for figures, missing in (
+            (self.validation, False),
+            (self.test, False),
+            (self.further, False),
+            (single, False),
+            (self.scores, True),
+            (self.score_seconds, True),
+        ):
+            for name, column in figures.items():
+                if column.shape != (count,):
+                    raise ValueError(f"{name} of shape {column.shape} for {count} different rows")
+                if not missing and not np.isfinite(column).all():
+                    raise ValueError(f"{name} that is not finite")
+        for name, column in (*self.validation.items(), *self.test.items()):
+            if name.startswith("accuracy") and not ((column >= 0) & (column <= 1)).all():
+                raise ValueError(f"{name} from {column.min():g} to {column.max():g}")

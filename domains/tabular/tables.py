@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import zipfile
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nichenas.core.data.array_files import cached_arrays
+from nichenas.core.data.array_files import load_npz
+from nichenas.core.data.array_files import reason_of
 from nichenas.core.data.root import fingerprint
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import DataError
@@ -75,19 +76,15 @@ def _read_graph(file: Path) -> Table:
 
 def _read_201(dataset: str) -> Callable[[Path], Table]:
     def read(file: Path) -> Table:
+        parts = ("valid_12", "test_12", "test_200")
+        took = f"{dataset}_seconds_12"  # of training; public extracts leave it out
+        held = load_npz(file, ("architecture", *(f"{dataset}_{part}" for part in parts)), (took,))
+        names = [str(name) for name in held["architecture"].reshape(-1)]
         try:
-            with np.load(file, allow_pickle=False) as held:
-                names = [str(name) for name in held["architecture"]]
-                columns = {
-                    part: np.asarray(held[f"{dataset}_{part}"], dtype=np.float64) / 100
-                    for part in ("valid_12", "test_12", "test_200")
-                }
-                took = f"{dataset}_seconds_12"  # of training; public extracts leave it out
-                seconds = np.asarray(held[took], dtype=np.float64) if took in held.files else None
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read ({error})") from None
-        except (ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise DataError(f"{file}: not the benchmark's table ({error})") from None
+            columns = {part: np.asarray(held[f"{dataset}_{part}"], dtype=np.float64) / 100 for part in parts}
+            seconds = np.asarray(held[took], dtype=np.float64) if took in held else None
+        except ValueError as error:
+            raise DataError(f"{file}: not the benchmark's table ({reason_of(error)})") from None
         return Table(
             {name: index for index, name in enumerate(names)},
             {"accuracy[12 epochs]": columns["valid_12"]},
@@ -103,14 +100,16 @@ def _read_macro(file: Path) -> Table:
     try:
         held = json.loads(file.read_text(encoding="utf-8"))
         runs = np.array([row["test_acc"] for row in held.values()], dtype=np.float64) / 100
+        if runs.ndim != 2 or runs.shape[1] < 2:
+            raise ValueError(f"accuracies of shape {runs.shape}")
         further = {
             "parameters": np.array([float(row["params"]) for row in held.values()]),
             "flops": np.array([float(row["flops"]) for row in held.values()]),
         }
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{file}: not the benchmark's table ({error})") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise DataError(f"{file}: not the benchmark's table ({reason_of(error)})") from None
     # The benchmark has no validation figures. The first run stands for them, the mean of the others is reported; the
     # name says that both are of the test images.
     metric = "accuracy[test images]"
@@ -202,9 +201,14 @@ def load(name: str, data_root: Path, cache: Path) -> Table:
     if not file.is_file():
         raise DataError(f"{name}: '{file}' is not there; put the benchmark's file there, or name --data-root")
     kept = cache / "tables" / f"{fingerprint([file], '3', name)}.npz"
-    with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(kept) as held:
-        return _from_arrays({key: held[key] for key in held.files})
+    held = cached_arrays(kept)
+    if held is not None and held.keys() >= {"keys", *(f"{part}-names" for part in PARTS)}:
+        return _from_arrays(held)
     table = known.read(file)
+    try:
+        table.check()
+    except ValueError as error:
+        raise DataError(f"{file}: damaged ({error}); replace it with the original file") from None
     write_cache(kept, lambda stream: np.savez(stream, allow_pickle=False, **_to_arrays(table)))
     return table
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nichenas.core.data.array_files import reason_of
 from nichenas.core.errors import DataError
 from nichenas.domains.tabular.nas_bench_201 import EDGES
 from nichenas.domains.tabular.table import Table
@@ -55,8 +56,8 @@ def read_scores(file: Path, dataset: str) -> Table:
         seconds = {name: _column(held, name, "time") for name in SCORES}
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError, SyntaxError) as error:
-        raise DataError(f"{file}: not the suite's scores ({error})") from None
+    except Exception as error:  # names of cells are parsed as Python, which can fail in many ways
+        raise DataError(f"{file}: not the suite's scores ({reason_of(error)})") from None
     return Table(rows, {"accuracy": accuracy}, {}, {}, scores=scores, score_seconds=seconds)
 
 

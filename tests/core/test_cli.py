@@ -328,3 +328,21 @@ def test_fields_of_the_domain_are_options(config: Path, capsys: pytest.CaptureFi
     assert "domain.nois: unknown key (did you mean 'noise'?)" in message
     assert "--noise: no such option, or its value is missing" in fails(capsys, "search", str(config), "--noise")
     assert "-x: no such option" in fails(capsys, "search", str(config), "-x")
+
+
+@pytest.mark.parametrize("words", [("--noise", "-1"), ("--noise=-1",), ("--noise", "-1e-3"), ("--noise", "-.5")])
+def test_values_of_own_fields_may_be_negative(
+    config: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    value = words[-1].removeprefix("--noise=")
+    found = fails(capsys, "search", str(config), *words, "search.trials=3")
+    assert "KEY=VALUE: domain.noise: input should be greater than or equal to 0" in found
+    assert value.lstrip("-0.") in found
+
+
+@pytest.mark.parametrize("words", [("--noise", "--choices", "2"), ("--noise", "-x"), ("--noise", "--"), ("--noise",)])
+def test_an_option_is_no_value_of_an_own_field(
+    config: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert "--noise: no such option, or its value is missing" in fails(capsys, "search", str(config), *words)
+    assert "-1: no such option" in fails(capsys, "search", str(config), "-1")

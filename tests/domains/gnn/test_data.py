@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from torch_geometric.io.planetoid import read_planetoid_data
 
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
@@ -24,8 +25,8 @@ from nichenas.domains.gnn import GNNDomain
 from nichenas.domains.gnn.data import load_task
 from nichenas.domains.gnn.domain import GNNSettings
 from nichenas.domains.gnn.features import SparseFeatures
-from nichenas.domains.gnn.raw_files import check_planetoid
 from nichenas.domains.gnn.raw_files import planetoid_files
+from nichenas.domains.gnn.raw_files import read_planetoid
 
 
 def environment(root: Path, cache: Path | None = None, seed: int = 0) -> Environment:
@@ -52,7 +53,7 @@ def write_planetoid(root: Path, name: str = "Cora", nodes: int = 560, features: 
     files = planetoid_files(raw, name)
     for file, part in zip(files, ("x", "tx", "allx", "y", "ty", "ally", "graph"), strict=False):
         file.write_bytes(pickle.dumps(values[part], protocol=4))
-    files[-1].write_text("\n".join(str(i) for i in range(nodes - test, nodes)))
+    files[-1].write_text("".join(f"{i}\n" for i in rng.permutation(np.arange(nodes - test, nodes))))
     return raw
 
 
@@ -92,6 +93,24 @@ def test_a_small_planetoid_is_read_like_the_real_one(tmp_path: Path) -> None:
     assert len(task.train[0].nodes) == 9
 
 
+@pytest.mark.parametrize("name", ["Cora", "CiteSeer", "PubMed"])
+def test_raw_files_are_read_as_pyg_reads_them(tmp_path: Path, name: str) -> None:
+    same_as_pyg(write_planetoid(tmp_path, name), name)
+
+
+@pytest.mark.parametrize("name", ["Cora", "CiteSeer"])
+def test_real_raw_files_are_read_as_pyg_reads_them(data: Path, name: str) -> None:
+    same_as_pyg(data / name / "raw", name)
+
+
+def same_as_pyg(raw: Path, name: str) -> None:
+    found, expected = read_planetoid(raw, name), read_planetoid_data(str(raw), name)
+    assert sorted(found.keys()) == sorted(expected.keys())
+    for key in expected.keys():
+        assert found[key].dtype == expected[key].dtype
+        assert torch.equal(found[key], expected[key])
+
+
 @pytest.mark.parametrize("part", ["x", "allx", "graph", "ty"])
 def test_a_damaged_file_is_named(tmp_path: Path, part: str) -> None:
     raw = write_planetoid(tmp_path)
@@ -113,7 +132,7 @@ def test_files_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
     raw = write_planetoid(tmp_path)
     (raw / "ind.cora.ally").write_bytes(pickle.dumps(np.zeros((5, 3)), protocol=4))
     with pytest.raises(DataError, match=r"ind\.cora\.allx has 548 rows but ind\.cora\.ally has 5"):
-        check_planetoid(raw, "Cora")
+        read_planetoid(raw, "Cora")
 
 
 def test_raw_files_cannot_execute_anything(tmp_path: Path) -> None:
