@@ -28,9 +28,11 @@ from nichenas.core.data.root import data_root
 from nichenas.core.execution.allocator import keep_freed_memory
 from nichenas.core.execution.provenance import provenance
 from nichenas.core.seeds import numpy_generator
+from nichenas.core.training.loop import Part
+from nichenas.core.training.loop import train
 from nichenas.core.trial import Proposal
 from nichenas.domains.gnn import GNNDomain
-from nichenas.domains.gnn.baselines import train_plain
+from nichenas.domains.gnn.baselines import PlainTraining
 from nichenas.domains.gnn.domain import GNNSettings
 from nichenas.domains.gnn.reference import ReferenceAGNN
 
@@ -108,9 +110,9 @@ def _plain(domain: GNNDomain, proposal: Proposal, number: int) -> tuple[float, f
     reference = ReferenceAGNN(network, domain.settings.dropout)
     torch.manual_seed(number)  # PyG's dropout draws from the global generator
     started = time.perf_counter()
-    task = domain.task
-    outcome = train_plain(reference, task.train, task.validation, domain.settings, lambda: None, keep_best=False)
-    return time.perf_counter() - started, outcome.score
+    training = PlainTraining(reference, domain.task.train, domain.task.validation, domain.settings)
+    history = train(training, Context(0, number), Part.whole(domain.settings.epochs))
+    return time.perf_counter() - started, history.values["score"]
 
 
 def _together(domain: GNNDomain, proposals: list[Proposal], group: int) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,6 +37,10 @@ from nichenas.core.gradient.supernet import SearchData
 from nichenas.core.objectives import Objective
 from nichenas.core.space import Architecture
 from nichenas.core.space import SearchSpace
+from nichenas.core.training.loop import History
+from nichenas.core.training.loop import Part
+from nichenas.core.training.loop import train
+from nichenas.core.training.loop import units
 from nichenas.core.trial import Drawing
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
@@ -59,10 +62,9 @@ from nichenas.domains.binary.space import cell_space
 from nichenas.domains.binary.space import genotype_of
 from nichenas.domains.binary.supernet import BinarisationStage
 from nichenas.domains.binary.supernet import CellSupernet
-from nichenas.domains.binary.training import Trained
+from nichenas.domains.binary.training import StagedTraining
 from nichenas.domains.binary.training import TrainSettings
 from nichenas.domains.binary.training import evaluate
-from nichenas.domains.binary.training import train
 
 BASELINE = "DARTS_V2"  # the published cell, with this space's operations
 
@@ -228,7 +230,7 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
         if fidelity["resolution"] < 1:
             size = max(least, least * round(size * fidelity["resolution"] / least))
         return {
-            "epochs": self._evaluation.scaled(fidelity["epochs"]).epochs,
+            "epochs": units(self._evaluation.epochs, fidelity["epochs"]),
             "samples": max(1, round(len(self.task.train) * fidelity["samples"])),
             "channels": width,
             "resolution": size,
@@ -248,24 +250,16 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
         """Trains a network of the search's size, or one reduced from it, and returns its validation accuracy."""
         fidelity = proposal.fidelity
         setting = self.resolve_fidelity(fidelity)
-        horizon = fidelity["epochs"] if proposal.horizon is None else proposal.horizon
-        settings = self._evaluation.scaled(horizon)
+        part = Part.of(proposal, self._evaluation.epochs)
+        settings = self._evaluation.scaled(part.total)
         network = self.network(self.genotype(proposal.architecture), context, full=False, channels=setting["channels"])
         costs = self._binary_costs(network, setting["resolution"])
         draws = context.numpy("fidelity samples", trial=0)
         images = subsample(self.task.train, fidelity["samples"], setting["resolution"], draws)
-        trained = train(
-            network,
-            settings,
-            self._batches(images, settings.batch, context, augmented=True),
-            self._batches(resize(self.task.validation, setting["resolution"]), settings.batch, context),
-            context,
-            until=setting["epochs"],
-        )
+        validation = resize(self.task.validation, setting["resolution"])
+        history = self._train(network, settings, context, images=images, validation=validation, part=part)
         return Measurement(
-            values={"accuracy": trained.accuracy, "loss": trained.loss, **costs},
-            curve=tuple(trained.curve),
-            epochs=trained.epochs,
+            values={**history.values, **costs}, curve=tuple(history.curves["accuracy"]), epochs=history.trained
         )
 
     def probe(self, architecture: Architecture, context: Context) -> Probe:
@@ -310,10 +304,10 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
         twin: CellNetwork | None = None
         if (settings.real_twin or settings.teacher) and self.settings.space != "darts-real":
             twin = self.network(genotype, context, full=True, purpose="real twin weights")
-            self._train_full(twin, settings.real(), context, "real twin", None)
+            self._train(twin, settings.real(), context, purpose="real twin")
         network = self.network(genotype, context, full=True)
         costs = self._binary_costs(network)
-        self._train_full(network, settings, context, "training", twin if settings.teacher else None)
+        self._train(network, settings, context, teacher=twin if settings.teacher else None)
         for part, batches in parts.items():
             accuracy, loss = evaluate(network, batches)
             metrics[part] = {"accuracy": accuracy, "loss": loss}
@@ -329,24 +323,30 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
             else {},
         )
 
-    def _train_full(
-        self, network: CellNetwork, settings: TrainSettings, context: Context, purpose: str, teacher: CellNetwork | None
-    ) -> Trained:
-        checkpoint: Path | None = None
-        if context.checkpoints is not None:
-            checkpoint = context.checkpoints / f"{purpose.replace(' ', '-')}.pt"
-        if teacher is not None:
-            teacher.eval()
-        return train(
+    def _train(
+        self,
+        network: CellNetwork,
+        settings: TrainSettings,
+        context: Context,
+        *,
+        images: Images | None = None,
+        validation: Images | None = None,
+        part: Part | None = None,
+        purpose: str = "training",
+        teacher: CellNetwork | None = None,
+    ) -> History:
+        images = self.task.train if images is None else images
+        validation = self.task.validation if validation is None else validation
+        training = StagedTraining(
             network,
             settings,
-            self._batches(self.task.train, settings.batch, context, augmented=True),
-            self._batches(self.task.validation, settings.batch, context),
-            context,
-            purpose,
-            teacher,
-            checkpoint,
+            batches=self._batches(images, settings.batch, context, augmented=True),
+            validation=self._batches(validation, settings.batch, context),
+            context=context,
+            purpose=purpose,
+            teacher=teacher,
         )
+        return train(training, context, part or Part.whole(settings.epochs))
 
     def export(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> ExportedNetwork:
         """Returns the fully trained network, everything binary that its last stage made so."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,14 +12,12 @@ from pydantic import Field
 from pydantic import model_validator
 from torch import Tensor
 
-from nichenas.core.checkpoint import read_checkpoint
-from nichenas.core.checkpoint import write_checkpoint
 from nichenas.core.context import Context
 from nichenas.core.data.images import Batches
-from nichenas.core.errors import CandidateFailure
 from nichenas.core.gradient.optimizers import OptimizerSettings
 from nichenas.core.gradient.optimizers import set_learning_rate
 from nichenas.core.settings import Settings
+from nichenas.core.training.loop import Training
 from nichenas.domains.binary.convolution import BinaryConv2d
 from nichenas.domains.binary.convolution import binarize
 from nichenas.domains.binary.model import CellNetwork
@@ -94,20 +90,27 @@ class TrainSettings(Settings):
         """Of all stages."""
         return sum(stage.epochs for stage in self.stages)
 
-    def scaled(self, factor: float) -> TrainSettings:
-        """Returns the same with a share of the epochs, divided among the stages as before.
+    def scaled(self, epochs: int) -> TrainSettings:
+        """Returns the same with other epochs in all, divided among the stages as before.
 
         Early stages that come to no epoch are left out; the last, which makes the network what it is to be, never is.
         """
-        wanted = max(1, round(self.epochs * factor))
         stages, before, given = [], 0, 0
         for stage in self.stages:
             before += stage.epochs
-            epochs = wanted * before // self.epochs - given
-            given += epochs
-            if epochs:
-                stages.append(stage.model_copy(update={"epochs": epochs}))
+            share = epochs * before // self.epochs - given
+            given += share
+            if share:
+                stages.append(stage.model_copy(update={"epochs": share}))
         return self.model_copy(update={"stages": tuple(stages)})
+
+    def stage_at(self, epoch: int) -> tuple[Stage, int]:
+        """Returns the stage of an epoch, counted from 0, and which one of the stage it is."""
+        for stage in self.stages:
+            if epoch < stage.epochs:
+                return stage, epoch
+            epoch -= stage.epochs
+        raise IndexError(f"the training has {self.epochs} epochs")
 
     def real(self) -> TrainSettings:
         """Returns the settings of the real twin: as many epochs, in one stage, nothing binary, no teacher."""
@@ -116,123 +119,45 @@ class TrainSettings(Settings):
         return self.model_copy(update={"stages": (stage,), "teacher": 0.0})
 
 
-@dataclass
-class Trained:
-    """What a training came to.
-
-    Attributes:
-        curve: (epoch, accuracy on validation data).
-        epochs: trained now; less than the curve's where the training went on from a checkpoint.
-    """
-
-    accuracy: float
-    loss: float
-    curve: list[tuple[int, float]]
-    epochs: int
-
-
-def train(
-    network: CellNetwork,
-    settings: TrainSettings,
-    batches: Batches,
-    validation: Batches,
-    context: Context,
-    purpose: str = "training",
-    teacher: CellNetwork | None = None,
-    checkpoint: Path | None = None,
-    validate_every: int = 1,
-    until: int | None = None,
-) -> Trained:
-    """Trains a network through all stages; its last epoch counts.
-
-    Where the context says so, the training goes on from another trial's checkpoint and leaves one. All of its state
-    is kept, optimizer and learning rate too, so that a training in parts is the training in one go.
+class StagedTraining(Training):
+    """A training through all stages; its last epoch counts.
 
     Args:
-        purpose: tells the randomness of this training from others of the same context.
+        purpose: distinguishes the randomness and the checkpoints of this training from others of the same context.
         teacher: whose logits are imitated; trained already.
-        checkpoint: file to go on from and to write to; none keeps none.
-        until: epoch after which the training stops for now; none for the last.
-
-    Raises:
-        CandidateFailure: when the loss is not finite, or a limit is reached.
     """
-    device = context.device
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trainer = _Trainer(network, settings, batches, validation, context, purpose, teacher, validate_every)
-    if checkpoint is not None and checkpoint.exists():
-        trainer.restore(read_checkpoint(checkpoint, device))
-    elif context.checkpoint_in is not None:
-        trainer.restore(read_checkpoint(context.checkpoint_in, device))
-    before = trainer.done
-    while not trainer.finished and (until is None or trainer.done < until):
-        trainer.epoch()
-        context.check_seconds()
-        if checkpoint is not None and trainer.done % settings.checkpoint_every == 0 and not trainer.finished:
-            write_checkpoint(checkpoint, trainer.state())
-    if context.checkpoint_out is not None:
-        write_checkpoint(context.checkpoint_out, trainer.state())
-    accuracy, loss = evaluate(network, validation)
-    if not math.isfinite(loss):
-        raise CandidateFailure("diverged", "the validation loss is not finite")
-    return Trained(accuracy, loss, trainer.curve, trainer.done - before)
-
-
-class _Trainer:
-    """The state of a training between epochs."""
 
     def __init__(
         self,
         network: CellNetwork,
         settings: TrainSettings,
+        *,
         batches: Batches,
         validation: Batches,
         context: Context,
-        purpose: str,
-        teacher: CellNetwork | None,
-        validate_every: int,
+        purpose: str = "training",
+        teacher: CellNetwork | None = None,
     ) -> None:
+        super().__init__(name=purpose.replace(" ", "-"), checkpoint_every=settings.checkpoint_every)
+        network.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network, self.settings, self.batches, self.validation = network, settings, batches, validation
-        self.context, self.purpose, self.teacher = context, purpose, teacher
-        self.validate_every = validate_every
-        self.stage, self.stage_epoch, self.done = 0, 0, 0
-        self.curve: list[tuple[int, float]] = []
-        self.optimizer = self._make_optimizer()
+        self.context, self.purpose = context, purpose
+        self.teacher = None if teacher is None else teacher.eval()
+        self.optimizer = settings.optimizer.make(network.parameters(), settings.stages[0].weight_decay)
         self.half = settings.mixed_precision and context.device.type == "cuda"
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.half)  # type: ignore[attr-defined]
 
-    @property
-    def finished(self) -> bool:
-        return self.stage >= len(self.settings.stages)
+    def stateful(self) -> dict[str, Any]:
+        """Returns what is trained; the rest follows from the epochs."""
+        return {"network": self.network, "optimizer": self.optimizer, "scaler": self.scaler}
 
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        stage = self.settings.stages[self.stage]
-        return self.settings.optimizer.make(self.network.parameters(), stage.weight_decay)
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "stage": self.stage,
-            "stage_epoch": self.stage_epoch,
-            "done": self.done,
-            "curve": self.curve,
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
-
-    def restore(self, held: dict[str, Any]) -> None:
-        self.stage, self.stage_epoch, self.done = held["stage"], held["stage_epoch"], held["done"]
-        self.curve = [(int(epoch), float(value)) for epoch, value in held["curve"]]
-        self.network.load_state_dict(held["network"])
-        if not self.finished:
-            self.optimizer = self._make_optimizer()
-            self.optimizer.load_state_dict(held["optimizer"])
-        self.scaler.load_state_dict(held["scaler"])
-
-    def epoch(self) -> None:
-        """Trains one epoch, and moves on to the next stage after the last of one."""
-        settings, stage, network = self.settings, self.settings.stages[self.stage], self.network
-        progress = self.stage_epoch / stage.epochs
+    def advance(self) -> None:
+        """Trains one epoch."""
+        settings, network = self.settings, self.network
+        stage, epoch = settings.stage_at(self.done)
+        if epoch == 0:
+            self.optimizer = settings.optimizer.make(network.parameters(), stage.weight_decay)
+        progress = epoch / stage.epochs
         binary = 0.0 if not stage.weights else min(1.0, progress / stage.gradual) if stage.gradual else 1.0
         binarize(network, stage.activations, binary)
         base = stage.lr or settings.optimizer.lr
@@ -243,22 +168,16 @@ class _Trainer:
         network.train()
         steps = len(self.batches)
         for step, (images, labels) in enumerate(self.batches.train_batches(rng)):
-            set_learning_rate(self.optimizer, base * self._rate(self.stage_epoch + step / steps, stage.epochs))
+            set_learning_rate(self.optimizer, base * self._rate(epoch + step / steps, stage.epochs))
             self._step(images.contiguous(memory_format=torch.channels_last), labels, clip=binary > 0)
-        self.stage_epoch += 1
-        self.done += 1
-        if self.stage_epoch == stage.epochs:
+        if epoch + 1 == stage.epochs:
             # With a gradual schedule the last epoch may have been short of fully binary.
             binarize(network, stage.activations, float(stage.weights))
-        if self.done % self.validate_every == 0 or self.done == settings.epochs:
-            accuracy, loss = evaluate(network, self.validation)
-            self.curve.append((self.done, accuracy))
-            if not math.isfinite(loss):
-                raise CandidateFailure("diverged", f"validation loss {loss} after epoch {self.done}")
-        if self.stage_epoch == stage.epochs:
-            self.stage, self.stage_epoch = self.stage + 1, 0
-            if not self.finished:
-                self.optimizer = self._make_optimizer()
+
+    def validate(self) -> dict[str, float]:
+        """Returns accuracy and loss."""
+        accuracy, loss = evaluate(self.network, self.validation)
+        return {"accuracy": accuracy, "loss": loss}
 
     def _rate(self, at: float, epochs: int) -> float:
         settings = self.settings

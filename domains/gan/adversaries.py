@@ -55,6 +55,14 @@ class RealBatches:
         half = (0.5,) * pixels.shape[1]
         return to_float(pixels, half, half)
 
+    def state_dict(self) -> dict[str, int]:
+        """Returns the place in the order."""
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Continues from what :meth:`state_dict` returned."""
+        self.go_to(state["epoch"], state["position"])
+
     def go_to(self, epoch: int, position: int) -> None:
         """Goes on from a place that a checkpoint holds."""
         self.epoch, self.position = epoch, position
@@ -137,8 +145,8 @@ class Adversaries:
         scaler.step(optimizer)
         scaler.update()
 
-    def state(self) -> dict[str, Any]:
-        """Returns everything that training goes on from."""
+    def state_dict(self) -> dict[str, Any]:
+        """Returns everything that training continues from."""
         return {
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
@@ -147,8 +155,8 @@ class Adversaries:
             "scalers": [scaler.state_dict() for scaler in self._scalers],
         }
 
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Takes in what :meth:`state` returned."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues from what :meth:`state_dict` returned."""
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.generator_optimizer.load_state_dict(state["generator_optimizer"])

@@ -33,6 +33,9 @@ from nichenas.core.seeds import numpy_generator
 from nichenas.core.sharing.one_shot import SharedWeights
 from nichenas.core.space import Architecture
 from nichenas.core.space import SearchSpace
+from nichenas.core.training.loop import Part
+from nichenas.core.training.loop import train
+from nichenas.core.training.loop import units
 from nichenas.core.trial import Drawing
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
@@ -63,7 +66,6 @@ from nichenas.domains.gan.statistics import RealStatistics
 from nichenas.domains.gan.statistics import named
 from nichenas.domains.gan.statistics import real_statistics
 from nichenas.domains.gan.training import GanTraining
-from nichenas.domains.gan.training import Trained
 
 SNGAN = CellGenotype("pre", "batch", "nearest", True)  # a cell of SN-GAN's generator (Miyato et al. 2018)
 
@@ -205,14 +207,17 @@ class GanDomain(Domain, SharedWeights, ReducedFidelity, Baselines, Probing, Expo
         settings: TrainSettings,
         context: Context,
         images: Images,
+        *,
+        end: int | None = None,
         bottom: int | None = None,
-    ) -> tuple[GanTraining, Trained]:
+    ) -> GanTraining:
         last = self.settings.cells - 1
         adversaries = self.adversaries(genotype, settings, context, bottom)
-        real = self._real(last, "validation", bottom)
-        images = self._images(images, last, bottom)
-        training = GanTraining(adversaries, images, real, self.extractor, settings, context)
-        return training, training.run()
+        images, real = self._images(images, last, bottom), self._real(last, "validation", bottom)
+        training = GanTraining(adversaries, images, real, self.extractor, settings=settings, context=context)
+        train(training, context, Part(end or settings.steps, settings.steps))
+        training.finish()
+        return training
 
     def resolve_fidelity(self, fidelity: Fidelity) -> Mapping[str, int]:
         """Returns the generator's steps as epochs, images, its width, and pixels a side.
@@ -222,7 +227,7 @@ class GanDomain(Domain, SharedWeights, ReducedFidelity, Baselines, Probing, Expo
         settings = self._evaluation
         bottom = max(2, round(self.settings.bottom_width * fidelity["resolution"]))
         return {
-            "epochs": settings.scaled(fidelity["epochs"]).steps,
+            "epochs": units(settings.steps, fidelity["epochs"]),
             "samples": max(1, round(len(self.task.train) * fidelity["samples"])),
             "channels": max(1, round(settings.channels * fidelity["channels"])),
             "resolution": bottom * 2**self.settings.cells,
@@ -249,15 +254,18 @@ class GanDomain(Domain, SharedWeights, ReducedFidelity, Baselines, Probing, Expo
         """
         fidelity = proposal.fidelity
         setting = self.resolve_fidelity(fidelity)
-        settings = self._evaluation.scaled(fidelity["epochs"])
-        narrow = max(1, round(settings.discriminator_channels * fidelity["channels"]))
-        settings = settings.model_copy(update={"channels": setting["channels"], "discriminator_channels": narrow})
+        full = self._evaluation
+        part = Part.of(proposal, full.steps)
+        narrow = max(1, round(full.discriminator_channels * fidelity["channels"]))
+        widths = {"channels": setting["channels"], "discriminator_channels": narrow}
+        settings = full.model_copy(update={"steps": part.total, **widths})
         draws = context.numpy("fidelity samples", trial=0)
         images = subsample(self.task.train, fidelity["samples"], setting["resolution"], draws)
         bottom = setting["resolution"] // 2**self.settings.cells
-        training, trained = self._train(genotype_of(proposal.architecture), settings, context, images, bottom)
-        curve = trained.curves[self.objectives[0].name]
-        return Measurement(values=trained.values, curve=tuple(curve), epochs=training.trained)
+        genotype = genotype_of(proposal.architecture)
+        history = self._train(genotype, settings, context, images, end=part.end, bottom=bottom).history
+        curve = history.curves[self.objectives[0].name]
+        return Measurement(values=history.values, curve=tuple(curve), epochs=history.trained)
 
     def probe(self, architecture: Architecture, context: Context) -> Probe:
         """Returns a fresh generator with a batch of noise; the loss is its own, by a fresh discriminator."""
@@ -284,14 +292,14 @@ class GanDomain(Domain, SharedWeights, ReducedFidelity, Baselines, Probing, Expo
     def _full(self, genotype: Genotype, context: Context) -> Retrained:
         s = self.settings
         test = self._real(s.cells - 1, "test")  # opens the door first: no training for nothing where it is shut
-        training, trained = self._train(genotype, s.training, context, self.task.train)
+        training = self._train(genotype, s.training, context, self.task.train)
         plain = self.generator(genotype, s.training.channels, plain=True)
         costs = count_costs(plain, (s.latent,))
         validation = {
             **training.measure(self._real(s.cells - 1, "validation"), "final noise", kernel=True),
             "parameters": float(costs.parameters),
             "macs": float(costs.macs),
-            "step": float(trained.step),
+            "step": float(training.history.unit),
         }
         against_train = training.measure(self._real(s.cells - 1, "train"), "test noise", suffix="training images")
         validation.update({name: value for name, value in against_train.items() if "training images" in name})
@@ -299,7 +307,7 @@ class GanDomain(Domain, SharedWeights, ReducedFidelity, Baselines, Probing, Expo
             validation[f"accuracy of {self.extractor.name}"] = self.extractor.accuracy
         weights = {}
         if context.keep_weights:
-            weights = {name: tensor.detach().cpu() for name, tensor in trained.generator.state_dict().items()}
+            weights = {name: tensor.detach().cpu() for name, tensor in training.average.state_dict().items()}
         return Retrained(
             validation,
             training.measure(test, "test noise", kernel=True),

@@ -108,9 +108,9 @@ class SharedGan(SharedTraining):
 
     def state(self) -> dict[str, Any]:
         """Returns networks, optimizers, and how many steps there were."""
-        return {"count": self._count, "adversaries": self.adversaries.state()}
+        return {"count": self._count, "adversaries": self.adversaries.state_dict()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Takes in what :meth:`state` returned."""
         self._count = int(state["count"])
-        self.adversaries.load(state["adversaries"])
+        self.adversaries.load_state_dict(state["adversaries"])

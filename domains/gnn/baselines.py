@@ -18,7 +18,7 @@ from torch_geometric.nn import GCNConv
 from torch_geometric.nn import SAGEConv
 
 from nichenas.domains.gnn.data import LabelledNodes
-from nichenas.domains.gnn.training import Outcome
+from nichenas.domains.gnn.training import NodeTraining
 from nichenas.domains.gnn.training import TrainSettings
 from nichenas.domains.gnn.training import node_loss
 from nichenas.domains.gnn.training import score_and_loss
@@ -64,33 +64,27 @@ def make_baseline(name: str, features: int, outputs: int, settings: TrainSetting
     return Baseline([first, last], functional.elu, p), changed
 
 
-def train_plain(
-    network: nn.Module,
-    train: Sequence[LabelledNodes],
-    validation: Sequence[LabelledNodes],
-    settings: TrainSettings,
-    check: Callable[[], None],
-    keep_best: bool = True,
-) -> Outcome:
-    """Trains a network by a plain loop over whole graphs, with the rules of ``train_group``.
+class PlainTraining(NodeTraining):
+    """A plain training on whole graphs, with the rules of the space's networks.
 
-    Args:
-        network: called with all node features and the edge index with self loops of a graph.
+    The network is called with all node features and the edge index with self loops of a graph. It draws from torch's
+    global generator, so its training cannot be continued.
     """
-    outcome = Outcome()
-    optimiser = torch.optim.Adam(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
-    for epoch in range(1, settings.epochs + 1):
-        check()
-        network.train()
-        for part in train:
-            optimiser.zero_grad()
-            node_loss(network(part.x, part.graph.edge_index)[part.nodes], part.labels).backward()
-            optimiser.step()
-        if epoch % settings.validate_every == 0 or epoch == settings.epochs:
-            score, loss = evaluate_plain(network, validation)
-            if not outcome.look(epoch, score, loss, network, keep_best, settings.patience):
-                break
-    return outcome
+
+    fused = None
+
+    def advance(self) -> None:
+        """Trains an epoch."""
+        self.network.train()
+        for part in self.train:
+            self.optimiser.zero_grad()
+            node_loss(self.network(part.x, part.graph.edge_index)[part.nodes], part.labels).backward()
+            self.optimiser.step()
+
+    def validate(self) -> dict[str, float]:
+        """Returns score and loss."""
+        score, loss = evaluate_plain(self.network, self.validation)
+        return {"score": score, "loss": loss}
 
 
 @torch.no_grad()

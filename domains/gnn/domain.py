@@ -30,14 +30,19 @@ from nichenas.core.fidelity import Fidelity
 from nichenas.core.objectives import Objective
 from nichenas.core.space import Architecture
 from nichenas.core.space import SearchSpace
+from nichenas.core.training.loop import History
+from nichenas.core.training.loop import Part
+from nichenas.core.training.loop import train
+from nichenas.core.training.loop import train_together
+from nichenas.core.training.loop import units
 from nichenas.core.trial import Drawing
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 from nichenas.core.trial import Retrained
 from nichenas.core.trial import as_failure
+from nichenas.domains.gnn.baselines import PlainTraining
 from nichenas.domains.gnn.baselines import evaluate_plain
 from nichenas.domains.gnn.baselines import make_baseline
-from nichenas.domains.gnn.baselines import train_plain
 from nichenas.domains.gnn.data import KNOWN
 from nichenas.domains.gnn.data import LabelledNodes
 from nichenas.domains.gnn.data import NodeTask
@@ -52,12 +57,12 @@ from nichenas.domains.gnn.space import LayerSpec
 from nichenas.domains.gnn.space import agnn_space
 from nichenas.domains.gnn.space import layer_specs
 from nichenas.domains.gnn.space import reduced_width
-from nichenas.domains.gnn.training import Outcome
+from nichenas.domains.gnn.training import AGNNTraining
 from nichenas.domains.gnn.training import Piece
 from nichenas.domains.gnn.training import TrainSettings
+from nichenas.domains.gnn.training import advance_together
 from nichenas.domains.gnn.training import evaluate
 from nichenas.domains.gnn.training import node_loss
-from nichenas.domains.gnn.training import train_group
 
 
 class GNNSettings(TrainSettings):
@@ -189,7 +194,7 @@ class GNNDomain(Domain, ReducedFidelity, WeightInheritance, BatchedEvaluation, B
     def resolve_fidelity(self, fidelity: Fidelity) -> Mapping[str, int]:
         """Returns the most epochs, labelled training nodes, and the widest head of a hidden layer."""
         return {
-            "epochs": max(1, round(self.settings.epochs * fidelity["epochs"])),
+            "epochs": units(self.settings.epochs, fidelity["epochs"]),
             "samples": max(1, round(sum(len(part.nodes) for part in self.task.train) * fidelity["samples"])),
             "channels": reduced_width(max(HIDDEN), fidelity["channels"]),
         }
@@ -204,7 +209,7 @@ class GNNDomain(Domain, ReducedFidelity, WeightInheritance, BatchedEvaluation, B
     def evaluate_many(
         self, proposals: Sequence[Proposal], contexts: Sequence[Context]
     ) -> list[Measurement | CandidateFailure]:
-        """Trains networks side by side; see :func:`nichenas.domains.gnn.training.train_group`."""
+        """Trains networks side by side; see :func:`nichenas.domains.gnn.training.advance_together`."""
         results: dict[int, Measurement | CandidateFailure] = {}
         needed: dict[int, int] = {}
         for index, (proposal, context) in enumerate(zip(proposals, contexts, strict=True)):
@@ -213,15 +218,14 @@ class GNNDomain(Domain, ReducedFidelity, WeightInheritance, BatchedEvaluation, B
                 context.check_memory(needed[index])
             except CandidateFailure as failure:
                 results[index] = failure
-        alike: dict[tuple[int, float, int], list[int]] = {}
+        alike: dict[tuple[Part, float, int], list[int]] = {}
         for index in needed:
             if index not in results:
-                fidelity, context = proposals[index].fidelity, contexts[index]
-                full = self.settings.warm_epochs if context.inherited else self.settings.epochs
-                epochs = max(1, round(full * fidelity["epochs"]))
+                proposal, context = proposals[index], contexts[index]
+                part = Part.of(proposal, self.settings.warm_epochs if context.inherited else self.settings.epochs)
                 in_parts = context.checkpoint_in is not None or context.checkpoint_out is not None
-                alike.setdefault((epochs, fidelity["samples"], index if in_parts else -1), []).append(index)
-        for (epochs, samples, _), group in alike.items():
+                alike.setdefault((part, proposal.fidelity["samples"], index if in_parts else -1), []).append(index)
+        for (part, samples, _), group in alike.items():
             began = time.perf_counter()
             for i in group:
                 contexts[i].started = began
@@ -230,8 +234,7 @@ class GNNDomain(Domain, ReducedFidelity, WeightInheritance, BatchedEvaluation, B
                     self.network(proposals[i].architecture, contexts[i], proposals[i].fidelity["channels"])
                     for i in group
                 ]
-                keep = any(contexts[i].keep_weights for i in group)
-                outcomes = self._train_networks(networks, [contexts[i] for i in group], epochs, keep, samples)
+                outcomes = self._train_networks(networks, [contexts[i] for i in group], part, samples=samples)
             except Exception as error:
                 # Memory may suffice for each alone, and whichever broke must not cost the others their measurement.
                 for i in group:
@@ -239,53 +242,46 @@ class GNNDomain(Domain, ReducedFidelity, WeightInheritance, BatchedEvaluation, B
                     results[i] = as_failure(error) if alone else self._alone(proposals[i], contexts[i])
                 continue
             for i, network, outcome in zip(group, networks, outcomes, strict=True):
-                results[i] = outcome.failure or self._measured(network, outcome, needed[i])
+                results[i] = self._measured(network, outcome, needed[i]) if isinstance(outcome, History) else outcome
         return [results[index] for index in range(len(proposals))]
 
     def _alone(self, proposal: Proposal, context: Context) -> Measurement | CandidateFailure:
         (result,) = self.evaluate_many([proposal], [context])
         return result
 
-    def _measured(self, network: AGNN, outcome: Outcome, needed: int) -> Measurement:
+    def _measured(self, network: AGNN, history: History, needed: int) -> Measurement:
+        values = history.values
         parameters = sum(parameter.numel() for parameter in network.parameters())
         return Measurement(
-            values={self.objectives[0].name: outcome.score, "loss": outcome.loss, "parameters": float(parameters)},
-            curve=tuple(outcome.curve),
+            values={self.objectives[0].name: values["score"], "loss": values["loss"], "parameters": float(parameters)},
+            curve=tuple(history.curves["score"]),
             peak_memory=needed,
-            diagnostics={"best_epoch": outcome.epoch, "epochs": outcome.curve[-1][0]},
-            epochs=outcome.epochs - outcome.before,
-            weights=outcome.state,
+            diagnostics={"best_epoch": history.unit, "epochs": history.validated},
+            epochs=history.trained,
+            weights=history.weights,
         )
 
     def _train_networks(
         self,
         networks: Sequence[AGNN],
         contexts: Sequence[Context],
-        epochs: int,
-        keep: bool,
+        part: Part,
+        *,
+        keep_best: bool = False,
         samples: float = 1.0,
-    ) -> list[Outcome]:
-        device = contexts[0].device
-        # Feature masks come from the run alone, not from the trial: candidates that are trained together can
-        # then share one sparse product, and come out as they would alone.
-        noises = [
-            Noise(
+    ) -> list[History | CandidateFailure]:
+        data = (self._reduced_train(samples), self._validation, self.settings)
+        trainings = []
+        for network, context in zip(networks, contexts, strict=True):
+            # Feature masks come from the run alone, not from the trial: candidates that are trained together can
+            # then share one sparse product, and come out as they would alone.
+            noise = Noise(
                 p=self.settings.dropout,
-                features=context.torch("feature dropout", trial=0, device=device),
-                inner=context.torch("inner dropout", device=device),
+                features=context.torch("feature dropout", trial=0, device=context.device),
+                inner=context.torch("inner dropout", device=context.device),
             )
-            for context in contexts
-        ]
-
-        def check() -> None:
-            for context in contexts:
-                context.check_seconds(together=len(contexts))
-
-        settings = self.settings.model_copy(update={"epochs": epochs})
-        first, train = contexts[0], self._reduced_train(samples)
-        return train_group(
-            networks, noises, train, self._validation, settings, check, keep, first.checkpoint_in, first.checkpoint_out
-        )
+            trainings.append(AGNNTraining(network, *data, noise=noise, keep_best=keep_best or context.keep_weights))
+        return train_together(trainings, contexts, part, advance_together)
 
     def probe(self, architecture: Architecture, context: Context) -> Probe:
         """Returns a fresh network without dropout with the first training graph; samples are its input nodes."""
@@ -325,32 +321,29 @@ class GNNDomain(Domain, ReducedFidelity, WeightInheritance, BatchedEvaluation, B
     def retrain(self, architecture: Architecture, context: Context) -> Retrained:
         """Trains a network and measures it at its best validation epoch."""
         network = self.network(architecture, context)
-        (outcome,) = self._train_networks([network], [context], self.settings.epochs, keep=True)
-        if outcome.failure:
-            raise outcome.failure
-        network.load_state_dict(outcome.state)
-        score, loss = evaluate(network, self.pieces(self.task.test.read()))
-        return self._retrained(outcome, score, loss, context)
+        (history,) = self._train_networks([network], [context], Part.whole(self.settings.epochs), keep_best=True)
+        if isinstance(history, CandidateFailure):
+            raise history
+        network.load_state_dict(history.weights)
+        return self._retrained(history, evaluate(network, self.pieces(self.task.test.read())), context)
 
     def train_baseline(self, name: str, context: Context) -> Retrained:
         """Trains GCN, GAT or GraphSAGE from PyG's layers; see :mod:`nichenas.domains.gnn.baselines`."""
+        task = self.task
         with context.seeded("baseline"):  # PyG's layers draw from the global generator
-            network, settings = make_baseline(name, self.task.features, self.task.outputs, self.settings)
+            network, settings = make_baseline(name, task.features, task.outputs, self.settings)
             network = network.to(context.device)
-            task = self.task
-            outcome = train_plain(network, task.train, task.validation, settings, context.check_seconds)
-        if outcome.failure:
-            raise outcome.failure
-        network.load_state_dict(outcome.state)
-        score, loss = evaluate_plain(network, self.task.test.read())
-        return self._retrained(outcome, score, loss, context)
+            training = PlainTraining(network, task.train, task.validation, settings, keep_best=True)
+            history = train(training, context, Part.whole(settings.epochs))
+        network.load_state_dict(history.weights)
+        return self._retrained(history, evaluate_plain(network, task.test.read()), context)
 
-    def _retrained(self, outcome: Outcome, score: float, loss: float, context: Context) -> Retrained:
+    def _retrained(self, history: History, test: tuple[float, float], context: Context) -> Retrained:
         name = self.objectives[0].name
         return Retrained(
-            validation={name: outcome.score, "loss": outcome.loss},
-            test={name: score, "loss": loss},
-            weights=outcome.state if context.keep_weights else {},
+            validation={name: history.values["score"], "loss": history.values["loss"]},
+            test={name: test[0], "loss": test[1]},
+            weights=history.weights if context.keep_weights else {},
         )
 
     def share_keys(self, architecture: Architecture) -> Mapping[str, ShareKey]:
