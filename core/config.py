@@ -216,7 +216,16 @@ def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
             section = section.get(part) if isinstance(section, dict) else None
         if isinstance(section, dict) and old in section and new not in section:
             section[new] = section.pop(old)
+    search = result.get("search")
+    if isinstance(search, dict) and "method" not in search and set(ONCE_SHARED) <= set(search):
+        result["search"] = _own_keys(search)  # written by a run when all methods had one schema
     return result
+
+
+def _own_keys(search: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a ``search`` section without the keys that only other methods use."""
+    known = _keys_of(method_name(search)) or set()
+    return {key: value for key, value in search.items() if key in known or key not in ONCE_SHARED}
 
 
 def resolve(values: Mapping[str, Any], source: str, overridden: Sequence[str] = ()) -> ResolvedConfig:
@@ -237,8 +246,7 @@ def resolve_stored(values: Mapping[str, Any], source: str) -> ResolvedConfig:
     stored = _renamed(values)
     search = stored.get("search")
     if isinstance(search, Mapping) and "method" not in search:
-        known = _keys_of(method_name(search)) or set()
-        stored["search"] = {key: value for key, value in search.items() if key in known or key not in ONCE_SHARED}
+        stored["search"] = _own_keys(search)
     proxies = stored.get("proxies")
     levels = proxies.get("levels") if isinstance(proxies, Mapping) else None
     for name, factor in STANDARD_FACTORS.items():  # defaults, which were written down once

@@ -37,6 +37,7 @@ def checked_measurement(result: object, objectives: Sequence[Objective]) -> Meas
     values = _figures(result.values, "values")
     for objective in objectives:
         _check_objective(objective, values, "values")
+    _check_weights(result.weights)
     if values is result.values and _is_plain(result):
         return result
     return dataclasses.replace(
@@ -74,6 +75,7 @@ def checked_retrained(result: object, objective: Objective) -> Retrained:
     validation, test = _figures(result.validation, "validation"), _figures(result.test, "test")
     _check_objective(objective, validation, "validation")
     _check_objective(objective, test, "test")
+    _check_weights(result.weights)
     return dataclasses.replace(result, validation=validation, test=test)
 
 
@@ -83,6 +85,14 @@ def _check_objective(objective: Objective, values: Mapping[str, float], part: st
         raise CandidateFailure(INVALID, f"{part} lack the objective '{objective.name}'; they have: {has}")
     if not math.isfinite(values[objective.name]):
         raise CandidateFailure("diverged", f"{objective.name} is {values[objective.name]}")
+
+
+def _check_weights(weights: object) -> None:
+    if not isinstance(weights, Mapping):
+        raise CandidateFailure(INVALID, f"weights are a {type(weights).__name__}, not a mapping of names to tensors")
+    for name, tensor in weights.items():
+        if not isinstance(tensor, Tensor):
+            raise CandidateFailure(INVALID, f"weights['{name}'] is a {type(tensor).__name__}, not a tensor")
 
 
 def _figures(values: object, part: str) -> dict[str, float]:

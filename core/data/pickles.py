@@ -70,7 +70,8 @@ class _Sparse:
         parts = [state[name] for name in ("data", "indices", "indptr")]
         if not all(isinstance(part, _Array) for part in parts):
             raise pickle.UnpicklingError("a sparse matrix of something else than arrays")
-        self.value = csr_from_parts(*(part.value for part in parts), state["_shape"])
+        data, indices, indptr = (part.value for part in parts)
+        self.value = csr_from_parts(data, indices, indptr, state["_shape"])
 
 
 def _scalar(held: _Type, raw: Any) -> int | float | bool:

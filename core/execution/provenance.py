@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-import nichenas
 from nichenas.core.errors import ConfigError
 from nichenas.core.execution.executors import cpu_count
 
@@ -64,7 +63,7 @@ def provenance(seed: int, device: torch.device) -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "nichenas": nichenas.__version__,
+        "nichenas": importlib.metadata.version("nichenas"),
         "python": platform.python_version(),
         "packages": versions,
         "platform": platform.platform(),
@@ -87,7 +86,7 @@ def _memory_gb() -> float | None:
 
 def _git_revision() -> str | None:
     """Returns the revision of the checkout that this code runs from; none outside of one."""
-    folder = Path(nichenas.__file__).resolve().parent.parent
+    folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None
     try:

@@ -249,6 +249,7 @@ def wrong_domain(**wrong: Any) -> Any:
         ({"result": 0.5}, "invalid result", "float where a Measurement is expected"),
         ({"values": {"quality": 1, "size": 1}, "diagnostics": {"x": object}}, "invalid result", "diagnostics['x'] is"),
         ({"values": {"quality": 1, "size": 1}, "scalars": {"x": [1]}}, "invalid result", "scalars['x'] is list [1]"),
+        ({"values": {"quality": 1, "size": 1}, "weights": {"w": [1]}}, "invalid result", "weights['w'] is a list, not"),
         ({"values": {"quality": 1, "size": 1}, "curve": (1, 2)}, "invalid result", "the curve is not a sequence"),
     ],
 )
