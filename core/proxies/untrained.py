@@ -137,8 +137,9 @@ class UntrainedScoring:
         Raises:
             TestDataError: when test data was read; that ends the study.
         """
-        reason = f"{of}{as_failure(error)}"
-        log.warning("untrained network of architecture %d: %s", member, reason)
+        failure = as_failure(error)
+        reason = of + (failure.detail if failure.reason == "error" else str(failure))
+        log.info("untrained network of architecture %d: %s", member, reason)
         self.found.failures.setdefault(member, reason)
 
 

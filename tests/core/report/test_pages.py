@@ -7,13 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from nichenas.core.commands.compare import ComparisonDesign
 from nichenas.core.commands.compare import run_compare
 from nichenas.core.commands.search import run_search
+from nichenas.core.commands.sessions import RunOptions
+from nichenas.core.config import RawConfig
 from nichenas.core.config import ResolvedConfig
 from nichenas.core.figures.drawing import to_svg
 from nichenas.core.report.run_page import write_run_page
 from nichenas.core.session.journal import Journal
 from nichenas.core.trial import Drawing
+from tests.conftest import toy_config
+
+QUIET = RunOptions(quiet=True)
 
 
 class Checker(HTMLParser):
@@ -54,15 +60,15 @@ def check(page: Path) -> tuple[str, Checker]:
 
 
 def test_a_runs_page_is_self_contained_and_complete(toy: Callable[..., ResolvedConfig], tmp_path: Path) -> None:
-    run_search(toy(domain={"fail": 0.2, "size_objective": True}), tmp_path / "run", quiet=True)
+    run_search(toy(domain={"fail": 0.2, "size_objective": True}), tmp_path / "run", QUIET)
     text, checker = check(tmp_path / "run" / "report.html")
-    for word in ("best so far", "Full trainings", "(chosen)", "middle", "Top 10", "diverged", "Pareto front", "torch"):
+    for word in ("best so far", "Final trainings", "(chosen)", "middle", "Top 10", "diverged", "Pareto front", "torch"):
         assert word in text
     assert checker.tags.count("svg") >= 4
 
 
 def test_text_from_a_run_is_escaped(toy: Callable[..., ResolvedConfig], tmp_path: Path) -> None:
-    run_search(toy(domain={"misbehave": "error"}), tmp_path / "run", quiet=True)
+    run_search(toy(domain={"misbehave": "error"}), tmp_path / "run", QUIET)
     with Journal(tmp_path / "run" / "journal.sqlite") as journal:
         journal._begin()
         journal._db.execute("UPDATE trials SET record = replace(record, '\"error\"', '\"<script>alert(1)</script>\"')")
@@ -71,19 +77,22 @@ def test_text_from_a_run_is_escaped(toy: Callable[..., ResolvedConfig], tmp_path
 
 
 def test_an_unfinished_run_has_a_page_too(toy: Callable[..., ResolvedConfig], tmp_path: Path) -> None:
-    run_search(toy(), tmp_path / "run", quiet=True)
+    run_search(toy(), tmp_path / "run", QUIET)
     (tmp_path / "run" / "result.json").unlink()
     (tmp_path / "run" / "drawings.json").unlink()
     text, _ = check(write_run_page(tmp_path / "run"))
     assert "not finished" in text
 
 
-def test_the_page_of_a_comparison(toy: Callable[..., ResolvedConfig], tmp_path: Path) -> None:
-    summary = run_compare(toy(search={"trials": 10}), ["evolution", "random"], 3, tmp_path / "all", quiet=True)
+def test_the_page_of_a_comparison(tmp_path: Path) -> None:
+    design = ComparisonDesign(["evolution", "random"], 3)
+    raw = RawConfig(toy_config(search={"trials": 10}), "toy.yaml")
+    summary = run_compare(raw, design, tmp_path / "all", QUIET)
     text, _ = check(tmp_path / "all" / "report.html")
-    for word in ("evolution against random", "Any-time curves", "Baselines", "middle"):
-        assert word in text
-    assert summary["strategies"][0]["best_validation"]["n"] == 3
+    words = ("evolution against random", "Any-time curves", "Baselines", "middle", "paired sign-flip test")
+    for word in (*words, "Equal budget for all: 10 trials a run", "With 3 runs an arm no p-value can be below 0.25"):
+        assert word in text.replace("Two-sided", "two-sided")
+    assert summary.arms[0].best_validation.n == 3
 
 
 def test_drawings_place_nodes_below_their_sources() -> None:
