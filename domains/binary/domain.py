@@ -255,9 +255,9 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
         network = self.network(self.genotype(proposal.architecture), context, full=False, channels=setting["channels"])
         costs = self._binary_costs(network, setting["resolution"])
         draws = context.numpy("fidelity samples", trial=0)
-        images = subsample(self.task.train, fidelity["samples"], setting["resolution"], draws)
-        validation = resize(self.task.validation, setting["resolution"])
-        history = self._train(network, settings, context, images=images, validation=validation, part=part)
+        size = setting["resolution"]
+        images = subsample(self.task.train, fidelity["samples"], size, draws), resize(self.task.validation, size)
+        history = self._train(network, settings, context, part, images=images)
         return Measurement(
             values={**history.values, **costs}, curve=tuple(history.curves["accuracy"]), epochs=history.trained
         )
@@ -296,6 +296,7 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
 
     def _full(self, genotype: Genotype, context: Context) -> Retrained:
         settings = self.settings.training
+        whole = Part.whole(settings.epochs)
         parts = {
             "validation": self._batches(self.task.validation, settings.batch, context),
             "test": self._batches(self.task.test.read(), settings.batch, context),
@@ -304,10 +305,10 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
         twin: CellNetwork | None = None
         if (settings.real_twin or settings.teacher) and self.settings.space != "darts-real":
             twin = self.network(genotype, context, full=True, purpose="real twin weights")
-            self._train(twin, settings.real(), context, purpose="real twin")
+            self._train(twin, settings.real(), context, whole, purpose="real twin")
         network = self.network(genotype, context, full=True)
         costs = self._binary_costs(network)
-        self._train(network, settings, context, teacher=twin if settings.teacher else None)
+        self._train(network, settings, context, whole, teacher=twin if settings.teacher else None)
         for part, batches in parts.items():
             accuracy, loss = evaluate(network, batches)
             metrics[part] = {"accuracy": accuracy, "loss": loss}
@@ -328,25 +329,23 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
         network: CellNetwork,
         settings: TrainSettings,
         context: Context,
+        part: Part,
         *,
-        images: Images | None = None,
-        validation: Images | None = None,
-        part: Part | None = None,
+        images: tuple[Images, Images] | None = None,
         purpose: str = "training",
         teacher: CellNetwork | None = None,
     ) -> History:
-        images = self.task.train if images is None else images
-        validation = self.task.validation if validation is None else validation
+        train_images, validation = images or (self.task.train, self.task.validation)
         training = StagedTraining(
             network,
             settings,
-            batches=self._batches(images, settings.batch, context, augmented=True),
+            batches=self._batches(train_images, settings.batch, context, augmented=True),
             validation=self._batches(validation, settings.batch, context),
             context=context,
             purpose=purpose,
             teacher=teacher,
         )
-        return train(training, context, part or Part.whole(settings.epochs))
+        return train(training, context, part)
 
     def export(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> ExportedNetwork:
         """Returns the fully trained network, everything binary that its last stage made so."""

@@ -26,6 +26,7 @@ from nichenas.core.context import Context
 from nichenas.core.data.splits import stratified
 from nichenas.core.domain import Domain
 from nichenas.core.errors import CandidateFailure
+from nichenas.core.fidelity import FULL
 from nichenas.core.fidelity import Fidelity
 from nichenas.core.objectives import Objective
 from nichenas.core.space import Architecture
@@ -225,33 +226,32 @@ class GNNDomain(Domain, ReducedFidelity, WeightInheritance, BatchedEvaluation, B
                 part = Part.of(proposal, self.settings.warm_epochs if context.inherited else self.settings.epochs)
                 in_parts = context.checkpoint_in is not None or context.checkpoint_out is not None
                 alike.setdefault((part, proposal.fidelity["samples"], index if in_parts else -1), []).append(index)
-        for (part, samples, _), group in alike.items():
+        for (part, *_), group in alike.items():
             began = time.perf_counter()
             for i in group:
                 contexts[i].started = began
             try:
-                networks = [
-                    self.network(proposals[i].architecture, contexts[i], proposals[i].fidelity["channels"])
-                    for i in group
+                trainings = [
+                    self._training(proposals[i].architecture, contexts[i], proposals[i].fidelity) for i in group
                 ]
-                outcomes = self._train_networks(networks, [contexts[i] for i in group], part, samples=samples)
+                outcomes = train_together(trainings, [contexts[i] for i in group], part, advance_together)
             except Exception as error:
                 # Memory may suffice for each alone, and whichever broke must not cost the others their measurement.
                 for i in group:
                     alone = len(group) == 1
                     results[i] = as_failure(error) if alone else self._alone(proposals[i], contexts[i])
                 continue
-            for i, network, outcome in zip(group, networks, outcomes, strict=True):
-                results[i] = self._measured(network, outcome, needed[i]) if isinstance(outcome, History) else outcome
+            for i, training, outcome in zip(group, trainings, outcomes, strict=True):
+                results[i] = outcome if isinstance(outcome, CandidateFailure) else self._measured(training, needed[i])
         return [results[index] for index in range(len(proposals))]
 
     def _alone(self, proposal: Proposal, context: Context) -> Measurement | CandidateFailure:
         (result,) = self.evaluate_many([proposal], [context])
         return result
 
-    def _measured(self, network: AGNN, history: History, needed: int) -> Measurement:
-        values = history.values
-        parameters = sum(parameter.numel() for parameter in network.parameters())
+    def _measured(self, training: AGNNTraining, needed: int) -> Measurement:
+        history, values = training.history, training.history.values
+        parameters = sum(parameter.numel() for parameter in training.network.parameters())
         return Measurement(
             values={self.objectives[0].name: values["score"], "loss": values["loss"], "parameters": float(parameters)},
             curve=tuple(history.curves["score"]),
@@ -261,27 +261,21 @@ class GNNDomain(Domain, ReducedFidelity, WeightInheritance, BatchedEvaluation, B
             weights=history.weights,
         )
 
-    def _train_networks(
-        self,
-        networks: Sequence[AGNN],
-        contexts: Sequence[Context],
-        part: Part,
-        *,
-        keep_best: bool = False,
-        samples: float = 1.0,
-    ) -> list[History | CandidateFailure]:
-        data = (self._reduced_train(samples), self._validation, self.settings)
-        trainings = []
-        for network, context in zip(networks, contexts, strict=True):
-            # Feature masks come from the run alone, not from the trial: candidates that are trained together can
-            # then share one sparse product, and come out as they would alone.
-            noise = Noise(
-                p=self.settings.dropout,
-                features=context.torch("feature dropout", trial=0, device=context.device),
-                inner=context.torch("inner dropout", device=context.device),
-            )
-            trainings.append(AGNNTraining(network, *data, noise=noise, keep_best=keep_best or context.keep_weights))
-        return train_together(trainings, contexts, part, advance_together)
+    def _training(
+        self, architecture: Architecture, context: Context, fidelity: Fidelity = FULL, *, keep_best: bool = False
+    ) -> AGNNTraining:
+        # Feature masks come from the run alone, not from the trial: candidates that are trained together can
+        # then share one sparse product, and come out as they would alone.
+        features = context.torch("feature dropout", trial=0, device=context.device)
+        inner = context.torch("inner dropout", device=context.device)
+        return AGNNTraining(
+            self.network(architecture, context, fidelity["channels"]),
+            self._reduced_train(fidelity["samples"]),
+            self._validation,
+            self.settings,
+            noise=Noise(p=self.settings.dropout, features=features, inner=inner),
+            keep_best=keep_best or context.keep_weights,
+        )
 
     def probe(self, architecture: Architecture, context: Context) -> Probe:
         """Returns a fresh network without dropout with the first training graph; samples are its input nodes."""
@@ -320,12 +314,11 @@ class GNNDomain(Domain, ReducedFidelity, WeightInheritance, BatchedEvaluation, B
 
     def retrain(self, architecture: Architecture, context: Context) -> Retrained:
         """Trains a network and measures it at its best validation epoch."""
-        network = self.network(architecture, context)
-        (history,) = self._train_networks([network], [context], Part.whole(self.settings.epochs), keep_best=True)
-        if isinstance(history, CandidateFailure):
-            raise history
-        network.load_state_dict(history.weights)
-        return self._retrained(history, evaluate(network, self.pieces(self.task.test.read())), context)
+        training = self._training(architecture, context, keep_best=True)
+        history = train(training, context, Part.whole(self.settings.epochs))
+        training.network.load_state_dict(history.weights)
+        test = evaluate(training.network, self.pieces(self.task.test.read()))
+        return self._retrained(history, test, context)
 
     def train_baseline(self, name: str, context: Context) -> Retrained:
         """Trains GCN, GAT or GraphSAGE from PyG's layers; see :mod:`nichenas.domains.gnn.baselines`."""

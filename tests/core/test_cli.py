@@ -215,7 +215,7 @@ def test_compare_takes_schedules(config: Path, capsys: pytest.CaptureFixture[str
     assert "a comparison, which has no baseline" in fails(capsys, "report", "runs/compare-toy", "--baseline", "x")
     Path("runs/compare-toy/random-halving-0/result.json").rename("kept.json")
     assert "random-halving-0' is not finished" in fails(capsys, "report", "runs/compare-toy")
-    for damage, message in (({"name": "../other"}, "is not the name of a side"), ({"nam": 1}, "not the summary of")):
+    for damage, message in (({"name": "../other"}, "not the summary of"), ({"nam": 1}, "not the summary of")):
         damaged = {**summary, "strategies": [{"spent": [1], **damage}]}
         Path("runs/compare-toy/comparison.json").write_text(json.dumps(damaged))
         assert message in fails(capsys, "report", "runs/compare-toy")
@@ -235,7 +235,7 @@ def test_proxies_from_the_command_line(config: Path, capsys: pytest.CaptureFixtu
     again = ["proxies", str(config), "--zoo", "5", "--settings", "c0r0s0e6,c0r0s0e2", "--quiet", "--wanted"]
     assert main([*again, "0.05"]) == 0  # what is wanted may change between sessions
     assert "with a correlation of 0.05 or more" in capsys.readouterr().out
-    assert "proxies.wanted: input should be less than or equal to 1" in fails(capsys, *again, "2")
+    assert "proxies.min_correlation: input should be less than or equal to 1" in fails(capsys, *again, "2")
     assert "such as c2r0s0e10" in fails(capsys, "proxies", str(config), "--settings", "e6")
 
 

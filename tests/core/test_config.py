@@ -47,7 +47,7 @@ def test_overrides_set_any_field_and_the_resolved_form_resolves_to_itself() -> N
         ({"search": {"sharing": "all"}}, "search.sharing: unknown rule 'all'.*homogeneous, none"),
         ({"search": {"options": {"evolution": {"popualtion": 3}}}}, "did you mean 'population'"),
         ({"search": {"options": {"evolutoin": {}}}}, "did you mean 'evolution'"),
-        ({"search": {"sharing": "supernet"}}, "search.trials: the method 'one-shot' does not use it.*to: trial"),
+        ({"search": {"sharing": "supernet"}}, "search.sharing: the domain .* has no shared weights; methods .*: trial$"),
         ({"domain": {"nosie": 1}}, r"domain.nosie: unknown key \(did you mean 'noise'\?\)"),
         ({"domain": {"noise": -1}}, "domain.noise: .*greater than or equal to 0"),
         ({"domain": {"noise": float("nan")}}, "domain.noise: .*finite"),
@@ -67,7 +67,8 @@ def test_mistakes_are_one_line_with_file_and_key(sections: dict[str, Any], messa
 
 
 def test_a_wrong_key_of_a_section_that_has_no_default() -> None:
-    config = {**toy_config(), "search": {"sharing": "supernet", "one_shot": {"iteration": [1]}}}
+    domain = {"kind": "nichenas.core.testing.toy_one_shot:ToyOneShotDomain"}
+    config = {**toy_config(domain=domain), "search": {"sharing": "supernet", "one_shot": {"iteration": [1]}}}
     message = r"search.one_shot.iteration: unknown key \(did you mean 'iterations'\?\); allowed: .*candidates"
     with pytest.raises(ConfigError, match=message):
         resolve(config, "toy.yaml")

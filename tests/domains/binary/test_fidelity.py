@@ -19,8 +19,8 @@ from nichenas.core.trial import Proposal
 from nichenas.domains.binary.domain import BinaryDomain
 from nichenas.domains.binary.settings import BinarySettings
 from nichenas.domains.binary.training import Stage
+from nichenas.domains.binary.training import StagedTraining
 from nichenas.domains.binary.training import TrainSettings
-from nichenas.domains.binary.training import _Trainer
 from tests.domains.trials import measured
 
 ALL_HALF = Fidelity(epochs=0.5, samples=0.5, channels=0.5, resolution=0.5)
@@ -111,9 +111,9 @@ def test_parts_across_stages_are_the_training_in_one_go(cuts: tuple[float, ...],
 
 def test_the_learning_rate_goes_on_without_a_jump() -> None:
     settings = TrainSettings(stages=(Stage(epochs=60),))
-    trainer = _Trainer.__new__(_Trainer)
-    trainer.settings = settings
-    rate = [0.1 * trainer._rate(epoch, 60) for epoch in (0, 20, 40, 60)]
+    training = StagedTraining.__new__(StagedTraining)
+    training.settings = settings
+    rate = [0.1 * training._rate(epoch, 60) for epoch in (0, 20, 40, 60)]
     assert rate == pytest.approx([0.1, 0.075, 0.025, 0.0])
 
 
@@ -121,8 +121,10 @@ def test_the_learning_rate_goes_on_without_a_jump() -> None:
 def test_scaled_stages_add_up(epochs: tuple[int, ...]) -> None:
     settings = TrainSettings(stages=tuple(Stage(epochs=e, lr=0.1 * (i + 1)) for i, e in enumerate(epochs)))
     for wanted in range(1, sum(epochs) + 1):
-        scaled = settings.scaled(wanted / sum(epochs))
+        scaled = settings.scaled(wanted)
         assert scaled.epochs == wanted
         assert min(stage.epochs for stage in scaled.stages) >= 1
         assert scaled.stages[-1].model_copy(update={"epochs": epochs[-1]}) == settings.stages[-1]  # ends as before
-    assert settings.scaled(1.0) == settings
+        stages = [scaled.stage_at(epoch) for epoch in range(wanted)]
+        assert stages == [(stage, epoch) for stage in scaled.stages for epoch in range(stage.epochs)]
+    assert settings.scaled(sum(epochs)) == settings

@@ -161,14 +161,14 @@ class TestTraining:
         return domain._train(genotype, domain.settings.training, context, domain.task.train)
 
     def test_keeps_the_step_that_was_best_on_validation_data(self) -> None:
-        training, trained = self.run(None)
-        curve = dict(trained.curves["FID[digits-cnn]"])
+        training = self.run(None)
+        curve = dict(training.history.curves["FID[digits-cnn]"])
         assert list(curve) == [2, 4, 6]
-        assert trained.step == min(curve, key=lambda step: curve[step])
-        assert trained.values["FID[digits-cnn]"] == min(curve.values())
+        assert training.history.unit == min(curve, key=lambda step: curve[step])
+        assert training.history.values["FID[digits-cnn]"] == min(curve.values())
         # The weights are those that were measured.
         again = training.measure(training.real, "validation noise")
-        assert again["FID[digits-cnn]"] == pytest.approx(trained.values["FID[digits-cnn]"], rel=1e-9)
+        assert again["FID[digits-cnn]"] == pytest.approx(training.history.values["FID[digits-cnn]"], rel=1e-9)
 
     def test_the_average_follows_the_weights(self) -> None:
         domain = make()
@@ -181,13 +181,12 @@ class TestTraining:
             domain._images(domain.task.train, 1),
             domain._real(1, "validation"),
             domain.extractor,
-            settings,
-            context,
+            settings=settings,
+            context=context,
         )
         expected = {n: p.detach().clone() for n, p in both.generator.named_parameters()}
         for _ in range(3):
-            both.train()
-            training._step()
+            training.advance()
             for name, parameter in both.generator.named_parameters():
                 expected[name] = 0.9 * expected[name] + 0.1 * parameter.detach()
         for name, parameter in training.average.named_parameters():
@@ -196,23 +195,24 @@ class TestTraining:
             assert torch.equal(one, other)
 
     def test_goes_on_from_its_checkpoint_to_the_same(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        _, whole = self.run(None)
-        validate = GanTraining._validate
+        whole = self.run(None)
+        validate = GanTraining.validate
 
-        def stop(self: GanTraining) -> None:
-            if self.step == 4:
+        def stop(self: GanTraining) -> dict[str, float]:
+            if self.done == 4:
                 raise KeyboardInterrupt
-            validate(self)
+            return validate(self)
 
-        monkeypatch.setattr(GanTraining, "_validate", stop)
+        monkeypatch.setattr(GanTraining, "validate", stop)
         with pytest.raises(KeyboardInterrupt):
             self.run(tmp_path / "kept")
         monkeypatch.undo()
         assert (tmp_path / "kept" / "training.pt").exists()
-        _, resumed = self.run(tmp_path / "kept")
-        assert resumed.curves == whole.curves
-        expected = whole.generator.state_dict()
-        assert all(torch.equal(expected[n], t) for n, t in resumed.generator.state_dict().items())
+        resumed = self.run(tmp_path / "kept")
+        assert resumed.history.curves == whole.history.curves
+        assert resumed.history.trained == 4
+        expected = whole.average.state_dict()
+        assert all(torch.equal(expected[n], t) for n, t in resumed.average.state_dict().items())
 
     def test_leaves_pictures_and_curves(self, tmp_path: Path) -> None:
         self.run(None, tmp_path / "shown")
