@@ -1,4 +1,4 @@
-"""Checkpoints: whatever a search must have to go on, written whole or not at all, read without executing anything."""
+"""Checkpoints: whatever a search must have to continue, written atomically, read without executing anything."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class TestDataError(NichenasError):
 
 
 class CandidateFailure(NichenasError):
-    """One candidate failed (divergence, a limit, out of memory); it becomes a failed trial, the search goes on.
+    """One candidate failed (divergence, a limit, out of memory); it becomes a failed trial, the search continues.
 
     Attributes:
         reason: a short, stable word for counting, such as ``diverged`` or ``limit:seconds``.
@@ -80,7 +80,7 @@ class Interrupted(NichenasError):
     """The run was stopped by the user; everything finished so far is kept.
 
     Attributes:
-        advice: how to go on.
+        advice: how to continue.
     """
 
     advice = "continue with --resume"

@@ -22,7 +22,7 @@ def to_svg(drawing: Drawing) -> Markup:
     An edge that would run behind another node goes around it on the right.
 
     Raises:
-        ValueError: when an edge names an unknown node, or the graph has a circle.
+        ValueError: when an edge names an unknown node, or the graph has a cycle.
     """
     layers = _layers(drawing)
     size = {name: _size(label) for name, label in drawing.nodes.items()}
@@ -144,7 +144,7 @@ def _layers(drawing: Drawing) -> dict[str, int]:
     while len(layers) < len(incoming):
         ready = [n for n, sources in incoming.items() if n not in layers and all(s in layers for s in sources)]
         if not ready:
-            raise ValueError("the drawing has a circle")
+            raise ValueError("the drawing has a cycle")
         for name in ready:
             layers[name] = max((layers[s] + 1 for s in incoming[name]), default=0)
     return layers

@@ -36,7 +36,7 @@ class WiringRecorder:
         self._samples: dict[str, Tensor] = {}
 
     def record(self, split: str, result: SupernetPass, targets: Tensor, values: Mapping[str, Tensor]) -> None:
-        """Takes in one run of the supernet.
+        """Records one run of the supernet.
 
         Args:
             split: ``train`` or ``held-out``.

@@ -69,8 +69,9 @@ def kendall(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 def score_entropy(scores: NDArray[np.float64], low: float, high: float) -> float:
     """Returns the entropy of a histogram of scores with :data:`BINS` bins of one width between two bounds.
 
-    EcoNAS looks at how spread out a proxy's scores are but its definition was not found; this one is ours. The bounds
-    are the same for all proxies of a study, so a proxy whose scores fall together has few bins and a small entropy.
+    EcoNAS looks at how spread out a proxy's scores are but its definition was not found; this one is not from the
+    paper. The bounds are the same for all proxies of a study, so a proxy whose scores fall together has few bins
+    and a small entropy.
     """
     width = (high - low) / BINS if high > low else 1.0
     bins = np.clip(((scores - low) / width).astype(int), 0, BINS - 1)

@@ -20,7 +20,7 @@ class HalvingOptions(Settings):
     """Options of successive halving.
 
     Attributes:
-        factor: one in so many goes on, with so many times the epochs.
+        factor: one in so many is promoted, with so many times the epochs.
         rungs: how many fidelities there are; the last is complete.
         candidates: that a bracket begins with; by default ``factor ** (rungs - 1)``, so that one is left.
     """
@@ -34,7 +34,7 @@ class AshaOptions(Settings):
     """Options of asynchronous successive halving.
 
     Attributes:
-        factor: one in so many goes on, with so many times the epochs.
+        factor: one in so many is promoted, with so many times the epochs.
         rungs: how many fidelities there are; the last is complete.
     """
 
@@ -59,7 +59,7 @@ class _Growing(Scheduler):
 
 @SCHEDULERS.register("halving")
 class Halving(_Growing, SynchronousScheduler):
-    """Brackets, one after another: all candidates train a little, the best share goes on, and so on.
+    """Brackets, one after another: all candidates train a little, the best share is promoted, and so on.
 
     A rung begins when the one before is finished.
     """
@@ -78,11 +78,11 @@ class Halving(_Growing, SynchronousScheduler):
         return self.options.candidates or self.options.factor ** (self.options.rungs - 1)
 
     def next_round(self) -> list[Proposal]:
-        """Returns those of the present rung that go on, or a new bracket where it was the last."""
+        """Returns those of the present rung that are promoted, or a new bracket where it was the last."""
         last = rung_of(self._members[0]) if self._members else self.options.rungs
         ranked = sorted(self._members, key=lambda trial: (-self.score(trial), trial.number))
         kept = len(ranked) // self.options.factor if last < self.options.rungs else 0
-        # Failures may have left too few for a share of them; one always goes on.
+        # Failures may have left too few for a share of them; one is always promoted.
         kept = max(kept, 1) if ranked and last < self.options.rungs else kept
         self._obsolete += [trial.number for trial in ranked[kept:]]
         self._members = []
@@ -99,7 +99,7 @@ class Halving(_Growing, SynchronousScheduler):
 
 @SCHEDULERS.register("asha")
 class Asha(_Growing):
-    """Whoever is among the best share of its rung goes on at once; else a new architecture begins.
+    """Whoever is among the best share of its rung is promoted at once; else a new architecture begins.
 
     Nothing waits for a rung to be finished, so every worker always has something to do.
     """

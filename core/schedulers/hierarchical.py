@@ -24,7 +24,7 @@ class HierarchicalOptions(Settings):
     Attributes:
         initial: architectures before the first cycle.
         parents: tournaments in each pool, in a cycle; every one has a child. An empty pool has none.
-        promotions: how many of the best of each pool but the last go on, in a cycle.
+        promotions: how many of the best of each pool but the last are promoted, in a cycle.
         lifetime: cycles without training after which an architecture is dropped.
     """
 

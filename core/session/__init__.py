@@ -1,1 +1,1 @@
-"""One run while it goes on: folder, journal, clock, budget, seeds, checkpoints, listeners, results."""
+"""One run while it is open: folder, journal, clock, budget, seeds, checkpoints, listeners, results."""

@@ -1,4 +1,4 @@
-"""A session: one run while it goes on. It owns what every search method needs and none should write again."""
+"""A session: one run while it is open. It owns what every search method needs and none should write again."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Session:
-    """One run while it goes on.
+    """One run while it is open.
 
     Attributes:
         domain: prepared.

@@ -39,7 +39,7 @@ class HomogeneousStore:
     Args:
         attributes: names of the attributes of a layer that must agree.
         folder: where changes are kept; none keeps the store in memory only.
-        lag: how many later updates a file outlives its last tensor: proposals that are out when a run is killed
+        lag: how many later updates a file outlives its last tensor: proposals that are pending when a run is killed
             were made from the store as it was that many updates ago.
     """
 
@@ -72,7 +72,7 @@ class HomogeneousStore:
         return found
 
     def update(self, trial: int, score: float, keys: Mapping[str, ShareKey], weights: Mapping[str, Tensor]) -> None:
-        """Takes in the weights that a trial ended with; call it in the order of telling.
+        """Records the weights that a trial ended with; call it in the order of completion.
 
         Args:
             score: of the trial, larger is better.
@@ -104,7 +104,7 @@ class HomogeneousStore:
                 self._file(trial).unlink(missing_ok=True)
 
     def restore(self, trial: int, score: float, keys: Mapping[str, ShareKey]) -> None:
-        """Takes in a trial of the journal again, from its file; the counterpart of :meth:`update`."""
+        """Records a trial of the journal again, from its file; the counterpart of :meth:`update`."""
         file = self._file(trial)
         weights = read_tensors(file) if file.is_file() else {}
         before = set(self._owner.values())
@@ -123,7 +123,7 @@ class HomogeneousStore:
 
 
 def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes tensors so that the file is there whole or not at all."""
+    """Writes tensors atomically."""
     write_checkpoint(file, {name: tensor.detach().cpu() for name, tensor in tensors.items()})
 
 

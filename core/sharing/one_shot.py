@@ -1,7 +1,7 @@
 """What a domain offers so that one-shot methods can drive it: weights shared by all architectures, and their training.
 
-The driver decides which architectures are trained and scored, and when the weights are made anew; the domain decides
-what a step is. A search may go in stages, in each of which more of the leading choices are made (multi-level search,
+The method decides which architectures are trained and scored, and when the weights are reinitialised; the domain
+decides what a step is. A search may go in stages, in each of which more of the leading choices are made (multi-level search,
 AutoGAN): then the shared network grows, and keeps the weights that it has.
 """
 
@@ -37,9 +37,9 @@ class OneShotOptions(Settings):
         candidates: that are scored when a stage ends.
         beam: how many of them the next stage extends; of the last stage, the outcome of the search.
         distinct: whether the beam holds different architectures only; AutoGAN's code lets them repeat.
-        reset: when shared weights are made anew; none never does that.
-        reset_before_controller: whether weights that have collapsed are made anew at once and the iteration's training
-            begins again; AutoGAN's code scores with the collapsed weights first.
+        reset: when shared weights are reinitialised; if None, never.
+        reset_before_controller: whether weights that have collapsed are reinitialised at once and the iteration's
+            training begins again; AutoGAN's code scores with the collapsed weights first.
         checkpoint_every: iterations between checkpoints.
     """
 
@@ -116,15 +116,15 @@ class SharedTraining(ABC):
 
     @abstractmethod
     def reinitialise(self, context: Context) -> None:
-        """Makes weights and optimizers anew, as they were at first but for the draws."""
+        """Reinitialises weights and optimizers; only the draws differ."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """Returns tensors, numbers and containers of them from which the training goes on exactly."""
+        """Returns tensors, numbers and containers of them from which the training continues exactly."""
 
     @abstractmethod
     def load(self, state: Mapping[str, Any]) -> None:
-        """Takes in what :meth:`state` returned; the stage has been begun."""
+        """Restores what :meth:`state` returned; the stage has been begun."""
 
 
 class SharedWeights(Capability):

@@ -1,4 +1,4 @@
-"""Dynamic reset: when shared weights have collapsed, they are made anew (AutoGAN, Gong et al. 2019, section 3).
+"""Dynamic reset: when shared weights have collapsed, they are reinitialised (AutoGAN, Gong et al. 2019, section 3).
 
 A training that has collapsed shows losses that hardly change: a discriminator that has won for good has a hinge loss
 of 0, a generator stuck on one mode has a constant one. So the variance of each loss in a moving window is watched.
@@ -43,7 +43,7 @@ class LossWindow:
         return self._count >= self.length
 
     def push(self, value: float) -> None:
-        """Takes in a value; the oldest one leaves."""
+        """Records a value; the oldest one leaves."""
         self._values[self._count % self.length] = value
         self._count += 1
 
@@ -61,7 +61,7 @@ class LossWindow:
         return [float(self._values[i % self.length]) for i in range(start, self._count)]
 
     def load(self, values: list[float]) -> None:
-        """Takes in what :meth:`state` returned."""
+        """Restores what :meth:`state` returned."""
         self.clear()
         for value in values:
             self.push(value)
@@ -84,7 +84,7 @@ class CollapseMonitor:
         self.windows = {name: LossWindow(settings.window) for name in losses}
 
     def push(self, losses: Mapping[str, float]) -> str | None:
-        """Takes in the losses that a step computed; returns why it fires, or none."""
+        """Records the losses that a step computed; returns why it fires, or none."""
         reason = None
         for name, value in losses.items():
             self.windows[name].push(value)
@@ -105,6 +105,6 @@ class CollapseMonitor:
         return {name: window.state() for name, window in self.windows.items()}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Takes in what :meth:`state` returned."""
+        """Restores what :meth:`state` returned."""
         for name, values in state.items():
             self.windows[name].load(values)

@@ -37,14 +37,14 @@ class ConservativeOptions(Settings):
     Attributes:
         classes: how many groups are changed at once (s in the paper).
         guide: how groups are picked by entropy: drawn from the softmax of the entropies, or the largest.
-        normalize: divide every entropy by its largest possible value before picking; ours. Without it, ``argmax``
-            stays with the group of most options until that one is trained down.
+        normalize: divide every entropy by its largest possible value before picking; not from the paper. Without it,
+            ``argmax`` stays with the group of most options until that one is trained down.
         learning_rate: of Adam.
         baseline_decay: of the moving average of rewards, which starts at 0.
         entropy_weight: of the entropy added to the reward; 1e-4 in AutoGL's version.
-        deduplicate: never propose a known architecture again: sample the group anew, then move on to the next
-            one, then to all groups at once, then to random architectures. Ours; without it the search re-evaluates
-            its incumbent once it is stuck.
+        deduplicate: never propose a known architecture again: sample the group again, then move on to the next
+            one, then to all groups at once, then to random architectures. Not from the paper; without it
+            the search measures its incumbent again once it is stuck.
     """
 
     classes: int = Field(1, ge=1)
@@ -143,7 +143,7 @@ class Conservative(OneShotStrategy):
         return [groups[int(i)] for i in order]
 
     def _change(self, incumbent: Architecture, groups: list[str]) -> Architecture:
-        """Returns the incumbent with the choices of these groups decided anew."""
+        """Returns the incumbent with the choices of these groups decided again."""
         wanted = dict(incumbent)
         for group in groups:
             wanted.update(self._sample(group, incumbent).values)

@@ -3,7 +3,7 @@
 Follows GraphNAS's controller, which AGNN's encoders share: one LSTM cell, one embedding table over all options
 of all choices, one linear decoder a group of choices, all weights from U(-0.1, 0.1), logits squashed as
 ``c tanh(logit / T)`` with T = 5 and c = 2.5. AutoGAN's (Gong et al. 2019) is the same without the squashing; it
-goes on from the state in which another controller left a prefix.
+continues from the state in which another controller left a prefix.
 """
 
 from __future__ import annotations

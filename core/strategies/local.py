@@ -65,7 +65,7 @@ class LocalSearch(OneShotStrategy):
     def _start(self) -> Architecture | None:
         """Returns a random architecture.
 
-        It starts a new climb or, while trials of this one are out, is one more start that competes with them.
+        It starts a new climb or, while trials of this one are pending, is one more start that competes with them.
         """
         if self._out == 0:
             self._climb += 1

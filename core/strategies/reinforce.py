@@ -1,7 +1,7 @@
 """REINFORCE with an LSTM controller that generates an architecture, or what a prefix still lacks.
 
 Source: GraphNAS (Gao et al. 2020); extending prefixes as AutoGAN's multi-level search does (Gong et al. 2019): one of
-the prefixes is drawn uniformly, and a fresh controller goes on from the state of the LSTM that had generated it.
+the prefixes is drawn uniformly, and a fresh controller continues from the state of the LSTM that had generated it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ReinforceOptions(Settings):
         width: of the LSTM and the embedding.
         tanh: logits are squashed as ``tanh * tanh(logit / 5)``; none leaves them as they are.
         baseline_decay: of the moving average of rewards, which starts at the first reward.
-        keep_baseline: whether it goes on when shared weights have changed; AutoGAN's code begins anew.
+        keep_baseline: whether it is kept when shared weights have changed; AutoGAN's code resets it.
         entropy_weight: of the entropy that is added to the reward.
         entropy_detach: whether the entropy is added as a number. AutoGAN's code lets the gradient run through it,
             which pushes the entropy down rather than up.
@@ -88,7 +88,7 @@ class Reinforce(OneShotStrategy):
         self._states: list[State | None] = [None] * max(1, len(self.space.prefixes))
 
     def import_state(self, memories: Sequence[Mapping[str, Tensor]]) -> None:
-        """Takes in the LSTM's states after the prefixes; other strategies leave none, then it begins from zeros."""
+        """Receives the LSTM's states after the prefixes; other strategies leave none, then it begins from zeros."""
         self._states = [(m["hidden"], m["cell"]) if m else None for m in memories]
 
     @single_thread()
@@ -146,7 +146,7 @@ class Reinforce(OneShotStrategy):
         return self.ask(count)
 
     def reset_history(self) -> None:
-        """Lets everything be proposed again; the baseline goes on or not, as the options say."""
+        """Lets everything be proposed again; the baseline is kept or not, as the options say."""
         self._seen.clear()
         if not self.options.keep_baseline:
             self._baseline = None

@@ -102,7 +102,7 @@ class StrategyContract:
         assert torch.equal(before[2], after[2])
 
     def test_rebuilt_by_replay(self) -> None:
-        """A strategy that was asked and told the first trials again goes on as the undisturbed one."""
+        """A strategy that was asked and told the first trials again continues as the undisturbed one."""
         for out in (1, 3):
             whole = self.play(self.make(), 40, out)
             again = self.make()
@@ -118,7 +118,7 @@ class StrategyContract:
             assert proposals == whole
 
     def test_survives_failures_only(self) -> None:
-        """A search in which everything fails goes on."""
+        """A search in which everything fails continues."""
         strategy = self.make()
         for number in range(30):
             (proposal,) = strategy.ask(1)

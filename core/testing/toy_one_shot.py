@@ -22,9 +22,9 @@ class ToyOneShotSettings(ToySettings):
     """The ``domain`` section.
 
     Attributes:
-        collapse: step of a training at which both losses become constant; none for never. Weights that are made anew
-            collapse likewise, unless ``recovers``.
-        recovers: whether weights that were made anew train well.
+        collapse: step of a training at which both losses become constant; none for never. Weights that are
+            reinitialised collapse likewise, unless ``recovers``.
+        recovers: whether reinitialised weights train well.
         broken: whether a loss is not a number from the first step.
         step_seconds: that a step takes.
         stage_ends: choices made after each stage; by default all in one.
@@ -115,7 +115,7 @@ class ToyShared(SharedTraining):
         return {"quality": sum(found) / len(found) + noise, "steps": float(self.steps)}
 
     def reinitialise(self, context: Context) -> None:
-        """Begins anew."""
+        """Starts again."""
         self.renewed = True
         self._start(context)
 
@@ -124,5 +124,5 @@ class ToyShared(SharedTraining):
         return {"weights": self.weights, "steps": self.steps, "renewed": self.renewed}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Takes in what :meth:`state` returned."""
+        """Restores what :meth:`state` returned."""
         self.weights, self.steps, self.renewed = state["weights"].clone(), state["steps"], state["renewed"]

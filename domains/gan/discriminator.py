@@ -49,7 +49,7 @@ class Discriminator(nn.Module):
     Args:
         cells: of the generator at its full size.
         normalise: whether weights are divided by their spectral norm (Miyato et al. 2018); initialised before that,
-            since the norm is taken anew in every pass.
+            since the norm is taken again in every pass.
     """
 
     def __init__(

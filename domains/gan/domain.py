@@ -291,7 +291,7 @@ class GanDomain(Domain, SharedWeights, ReducedFidelity, Baselines, Probing, Expo
 
     def _full(self, genotype: Genotype, context: Context) -> Retrained:
         s = self.settings
-        test = self._real(s.cells - 1, "test")  # opens the door first: no training for nothing where it is shut
+        test = self._real(s.cells - 1, "test")  # read first: no training for nothing where it may not be
         training = self._train(genotype, s.training, context, self.task.train)
         plain = self.generator(genotype, s.training.channels, plain=True)
         costs = count_costs(plain, (s.latent,))

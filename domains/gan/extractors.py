@@ -143,7 +143,7 @@ def load_classifier(
             if found.fingerprint == held["hash"]:
                 return found
         except (RunFolderError, RuntimeError, KeyError):
-            pass  # a damaged file of the cache is made anew
+            pass  # a damaged file of the cache is made again
     network = fresh()
     _train(network, train, device)
     made = ClassifierExtractor(name, network, _accuracy(network, held_out, device))

@@ -28,7 +28,7 @@ class Moments:
         self._scatter = torch.zeros(width, width, dtype=torch.float64, device=device)
 
     def update(self, features: Tensor) -> None:
-        """Takes in a batch, ``(n, width)``."""
+        """Records a batch, ``(n, width)``."""
         batch = features.to(self.mean)
         n = len(batch)
         mean = batch.mean(0)
@@ -99,7 +99,7 @@ class InceptionScore:
         self._size, self._seen = size, 0
 
     def update(self, logits: Tensor) -> None:
-        """Takes in a batch, ``(n, classes)``."""
+        """Records a batch, ``(n, classes)``."""
         logs = logits.double().log_softmax(1).cpu()
         probabilities = logs.exp()
         split = self._split[self._seen : self._seen + len(logs)]
@@ -175,7 +175,7 @@ class Figures:
         self._room = keep
 
     def update(self, features: Tensor, logits: Tensor) -> None:
-        """Takes in a batch, ``(n, width)`` and ``(n, classes)``.
+        """Records a batch, ``(n, width)`` and ``(n, classes)``.
 
         Raises:
             CandidateFailure: when a feature is not finite.

@@ -31,7 +31,7 @@ def grid(pixels: Tensor, columns: int, gap: int = 1) -> Tensor:
 
 
 def write_png(file: Path, picture: Tensor) -> None:
-    """Writes a picture, ``(1 or 3, h, w)`` uint8, whole or not at all; small ones are enlarged."""
+    """Writes a picture, ``(1 or 3, h, w)`` uint8, atomically; small ones are enlarged."""
     from PIL import Image
 
     factor = max(1, SMALLEST // max(picture.shape[1:]))

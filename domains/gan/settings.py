@@ -31,7 +31,7 @@ class AdversarialSettings(Settings):
         betas: of both.
         samples: generated images that are measured.
         splits: of the Inception Score.
-        bn_recalibration: whether running statistics are measured anew for the genotype and weights that are scored;
+        bn_recalibration: whether running statistics are measured again for the genotype and weights that are scored;
             AutoGAN's code uses those that all genotypes left together.
     """
 

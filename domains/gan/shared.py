@@ -101,7 +101,7 @@ class SharedGan(SharedTraining):
             return measure(images, settings.samples, self._extractor, self._statistics, settings.splits)
 
     def reinitialise(self, context: Context) -> None:
-        """Makes both networks and their optimizers anew."""
+        """Reinitialises both networks and their optimizers."""
         self.adversaries = self._make(context)
         self.adversaries.stage = self._stage
         self.adversaries.train()
@@ -111,6 +111,6 @@ class SharedGan(SharedTraining):
         return {"count": self._count, "adversaries": self.adversaries.state_dict()}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Takes in what :meth:`state` returned."""
+        """Restores what :meth:`state` returned."""
         self._count = int(state["count"])
         self.adversaries.load_state_dict(state["adversaries"])

@@ -113,6 +113,6 @@ def measure(
 
 
 def named(extractor: Extractor, metric: str, suffix: str = "") -> str:
-    """Returns a figure's name with extractor and, where it is told apart, the real images."""
+    """Returns a figure's name with extractor and, where it is distinguished, the real images."""
     words = [word for word in (extractor.name, suffix) if word]
     return f"{metric}[{', '.join(words)}]" if words else metric

@@ -47,7 +47,10 @@ def test_overrides_set_any_field_and_the_resolved_form_resolves_to_itself() -> N
         ({"search": {"sharing": "all"}}, "search.sharing: unknown rule 'all'.*homogeneous, none"),
         ({"search": {"options": {"evolution": {"popualtion": 3}}}}, "did you mean 'population'"),
         ({"search": {"options": {"evolutoin": {}}}}, "did you mean 'evolution'"),
-        ({"search": {"sharing": "supernet"}}, "search.sharing: the domain .* has no shared weights; methods .*: trial$"),
+        (
+            {"search": {"sharing": "supernet"}},
+            "search.sharing: the domain .* has no shared weights; methods .*: trial$",
+        ),
         ({"domain": {"nosie": 1}}, r"domain.nosie: unknown key \(did you mean 'noise'\?\)"),
         ({"domain": {"noise": -1}}, "domain.noise: .*greater than or equal to 0"),
         ({"domain": {"noise": float("nan")}}, "domain.noise: .*finite"),

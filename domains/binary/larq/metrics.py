@@ -31,7 +31,7 @@ class FlipRatio:
         self._previous: Tensor | None = None
 
     def update_state(self, values: Tensor) -> None:
-        """Takes in the values of one update, of any shape, always the same."""
+        """Records the values of one update, of any shape, always the same."""
         cast = values.detach().to(self.values_dtype)
         if self._previous is not None and self.count > 0:
             same = (cast == self._previous).sum().item()
@@ -44,7 +44,7 @@ class FlipRatio:
         return self.total / (self.count - 1) if self.count > 1 else 0.0
 
     def reset_state(self) -> None:
-        """Starts the mean anew; the last values are kept."""
+        """Starts the mean again; the last values are kept."""
         self.total, self.count = 0.0, 0
 
 
