@@ -1,8 +1,8 @@
 """What a domain offers so that one-shot methods can drive it: weights shared by all architectures, and their training.
 
 The method decides which architectures are trained and scored, and when the weights are reinitialised; the domain
-decides what a step is. A search may go in stages, in each of which more of the leading choices are made (multi-level search,
-AutoGAN): then the shared network grows, and keeps the weights that it has.
+decides what a step is. A search may go in stages, in each of which more of the leading choices are made (multi-level
+search, AutoGAN): then the shared network grows, and keeps the weights that it has.
 """
 
 from __future__ import annotations
