@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nichenas.core.capabilities.fidelity import sizes
+from nichenas.core.capabilities.precomputed import simulates_time
 from nichenas.core.domain import Domain
 from nichenas.core.fidelity import Fidelity
 from nichenas.core.trial import Measurement
@@ -35,11 +36,13 @@ class BudgetTracker:
 
     Attributes:
         epochs: of all completed trials; 0 where the domain does not count them.
-        seconds: that their measurements took, or would have taken.
+        seconds: that their measurements took; of a domain that looks trainings up and knows how long they took, these
+            alone, so that they do not depend on the machine.
     """
 
     def __init__(self, domain: Domain) -> None:
         self._domain = domain
+        self._simulated = simulates_time(domain)
         self.epochs = 0
         self.seconds = 0.0
         self._pending: dict[int, int] = {}  # planned epochs by number
@@ -75,4 +78,5 @@ class BudgetTracker:
         """Counts a completed trial."""
         del self._pending[trial.number]
         self.epochs += trial.epochs
-        self.seconds += trial.training_seconds
+        # A failed look-up has no training that could have taken any time.
+        self.seconds += 0.0 if self._simulated and trial.failed else trial.training_seconds

@@ -11,8 +11,8 @@ from nichenas.core.domain_lookup import DomainRecipe
 from nichenas.core.errors import TestDataError
 from nichenas.core.execution.jobs import RetrainingJob
 from nichenas.core.execution.jobs import run_job
-from nichenas.core.testing.base import CPU
-from nichenas.core.testing.base import CapabilityContract
+from nichenas.core.testing.domain_fixtures import CPU
+from nichenas.core.testing.domain_fixtures import CapabilityContract
 from nichenas.core.trial import Retrained
 
 

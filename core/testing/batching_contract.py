@@ -22,8 +22,8 @@ from nichenas.core.errors import CandidateFailure
 from nichenas.core.fidelity import Fidelity
 from nichenas.core.gate import checked_measurement
 from nichenas.core.space import Architecture
-from nichenas.core.testing.base import CapabilityContract
-from nichenas.core.testing.base import outcome
+from nichenas.core.testing.domain_fixtures import CapabilityContract
+from nichenas.core.testing.domain_fixtures import outcome
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from nichenas.core.capabilities.datasets import NamedDatasets
 from nichenas.core.domain import Domain
-from nichenas.core.testing.base import CapabilityContract
+from nichenas.core.testing.domain_fixtures import CapabilityContract
 
 
 class DatasetsContract(CapabilityContract):

@@ -38,11 +38,11 @@ from nichenas.core.session.records import trial_from_json
 from nichenas.core.session.records import trial_to_json
 from nichenas.core.settings import Settings
 from nichenas.core.space import Architecture
-from nichenas.core.testing.base import CPU
-from nichenas.core.testing.base import CapabilityContract
-from nichenas.core.testing.base import DomainFixtures
-from nichenas.core.testing.base import outcome
-from nichenas.core.testing.base import samples
+from nichenas.core.testing.domain_fixtures import CPU
+from nichenas.core.testing.domain_fixtures import CapabilityContract
+from nichenas.core.testing.domain_fixtures import DomainFixtures
+from nichenas.core.testing.domain_fixtures import outcome
+from nichenas.core.testing.domain_fixtures import samples
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 from nichenas.core.trial import Trial

@@ -16,7 +16,7 @@ from nichenas.core.context import open_test_data
 from nichenas.core.domain import Domain
 from nichenas.core.domain_lookup import DomainRecipe
 from nichenas.core.space import Architecture
-from nichenas.core.testing.base import CapabilityContract
+from nichenas.core.testing.domain_fixtures import CapabilityContract
 
 
 class ExportingContract(CapabilityContract):

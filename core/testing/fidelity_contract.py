@@ -19,8 +19,8 @@ from nichenas.core.fidelity import STANDARD_FACTORS
 from nichenas.core.fidelity import Fidelity
 from nichenas.core.gate import checked_measurement
 from nichenas.core.space import Architecture
-from nichenas.core.testing.base import CPU
-from nichenas.core.testing.base import CapabilityContract
+from nichenas.core.testing.domain_fixtures import CPU
+from nichenas.core.testing.domain_fixtures import CapabilityContract
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 

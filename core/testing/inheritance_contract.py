@@ -14,7 +14,7 @@ from nichenas.core.context import Context
 from nichenas.core.domain import Domain
 from nichenas.core.sharing.homogeneous import HomogeneousStore
 from nichenas.core.space import Architecture
-from nichenas.core.testing.base import CapabilityContract
+from nichenas.core.testing.domain_fixtures import CapabilityContract
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 

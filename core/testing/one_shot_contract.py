@@ -16,7 +16,7 @@ from nichenas.core.gate import checked_measurement
 from nichenas.core.sharing.one_shot import SharedTraining
 from nichenas.core.sharing.one_shot import SharedWeights
 from nichenas.core.space import Architecture
-from nichenas.core.testing.base import CapabilityContract
+from nichenas.core.testing.domain_fixtures import CapabilityContract
 from nichenas.core.trial import Measurement
 
 

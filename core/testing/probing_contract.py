@@ -12,7 +12,7 @@ from nichenas.core.context import Context
 from nichenas.core.proxies.zero_cost import ZERO_COST
 from nichenas.core.proxies.zero_cost import score_all
 from nichenas.core.space import Architecture
-from nichenas.core.testing.base import CapabilityContract
+from nichenas.core.testing.domain_fixtures import CapabilityContract
 
 
 class ProbingContract(CapabilityContract):

@@ -20,7 +20,7 @@ from nichenas.core.gradient.steps import copies
 from nichenas.core.gradient.steps import weight_gradients
 from nichenas.core.gradient.supernet import DifferentiableSupernet
 from nichenas.core.gradient.supernet import Supernet
-from nichenas.core.testing.base import CapabilityContract
+from nichenas.core.testing.domain_fixtures import CapabilityContract
 from nichenas.core.trial import Proposal
 
 

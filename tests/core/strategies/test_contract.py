@@ -10,37 +10,39 @@ from nichenas.core.strategies import LocalSearch
 from nichenas.core.strategies import OptunaSampler
 from nichenas.core.strategies import RandomSearch
 from nichenas.core.strategies import Reinforce
+from nichenas.core.testing.offspring_contract import OffspringContract
+from nichenas.core.testing.one_shot_strategy_contract import OneShotStrategyContract
 from nichenas.core.testing.strategy_contract import StrategyContract
 
 
-class TestRandom(StrategyContract):
+class TestRandom(StrategyContract, OneShotStrategyContract):
     strategy = RandomSearch
 
 
-class TestEvolution(StrategyContract):
+class TestEvolution(StrategyContract, OneShotStrategyContract, OffspringContract):
     strategy = Evolution
     options = {"population": 10, "tournament": 4}
 
 
-class TestLocal(StrategyContract):
+class TestLocal(StrategyContract, OneShotStrategyContract):
     strategy = LocalSearch
 
 
-class TestReinforce(StrategyContract):
+class TestReinforce(StrategyContract, OneShotStrategyContract):
     strategy = Reinforce
 
 
-class TestConservative(StrategyContract):
+class TestConservative(StrategyContract, OneShotStrategyContract):
     strategy = Conservative
 
 
-class TestConservativeFaithful(StrategyContract):
+class TestConservativeFaithful(StrategyContract, OneShotStrategyContract):
     strategy = Conservative
     options = {"deduplicate": False, "guide": "argmax", "classes": 2}
     repeats = True
 
 
-class OptunaContract(StrategyContract):
+class OptunaContract(StrategyContract, OneShotStrategyContract):
     strategy = OptunaSampler
     repeats = True
 

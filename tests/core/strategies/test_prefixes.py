@@ -47,21 +47,21 @@ def test_policy_reaches_a_separable_optimum_in_450_steps(detach: bool) -> None:
 
 
 def test_entropy_that_is_not_detached_pushes_itself_down() -> None:
-    """Under a constant reward the released rule goes from 3.58 to about 0.6 nats in 300 steps, the mended one stays."""
+    """Under a constant reward the released rule falls from 3.58 to about 0.6 nats in 300 steps; ours stays."""
     ends = {}
     for name, options in {
         "released": {"entropy_detach": False},
-        "mended": {},
+        "corrected": {},
         "none": {"entropy_weight": 0.0},
     }.items():
         found, _ = bandit(300, lambda _: 1.0, **options)
         ends[name] = found.diagnostics()["policy_entropy"]
     assert ends["released"] < 1.2
-    assert ends["mended"] > 2.8
+    assert ends["corrected"] > 2.8
     assert ends["none"] == pytest.approx(np.log(36), abs=0.02)
 
 
-def test_baseline_goes_on_or_begins_anew() -> None:
+def test_baseline_is_kept_or_begins_again() -> None:
     for keep in (True, False):
         found, _ = bandit(5, lambda a: float(a["c"]), keep_baseline=keep)
         found.reset_history()
@@ -98,7 +98,7 @@ def test_sampling_at_once_has_the_policy_s_distribution(extends: bool) -> None:
     if extends:
         draws = torch.Generator().manual_seed(0)
         states = [{n: torch.randn(1, 100, generator=draws) for n in ("hidden", "cell")} for _ in prefixes]
-        found.begin(states)
+        found.import_state(states)
     with torch.no_grad():
         for parameter in found.controller.parameters():  # type: ignore[attr-defined]
             parameter *= 8  # a policy that is far from uniform
@@ -122,7 +122,7 @@ def test_a_prefix_s_state_reaches_the_next_controller() -> None:
     space = TOKENS.extending([proposal.architecture for proposal in proposals])
     second = cls(space, (Objective("q"),), 1, cls.Options(**AUTOGAN))
     plain = cls(space, (Objective("q"),), 1, cls.Options(**AUTOGAN))
-    second.begin(memories)
+    second.import_state(memories)
     proposal = second.ask(1)[0]
     start = proposal.tag["prefix"]
     assert {n: v for n, v in proposal.architecture.items() if n != "skip"} == dict(space.prefixes[start])

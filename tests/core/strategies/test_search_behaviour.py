@@ -25,8 +25,8 @@ from nichenas.core.strategies import Strategy
 from nichenas.core.strategies.controller import LSTMController
 from nichenas.core.strategies.controller import SampledDecisions
 from nichenas.core.strategies.controller import single_thread
-from nichenas.core.testing.strategy_contract import contract_space
-from nichenas.core.testing.strategy_contract import contract_value
+from nichenas.core.testing.strategy_fixtures import contract_space
+from nichenas.core.testing.strategy_fixtures import contract_value
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 from nichenas.core.trial import Trial
@@ -58,7 +58,7 @@ def test_random_proposes_a_whole_small_space_once() -> None:
     assert strategy.ask(1) == []
 
 
-class _ReadsAnew(Conservative):
+class _ReadsAgain(Conservative):
     """Reads the incumbent for every decision, as the paper's encoders do."""
 
     def _sample(self, group: str, incumbent: Architecture) -> SampledDecisions:
@@ -66,21 +66,21 @@ class _ReadsAnew(Conservative):
         return super()._sample(group, incumbent)
 
 
-_ReadsAnew.__name__ = "Conservative"  # generators are derived from it
+_ReadsAgain.__name__ = "Conservative"  # generators are derived from it
 
 
 @pytest.mark.parametrize("classes", [1, 2])
-def test_conservative_decides_as_if_it_read_the_incumbent_anew(classes: int) -> None:
+def test_conservative_decides_as_if_it_read_the_incumbent_again(classes: int) -> None:
     options = Conservative.Options(classes=classes, learning_rate=0.05)  # type: ignore[call-arg]
-    anew, kept = (cls(contract_space(), QUALITY, 0, options) for cls in (_ReadsAnew, Conservative))
+    again, kept = (cls(contract_space(), QUALITY, 0, options) for cls in (_ReadsAgain, Conservative))
     for number in range(80):
         if number == 50:
-            anew.reset_history()
+            again.reset_history()
             kept.reset_history()
-        (proposal,), (same,) = anew.ask(1), kept.ask(1)
+        (proposal,), (same,) = again.ask(1), kept.ask(1)
         assert proposal == same
-        assert anew.diagnostics() == kept.diagnostics()
-        for strategy in (anew, kept):
+        assert again.diagnostics() == kept.diagnostics()
+        for strategy in (again, kept):
             strategy.tell(Trial(number, proposal, Measurement({"quality": contract_value(proposal)})))
 
 

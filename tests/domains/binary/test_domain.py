@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from nichenas.core.commands.search import run_search
+from nichenas.core.commands.sessions import RunOptions
 from nichenas.core.config import load_config
 from nichenas.core.config_files import shipped_configs
 from nichenas.core.context import Context
@@ -22,6 +23,12 @@ from nichenas.core.data.root import data_root
 from nichenas.core.errors import ConfigError
 from nichenas.core.session.journal import Journal
 from nichenas.core.space import SpaceError
+from nichenas.core.testing.domain_fixtureslines_contract import BaselinesContract
+from nichenas.core.testing.datasets_contract import DatasetsContract
+from nichenas.core.testing.domain_contract import DomainContract
+from nichenas.core.testing.exporting_contract import ExportingContract
+from nichenas.core.testing.fidelity_contract import FidelityContract
+from nichenas.core.testing.probing_contract import ProbingContract
 from nichenas.core.testing.supernet_contract import SupernetContract
 from nichenas.core.trial import Proposal
 from nichenas.domains.binary.convolution import BinaryConv2d
@@ -41,6 +48,7 @@ from nichenas.domains.binary.supernet import CellSupernet
 from nichenas.domains.binary.training import evaluate
 from tests.core.methods.test_kill_and_resume import kill_in_the_middle
 
+QUIET = RunOptions(quiet=True)
 STAGES = [{"epochs": 1, "weights": False}, {"epochs": 1, "weight_decay": 0.0}]
 SMALL: dict[str, Any] = {
     "dataset": "digits",
@@ -56,28 +64,35 @@ SMALL: dict[str, Any] = {
 }
 
 
-class TestBats(SupernetContract):
+class BinaryContract(
+    DomainContract,
+    SupernetContract,
+    FidelityContract,
+    BaselinesContract,
+    ProbingContract,
+    ExportingContract,
+    DatasetsContract,
+):
     target = "nichenas.domains.binary:BinaryDomain"
+
+
+class TestBats(BinaryContract):
     settings = SMALL
 
 
-class TestDarts(SupernetContract):
-    target = "nichenas.domains.binary:BinaryDomain"
+class TestDarts(BinaryContract):
     settings: Any = {**SMALL, "space": "darts", "nodes": 4, "scale": "mean", "augmentation": {"crop": 1, "flip": True}}
 
 
-class TestBnas(SupernetContract):
-    target = "nichenas.domains.binary:BinaryDomain"
+class TestBnas(BinaryContract):
     settings: Any = {**SMALL, "space": "bnas"}
 
 
-class TestBatsCellByCell(SupernetContract):
-    target = "nichenas.domains.binary:BinaryDomain"
+class TestBatsCellByCell(BinaryContract):
     settings: Any = {**SMALL, "per_cell": True}
 
 
-class TestDartsReal(SupernetContract):
-    target = "nichenas.domains.binary:BinaryDomain"
+class TestDartsReal(BinaryContract):
     settings: Any = {
         **SMALL,
         "space": "darts-real",
@@ -247,7 +262,7 @@ def test_mistakes_are_one_line(changes: dict[str, Any], message: str, tmp_path: 
 
     raw = {"domain": {"kind": "binary", **SMALL, **changes}, "search": {"strategy": "random", "trials": 1}}
     with pytest.raises(ConfigError) as caught:
-        run_search(resolve(raw, "x.yaml"), tmp_path / "run", quiet=True)
+        run_search(resolve(raw, "x.yaml"), tmp_path / "run", QUIET)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
@@ -365,10 +380,10 @@ def epochs_of(folder: Path) -> list[Any]:
 )
 def test_killed_gradient_search_resumes_bit_for_bit(options: dict[str, Any], tmp_path: Path) -> None:
     config = small_config(tmp_path, **options)
-    run_search(load_config(str(config)), tmp_path / "whole", quiet=True)
+    run_search(load_config(str(config)), tmp_path / "whole", QUIET)
     done = kill_in_the_middle(config, tmp_path / "killed", after=2)
     assert 2 <= done < 5
-    run_search(load_config(str(config)), tmp_path / "killed", resume=True, quiet=True)
+    run_search(load_config(str(config)), tmp_path / "killed", RunOptions(quiet=True, resume=True))
     assert epochs_of(tmp_path / "killed") == epochs_of(tmp_path / "whole")
     one, other = (json.loads((tmp_path / run / "result.json").read_text()) for run in ("whole", "killed"))
     assert one["architecture"] == other["architecture"]
@@ -380,16 +395,16 @@ def test_killed_gradient_search_resumes_bit_for_bit(options: dict[str, Any], tmp
 
 def test_early_stops(tmp_path: Path) -> None:
     stable = small_config(tmp_path, early_stop={"stable": 1}, architecture={"lr": 1e-9}, init_std=1.0)
-    result = run_search(load_config(str(stable)), tmp_path / "stable", quiet=True)
-    assert result["trials"] == 2
-    assert result["stopped"] == "stable architecture"
-    again = run_search(load_config(str(stable)), tmp_path / "stable", resume=True, quiet=True)
-    assert again["trials"] == 2
+    result = run_search(load_config(str(stable)), tmp_path / "stable", QUIET)
+    assert result.trials == 2
+    assert result.stopped == "stable architecture"
+    again = run_search(load_config(str(stable)), tmp_path / "stable", RunOptions(quiet=True, resume=True))
+    assert again.trials == 2
     collapse = small_config(tmp_path, early_stop={"skips": 0, "after": 3}, architecture={"lr": 1e-9}, init_std=1.0)
-    result = run_search(load_config(str(collapse)), tmp_path / "collapse", quiet=True)
-    assert result["trials"] == 3
-    assert result["stopped"] == "skip collapse"
-    assert "skip_connect" in result["architecture"].values()
+    result = run_search(load_config(str(collapse)), tmp_path / "collapse", QUIET)
+    assert result.trials == 3
+    assert result.stopped == "skip collapse"
+    assert "skip_connect" in result.architecture.values()
 
 
 @pytest.mark.parametrize("space", ["bats", "darts", "bnas"])
@@ -404,7 +419,7 @@ def test_export_to_onnx(space: str, tmp_path: Path) -> None:
         "retrain": {"top": 1, "seeds": 1, "baselines": False},
         "run": {"tensorboard": False},
     }
-    run_search(resolve(raw, "x.yaml"), tmp_path / "run", quiet=True)
+    run_search(resolve(raw, "x.yaml"), tmp_path / "run", QUIET)
     file, difference = export_onnx(tmp_path / "run")
     assert file == tmp_path / "run" / "best" / "network.onnx"
     assert difference < 1e-3

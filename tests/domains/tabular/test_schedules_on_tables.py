@@ -14,6 +14,7 @@ from scipy import stats
 from nichenas.core.commands.compare import run_compare
 from nichenas.core.commands.proxies import run_proxies
 from nichenas.core.commands.search import run_search
+from nichenas.core.commands.sessions import RunOptions
 from nichenas.core.config import load_config
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
@@ -24,7 +25,10 @@ from nichenas.core.fidelity import FULL
 from nichenas.core.fidelity import Fidelity
 from nichenas.core.schedulers import SCHEDULERS
 from nichenas.core.strategies import STRATEGIES
+from nichenas.core.testing.datasets_contract import DatasetsContract
 from nichenas.core.testing.domain_contract import DomainContract
+from nichenas.core.testing.fidelity_contract import FidelityContract
+from nichenas.core.testing.precomputed_contract import PrecomputedContract
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 from nichenas.core.trial import Trial
@@ -39,6 +43,8 @@ from nichenas.domains.tabular.zero_cost import SCORES
 from nichenas.domains.tabular.zero_cost import SUITE_OPERATIONS
 from nichenas.domains.tabular.zero_cost import cell_of
 
+QUIET = RunOptions(quiet=True)
+
 
 def domain(root: Path = Path("none"), **settings: Any) -> TabularDomain:
     made = TabularDomain(TabularSettings.model_validate(settings), Environment(root, cache_folder()))
@@ -46,7 +52,7 @@ def domain(root: Path = Path("none"), **settings: Any) -> TabularDomain:
     return made
 
 
-class TestContractOnCurves(DomainContract):
+class TestContractOnCurves(DomainContract, FidelityContract, PrecomputedContract, DatasetsContract):
     target = "nichenas.domains.tabular:TabularDomain"
     settings = {"dataset": "learning-curves"}
 
@@ -74,8 +80,10 @@ class TestLearningCurves:
         rest = of.evaluate(Proposal(architecture, FULL, parent=0, start=1 / 3), Context(0))
         assert whole.values["value"] == rest.values["value"] == table.curves[row, -1]
         assert third.values["value"] == table.curves[row, 19]
-        assert whole.seconds == table.seconds[row]
-        assert third.seconds + rest.seconds == pytest.approx(whole.seconds)
+        assert whole.simulated_seconds == table.seconds[row]
+        assert third.simulated_seconds is not None
+        assert rest.simulated_seconds is not None
+        assert third.simulated_seconds + rest.simulated_seconds == pytest.approx(whole.simulated_seconds)
 
     def test_hierarchical_beats_flat_at_equal_epochs(self) -> None:
         """The check of EcoNAS's schedule against its own flat baseline, 35 epochs an architecture, over 20 seeds."""
@@ -106,11 +114,13 @@ class TestLearningCurves:
 
     def test_a_search_is_charged_the_seconds_of_the_table(self, tmp_path: Path) -> None:
         overrides = ["search.total_epochs=null", "search.seconds=50000", "search.schedule=hierarchical"]
-        result = run_search(load_config("tabular/learning-curves", overrides), tmp_path / "run", quiet=True)
+        result = run_search(load_config("tabular/learning-curves", overrides), tmp_path / "run", QUIET)
         # The last trial may end after the budget; it began before. An architecture takes at most an hour.
-        assert 50_000 <= result["simulated_seconds"] < 50_000 + 3600
-        assert result["seconds"] < 600
-        assert result["epochs"] > 600
+        assert result.simulated_seconds is not None
+        assert 50_000 <= result.simulated_seconds < 50_000 + 3600
+        assert result.seconds < 600
+        assert result.epochs is not None
+        assert result.epochs > 600
 
     def test_compare_in_simulated_seconds(self, tmp_path: Path) -> None:
         config = load_config("tabular/learning-curves", ["search.total_epochs=null", "search.seconds=40000"])
@@ -158,10 +168,10 @@ def test_a_table_without_curves_has_no_schedules(made_201: Path, tmp_path: Path)
     overrides = ["domain.dataset=nas-bench-201-cifar10", "search.trials=5"]
     config = load_config("tabular/nats-cifar10", [*overrides, "search.schedule=hierarchical"])
     with pytest.raises(ConfigError, match="does not say how many epochs a training takes"):
-        run_search(config, tmp_path / "run", data=str(made_201), quiet=True)
+        run_search(config, tmp_path / "run", RunOptions(data=str(made_201), quiet=True))
     config = load_config("tabular/nats-cifar10", [*overrides, "search.total_epochs=100"])
     with pytest.raises(ConfigError, match="the domain does not count epochs"):
-        run_search(config, tmp_path / "run", data=str(made_201), quiet=True)
+        run_search(config, tmp_path / "run", RunOptions(data=str(made_201), quiet=True))
     assert not (tmp_path / "run").exists()
 
 
@@ -180,10 +190,11 @@ def made_201(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_training_seconds_of_a_table_end_a_search(made_201: Path, tmp_path: Path) -> None:
     overrides = ["search.trials=null", "search.seconds=950", "search.strategy=random"]
-    result = run_search(load_config("tabular/nats-cifar10", overrides), tmp_path / "a", data=str(made_201), quiet=True)
+    options = RunOptions(data=str(made_201), quiet=True)
+    result = run_search(load_config("tabular/nats-cifar10", overrides), tmp_path / "a", options)
     # Cells that the made table lacks fail and cost nothing.
-    assert result["trials"] - result["failed"] == 10
-    assert result["simulated_seconds"] == 1000
+    assert result.trials - result.failed == 10
+    assert result.simulated_seconds == 1000
 
 
 class TestScores:
@@ -225,10 +236,10 @@ class TestScores:
         root = self.made(tmp_path / "data")
         overrides = ["domain.score=nwot", "search.trials=null", "search.seconds=20"]
         config = load_config("tabular/zero-cost-cifar10", overrides)
-        result = run_search(config, tmp_path / "run", data=str(root), quiet=True)
-        assert result["simulated_seconds"] == 20
-        assert result["metric"] == "nwot"
-        assert set(result["validation"]) == {"nwot", "accuracy"}
+        result = run_search(config, tmp_path / "run", RunOptions(data=str(root), quiet=True))
+        assert result.simulated_seconds == 20
+        assert result.metric == "nwot"
+        assert set(result.validation) == {"nwot", "accuracy"}
         with pytest.raises(ConfigError, match=r"unknown score 'nwott' \(did you mean 'nwot'\?\)"):
             domain(root, dataset="zero-cost-nas-bench-201-cifar10", score="nwott")
         with pytest.raises(DataError, match="not the suite's scores"):

@@ -11,6 +11,7 @@ import pytest
 
 from nichenas.core.cli import main
 from nichenas.core.commands.search import run_search
+from nichenas.core.commands.sessions import RunOptions
 from nichenas.core.config import load_config
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
@@ -22,7 +23,10 @@ from nichenas.core.errors import ConfigError
 from nichenas.core.errors import DataError
 from nichenas.core.space import Architecture
 from nichenas.core.strategies import STRATEGIES
+from nichenas.core.testing.datasets_contract import DatasetsContract
 from nichenas.core.testing.domain_contract import DomainContract
+from nichenas.core.testing.fidelity_contract import FidelityContract
+from nichenas.core.testing.precomputed_contract import PrecomputedContract
 from nichenas.core.trial import Proposal
 from nichenas.core.trial import Trial
 from nichenas.domains.tabular import nas_bench_201
@@ -71,9 +75,10 @@ def domain(root: Path, cache: Path, **settings: Any) -> TabularDomain:
     return found
 
 
-class TestContractOnAMadeTable(DomainContract):
+class TestContractOnAMadeTable(DomainContract, FidelityContract, PrecomputedContract, DatasetsContract):
     @pytest.fixture(scope="class")
-    def recipe(self, made: Path) -> DomainRecipe:
+    @classmethod
+    def recipe(cls, made: Path) -> DomainRecipe:
         settings = TabularSettings(dataset="nas-bench-graph-cora", objectives=("latency",))
         return DomainRecipe("nichenas.domains.tabular:TabularDomain", settings, Environment(made, cache_folder()))
 
@@ -251,7 +256,7 @@ class TestRealTables:
                 resolved = load_config("tabular/nas-bench-graph-cora", [f"seed={seed}", f"search.strategy={name}"])
                 table = domain(data, tmp_path, dataset="nas-bench-graph-cora")
                 cls = STRATEGIES[name]
-                options = cls.Options.model_validate(resolved.config.search.options.get(name, {}))
+                options = cls.Options.model_validate(resolved.search.options.get(name, {}))
                 strategy = cls(table.space, table.objectives, seed, options)
                 best.append(best_of(strategy, table, 500))
             found[name] = 100 * np.array(best)
@@ -263,8 +268,8 @@ class TestRealTables:
 
     def test_a_search_ends_with_test_figures(self, data: Path, tmp_path: Path) -> None:
         resolved = load_config("tabular/nats-cifar10", ["search.trials=30"])
-        result = run_search(resolved, tmp_path / "run", data=str(data), quiet=True)
-        assert set(result["test"]) == {"accuracy[12 epochs]", "accuracy[200 epochs]"}
+        result = run_search(resolved, tmp_path / "run", RunOptions(data=str(data), quiet=True))
+        assert set(result.test) == {"accuracy[12 epochs]", "accuracy[200 epochs]"}
 
 
 def best_of(strategy: Any, table: TabularDomain, trials: int) -> float:
