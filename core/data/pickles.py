@@ -79,6 +79,13 @@ def _scalar(held: _Type, raw: Any) -> int | float | bool:
     return found
 
 
+def _encode(text: str, codec: str) -> bytes:
+    """Returns the bytes that Python 3 writes as text in old protocols."""
+    if codec != "latin1":
+        raise pickle.UnpicklingError(f"bytes by way of {codec}")
+    return text.encode("latin1")
+
+
 def _reconstruct(*_: Any) -> _Array:
     return _Array()
 
@@ -89,6 +96,7 @@ _KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Type,
     ("collections", "defaultdict"): defaultdict,
+    ("_codecs", "encode"): _encode,
     ("__builtin__", "list"): list,
     ("builtins", "list"): list,
 }
