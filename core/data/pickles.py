@@ -67,10 +67,10 @@ class _Sparse:
     value: csr_matrix[Any]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        parts = [state[name] for name in ("data", "indices", "indptr")]
-        if not all(isinstance(part, _Array) for part in parts):
+        data, indices, indptr = (state[name] for name in ("data", "indices", "indptr"))
+        if not all(isinstance(part, _Array) for part in (data, indices, indptr)):
             raise pickle.UnpicklingError("a sparse matrix of something else than arrays")
-        self.value = csr_from_parts(*(part.value for part in parts), state["_shape"])
+        self.value = csr_from_parts(data.value, indices.value, indptr.value, state["_shape"])
 
 
 def _scalar(held: _Type, raw: Any) -> int | float | bool:
