@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ Array = NDArray[Any]
 
 def reason_of(error: BaseException) -> str:
     """Returns the first line of an error's message, or its type where it has none."""
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    if "allow_pickle" in str(error):  # numpy advises to load it all the same
+        return "it holds pickled objects"
     lines = str(error).splitlines()
     return lines[0] if lines and lines[0].strip() else type(error).__name__
 
@@ -38,12 +43,21 @@ def load_npz(file: Path, names: Sequence[str] | None = None, optional: Sequence[
                 raise ValueError("a single array")
             missing = [name for name in names or () if name not in held.files]
             wanted = held.files if names is None else [*names, *(name for name in optional if name in held.files)]
-            arrays = {} if missing else {name: held[name] for name in wanted}
+            arrays = {} if missing else {name: _with_valid_text(held[name]) for name in wanted}
     except Exception as error:  # a damaged archive can raise nearly anything
         raise DataError(f"{file}: cannot be read as .npz ({reason_of(error)})") from None
     if missing:
         raise DataError(f"{file}: holds no '{missing[0]}'; wanted: {', '.join(names or ())}")
     return arrays
+
+
+def _with_valid_text(array: Array) -> Array:
+    """Returns an array; its strings must be such that Python can make them."""
+    if array.dtype.kind == "U":
+        codes = np.frombuffer(array.astype(array.dtype.newbyteorder("=")).tobytes(), dtype=np.uint32)
+        if (codes > sys.maxunicode).any() or ((codes >= 0xD800) & (codes < 0xE000)).any():
+            raise ValueError("strings that are not Unicode")
+    return array
 
 
 def load_npy(file: Path) -> Array:

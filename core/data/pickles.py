@@ -67,17 +67,28 @@ class _Sparse:
     value: csr_matrix[Any]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        parts = [state[name] for name in ("data", "indices", "indptr")]
-        if not all(isinstance(part, _Array) for part in parts):
+        data, indices, indptr = (state[name] for name in ("data", "indices", "indptr"))
+        if not all(isinstance(part, _Array) for part in (data, indices, indptr)):
             raise pickle.UnpicklingError("a sparse matrix of something else than arrays")
+<<<<<<< HEAD
         data, indices, indptr = (part.value for part in parts)
         self.value = csr_from_parts(data, indices, indptr, state["_shape"])
+=======
+        self.value = csr_from_parts(data.value, indices.value, indptr.value, state["_shape"])
+>>>>>>> bugs
 
 
 def _scalar(held: _Type, raw: Any) -> int | float | bool:
     (value,) = np.frombuffer(_bytes(raw), dtype=held.dtype).tolist()
     found: int | float | bool = value
     return found
+
+
+def _encode(text: str, codec: str) -> bytes:
+    """Returns the bytes that Python 3 writes as text in old protocols."""
+    if codec != "latin1":
+        raise pickle.UnpicklingError(f"bytes by way of {codec}")
+    return text.encode("latin1")
 
 
 def _reconstruct(*_: Any) -> _Array:
@@ -90,6 +101,7 @@ _KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Type,
     ("collections", "defaultdict"): defaultdict,
+    ("_codecs", "encode"): _encode,
     ("__builtin__", "list"): list,
     ("builtins", "list"): list,
 }

@@ -63,10 +63,10 @@ def check_split(name: str, data: Data) -> None:
 
 
 def check_archives(folder: Path) -> None:
-    """Checks the sparse matrices in all ``.npz`` files of a folder of raw files, before PyG converts them.
+    """Checks the sparse matrices in all ``.npz`` files below a data set's folder, before PyG converts them.
 
     Raises:
         DataError: naming the file that is damaged.
     """
-    for file in sorted(folder.glob("*.npz")):
+    for file in sorted(folder.rglob("*.npz")):
         check_sparse_parts(file)

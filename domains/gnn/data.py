@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -102,7 +103,7 @@ def load_task(dataset: str, options: Options, normalize: bool | None, environmen
         ConfigError: for an unknown data set or option.
         DataError: when files are missing, damaged, or cannot be downloaded.
     """
-    known = {name.lower(): name for name in KNOWN}
+    known, root = {name.lower(): name for name in KNOWN}, environment.data_root
     name = known.get(dataset.lower(), dataset)
     if name == "digits-knn":
         if options:
@@ -112,13 +113,14 @@ def load_task(dataset: str, options: Options, normalize: bool | None, environmen
         return _ppi(bool(normalize), environment)
     if name in PLANETOID:
         data = _planetoid(name, options, environment)
-        return _transductive(name, data, normalize is not False, environment)
+        return _transductive(name, data, normalize is not False, environment, root / name)
     if "." not in dataset:
         allowed = f"{', '.join(KNOWN)}, or the dotted name of a PyG InMemoryDataset"
         raise ConfigError(
             f"domain.dataset: {unknown_name_message('data set', dataset, KNOWN).split(';')[0]}; allowed: {allowed}"
         )
-    return _transductive(name, _by_dotted_name(name, dict(options), environment), bool(normalize), environment)
+    data = _by_dotted_name(name, dict(options), environment)
+    return _transductive(name, data, bool(normalize), environment, root / name.rpartition(".")[2])
 
 
 def _planetoid(name: str, options: Options, environment: Environment) -> Data:
@@ -134,11 +136,12 @@ def _ppi(normalize: bool, environment: Environment) -> NodeTask:
     files = ppi_files(root / "raw")
 
     def graphs(split: str) -> list[LabelledNodes]:
-        source = Source(PPI, "PPI", root / "raw", {"root": str(root), "split": split}, files, check_ppi)
+        arguments = {"root": str(root), "split": split}
+        source = Source(PPI, "PPI", root / "raw", arguments, files, lambda: check_ppi(root / "raw"))
         dataset = source.load(environment.cache)
         found = [dataset[i] for i in range(len(dataset))]
         for number, data in enumerate(found):
-            check_graph(f"PPI: {split} graph {number}", data)
+            check_graph(f"PPI in '{root}': {split} graph {number}", data)
         return [_labelled(data, normalize, environment.device) for data in found]
 
     train = graphs("train")
@@ -164,7 +167,7 @@ def _by_dotted_name(name: str, options: dict[str, Any], environment: Environment
     column = options.pop("split_index", 0)
     root = environment.data_root / class_name
     existed = root.exists()
-    source = Source(cls, class_name, root / "raw", {"root": str(root), **options}, (), check_archives)
+    source = Source(cls, class_name, root / "raw", {"root": str(root), **options}, (), lambda: check_archives(root))
     try:
         dataset = source.load(environment.cache)
     except (ConfigError, DataError):
@@ -172,7 +175,7 @@ def _by_dotted_name(name: str, options: dict[str, Any], environment: Environment
             shutil.rmtree(root, ignore_errors=True)
         raise
     if len(dataset) == 0:
-        raise DataError(f"{name}: holds no graph")
+        raise DataError(f"{name} in '{root}': holds no graph")
     return _column(dataset[0], column)
 
 
@@ -226,13 +229,16 @@ def _split(data: Data, seed: int, per_class: Mapping[str, int]) -> Data:
     return data
 
 
-def _transductive(name: str, data: Data, normalize: bool, environment: Environment) -> NodeTask:
-    check_graph(name, data)
+def _transductive(
+    name: str, data: Data, normalize: bool, environment: Environment, root: Path | None = None
+) -> NodeTask:
+    where = f"{name} in '{root}'" if root else name
+    check_graph(where, data)
     if any(mask not in data for mask in MASKS):
         if data.y.dim() != 1:
-            raise DataError(f"{name}: has no split, and one cannot be drawn for several labels a node")
+            raise DataError(f"{where}: has no split, and one cannot be drawn for several labels a node")
         data = _split(data, environment.seed, {"train": 20, "validation": 30})
-    check_split(name, data)
+    check_split(where, data)
     whole = _labelled(data, normalize, environment.device)
     parts = {mask: whole.subset(data[mask].nonzero().flatten().to(environment.device)) for mask in MASKS}
     multilabel = whole.labels.dim() == 2

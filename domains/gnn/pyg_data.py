@@ -33,7 +33,7 @@ class Source:
         arguments: of the class.
         files: raw files that there must be; PyG downloads them where there is no raw folder. The processed files are
             the same for every ``split``. If empty, PyG decides.
-        check: of the raw folder, before PyG reads it.
+        check: of the raw files, before PyG reads them.
     """
 
     cls: type[InMemoryDataset]
@@ -41,7 +41,7 @@ class Source:
     raw: Path
     arguments: Mapping[str, Any]
     files: Sequence[Path] = ()
-    check: Callable[[Path], None] = lambda folder: None
+    check: Callable[[], None] = lambda: None
 
     def load(self, cache: Path) -> InMemoryDataset:
         """Returns the data set; its processed files are written to the cache atomically.
@@ -59,7 +59,7 @@ class Source:
             with contextlib.suppress(DataError):
                 return self._make(kept)
             shutil.rmtree(kept, ignore_errors=True)  # damaged, so it is made again
-        self.check(self.raw)
+        self.check()
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(prefix=".making-", dir=kept.parent))
@@ -77,7 +77,7 @@ class Source:
         return self._make(kept)
 
     def _folder(self, cache: Path) -> Path:
-        files = self.files or sorted(file for file in self.raw.rglob("*") if file.is_file())
+        files = self.files or sorted(file for file in self.raw.parent.rglob("*") if file.is_file())
         own = sorted((key, value) for key, value in self.arguments.items() if key != "split" or self.files == ())
         return cache / "gnn" / f"{self.name}-{fingerprint(files, repr(own))}"
 
@@ -93,7 +93,7 @@ class Source:
         except Exception as error:
             # Classes check their arguments by assertions; a call with unknown ones is a TypeError.
             if isinstance(error, AssertionError) or (isinstance(error, TypeError) and "argument" in str(error)):
-                message = f"domain.dataset_options: {name} does not take these ({reason_of(error)})"
+                message = f"domain.dataset_options: {self.name} does not take these ({reason_of(error)})"
                 raise ConfigError(message) from None
             raise DataError(
                 f"{self.name}: not under {self.raw.parent} and not to be downloaded, or damaged ({reason_of(error)}); "

@@ -79,12 +79,12 @@ def _read_201(dataset: str) -> Callable[[Path], Table]:
         parts = ("valid_12", "test_12", "test_200")
         took = f"{dataset}_seconds_12"  # of training; public extracts leave it out
         held = load_npz(file, ("architecture", *(f"{dataset}_{part}" for part in parts)), (took,))
+        for key, array in held.items():
+            if array.dtype.kind not in ("U" if key == "architecture" else "iuf"):
+                raise DataError(f"{file}: not the benchmark's table ({key} of {array.dtype})")
         names = [str(name) for name in held["architecture"].reshape(-1)]
-        try:
-            columns = {part: np.asarray(held[f"{dataset}_{part}"], dtype=np.float64) / 100 for part in parts}
-            seconds = np.asarray(held[took], dtype=np.float64) if took in held else None
-        except ValueError as error:
-            raise DataError(f"{file}: not the benchmark's table ({reason_of(error)})") from None
+        columns = {part: held[f"{dataset}_{part}"].astype(np.float64) / 100 for part in parts}
+        seconds = held[took].astype(np.float64) if took in held else None
         return Table(
             {name: index for index, name in enumerate(names)},
             {"accuracy[12 epochs]": columns["valid_12"]},

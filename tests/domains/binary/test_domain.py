@@ -23,9 +23,9 @@ from nichenas.core.data.root import data_root
 from nichenas.core.errors import ConfigError
 from nichenas.core.session.journal import Journal
 from nichenas.core.space import SpaceError
-from nichenas.core.testing.domain_fixtureslines_contract import BaselinesContract
 from nichenas.core.testing.datasets_contract import DatasetsContract
 from nichenas.core.testing.domain_contract import DomainContract
+from nichenas.core.testing.domain_fixtureslines_contract import BaselinesContract
 from nichenas.core.testing.exporting_contract import ExportingContract
 from nichenas.core.testing.fidelity_contract import FidelityContract
 from nichenas.core.testing.probing_contract import ProbingContract

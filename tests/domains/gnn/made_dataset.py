@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch_geometric.data import Data
 from torch_geometric.data import InMemoryDataset
+
+CHANGES: dict[str, torch.Tensor | None] = {}  # attributes that tests replace
 
 
 class Made(InMemoryDataset):
@@ -37,4 +40,18 @@ class Made(InMemoryDataset):
             val_mask=val,
             test_mask=~(train | val),
         )
+        for key, value in CHANGES.items():
+            data[key] = value
         self.save([data], self.processed_paths[0])
+
+
+class Sized(Made):
+    """Its size is in a raw file."""
+
+    @property
+    def raw_file_names(self) -> list[str]:
+        return ["size.txt"]
+
+    def process(self) -> None:
+        self.size = int(Path(self.raw_paths[0]).read_text())
+        super().process()

@@ -27,6 +27,7 @@ from nichenas.domains.gnn.domain import GNNSettings
 from nichenas.domains.gnn.features import SparseFeatures
 from nichenas.domains.gnn.raw_files import planetoid_files
 from nichenas.domains.gnn.raw_files import read_planetoid
+from tests.domains.gnn import made_dataset
 
 
 def environment(root: Path, cache: Path | None = None, seed: int = 0) -> Environment:
@@ -106,7 +107,11 @@ def test_real_raw_files_are_read_as_pyg_reads_them(data: Path, name: str) -> Non
 def same_as_pyg(raw: Path, name: str) -> None:
     found, expected = read_planetoid(raw, name), read_planetoid_data(str(raw), name)
     assert sorted(found.keys()) == sorted(expected.keys())
+<<<<<<< HEAD
     for key in expected.keys():  # noqa: SIM118  (a PyG object, no mapping)
+=======
+    for key in sorted(expected.keys()):
+>>>>>>> bugs
         assert found[key].dtype == expected[key].dtype
         assert torch.equal(found[key], expected[key])
 
@@ -133,6 +138,81 @@ def test_files_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
     (raw / "ind.cora.ally").write_bytes(pickle.dumps(np.zeros((5, 3)), protocol=4))
     with pytest.raises(DataError, match=r"ind\.cora\.allx has 548 rows but ind\.cora\.ally has 5"):
         read_planetoid(raw, "Cora")
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("graph", {0: [10**9]}, r"ind.cora.graph: damaged \(it names a node that is none of 560\)"),
+        ("graph", {-1: [0]}, "it names a node that is none of 560"),
+        ("graph", {0: ["1"]}, "it names a node that is none of 560"),
+        ("graph", {0: 1}, "neighbours of type int"),
+        ("graph", [[1]], "not a dictionary of neighbours"),
+        ("tx", np.full((12, 12), np.nan), r"ind.cora.tx: damaged \(numbers that are not finite\)"),
+        ("tx", np.zeros((12, 13)), "ind.cora.tx has 13 columns but ind.cora.allx has 12"),
+        ("y", np.zeros((9, 0)), "ind.cora.y: damaged .a matrix of 9 x 0"),
+        ("ty", np.zeros(12), "ind.cora.ty: damaged .not a matrix"),
+    ],
+)
+def test_values_that_do_not_belong_in_a_file(tmp_path: Path, part: str, value: object, message: str) -> None:
+    raw = write_planetoid(tmp_path)
+    (raw / f"ind.cora.{part}").write_bytes(pickle.dumps(value, protocol=4))
+    with pytest.raises(DataError, match=message):
+        load_task("Cora", {}, None, environment(tmp_path, tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("name", ["Cora", "CiteSeer"])
+@pytest.mark.parametrize("change", ["", "548 548", "9999999999", "-1", "\u0663", "x"])
+def test_numbers_of_test_nodes_are_checked(tmp_path: Path, name: str, change: str) -> None:
+    raw = write_planetoid(tmp_path, name)
+    file = planetoid_files(raw, name)[-1]
+    file.write_text("\n".join([change, *file.read_text().split()[1:]]), encoding="utf-8")
+    with pytest.raises(DataError, match=r"test\.index: damaged"):
+        read_planetoid(raw, name)
+
+
+def test_sparse_matrices_whose_indices_are_outside(tmp_path: Path) -> None:
+    """scipy would write outside its memory when it makes such a matrix dense."""
+    raw = write_planetoid(tmp_path)
+    matrix = pickle.loads((raw / "ind.cora.allx").read_bytes())
+    matrix.indices[5] = 2**30
+    (raw / "ind.cora.allx").write_bytes(pickle.dumps(matrix, protocol=4))
+    with pytest.raises(DataError, match=r"ind\.cora\.allx: damaged \(columns from 0 to 1073741824, of 12\)"):
+        load_task("Cora", {}, None, environment(tmp_path, tmp_path / "cache"))
+
+
+def test_other_splits_of_planetoid(tmp_path: Path) -> None:
+    raw = write_planetoid(tmp_path)
+    place = environment(tmp_path, tmp_path / "cache")
+    assert len(load_task("Cora", {"split": "full"}, None, place).train[0].nodes) == 560 - 500 - 12
+    with pytest.raises(ConfigError, match=r"domain.dataset_options: Cora does not take these"):
+        load_task("Cora", {"split": "half"}, None, place)
+    with pytest.raises(ConfigError, match=r"domain.dataset_options: .*unexpected keyword argument 'splits'"):
+        load_task("Cora", {"splits": "full"}, None, place)
+    folder = tmp_path / "Cora" / "geom-gcn" / "raw"
+    shutil.copytree(raw, folder)
+    masks = np.arange(560) % 3
+    for index in range(10):
+        held = {f"{part}_mask": np.roll(masks == i, index) for i, part in enumerate(("train", "val", "test"))}
+        np.savez(folder / f"cora_split_0.6_0.2_{index}.npz", **held)
+    task = load_task("Cora", {"split": "geom-gcn", "split_index": 1}, None, place)
+    assert task.train[0].nodes.tolist() == list(range(1, 560, 3))
+    with pytest.raises(ConfigError, match=r"split_index: 10 is not among 0 \.\. 9"):
+        load_task("Cora", {"split": "geom-gcn", "split_index": 10}, None, place)
+    (folder / "ind.cora.x").write_bytes(b"no")
+    with pytest.raises(DataError, match=r"geom-gcn/raw/ind\.cora\.x: damaged"):
+        load_task("Cora", {"split": "geom-gcn"}, None, place)
+
+
+def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:
+    write_planetoid(tmp_path)
+    place = environment(tmp_path, tmp_path / "cache")
+    before = load_task("Cora", {}, None, place)
+    (file,) = (tmp_path / "cache").rglob("data.pt")
+    file.write_bytes(file.read_bytes()[:1000])
+    after = load_task("Cora", {}, None, place)
+    assert torch.equal(before.train[0].x, after.train[0].x)
+    assert file.stat().st_size > 1000
 
 
 def test_raw_files_cannot_execute_anything(tmp_path: Path) -> None:
@@ -238,6 +318,42 @@ def test_any_pyg_dataset_by_dotted_name(tmp_path: Path) -> None:
     for options, message in (({"split_index": 7}, "is not among 0 .. 1"), ({"sise": 3}, "does not take these")):
         with pytest.raises(ConfigError, match=message):
             load_task("tests.domains.gnn.made_dataset.Made", options, None, environment(tmp_path, tmp_path / "c"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"edge_index": torch.tensor([[0, 1], [1, 40]])}, "edge_index names nodes from 0 to 40, of 40"),
+        ({"edge_index": torch.tensor([[0, -1], [1, 3]])}, "edge_index names nodes from -1 to 3, of 40"),
+        ({"edge_index": torch.zeros(3, 2, dtype=torch.int64)}, r"edge_index is torch.int64 \(3, 2\)"),
+        ({"edge_index": torch.zeros(2, 2)}, "edge_index is torch.float32"),
+        ({"edge_index": None}, "has no edge_index"),
+        ({"x": torch.full((40, 3), torch.nan)}, "x holds numbers that are not finite"),
+        ({"x": torch.eye(40).to_sparse()}, "x is not a dense tensor"),
+        ({"x": torch.zeros(40)}, r"x is \(40,\); wanted: a row of features for each of 40 nodes"),
+        ({"x": None}, "has no node features"),
+        ({"y": torch.zeros(39)}, r"y is \(39,\)"),
+        ({"y": torch.full((40,), 10**12)}, "y names the class 1000000000000, of 40 nodes"),
+        ({"y": torch.full((40,), -1)}, "train_mask marks nodes without a label"),
+        ({"val_mask": torch.zeros(40, dtype=torch.bool)}, "val_mask marks no node"),
+        ({"test_mask": torch.zeros(39, dtype=torch.bool)}, r"test_mask is \(39,\); wanted: \(40,\)"),
+    ],
+)
+def test_graphs_of_users_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, torch.Tensor | None], message: str
+) -> None:
+    monkeypatch.setattr(made_dataset, "CHANGES", changes)
+    with pytest.raises(DataError, match=rf"^tests.domains.gnn.made_dataset.Made in '{tmp_path}/Made': {message}"):
+        load_task("tests.domains.gnn.made_dataset.Made", {}, None, environment(tmp_path, tmp_path / "cache"))
+
+
+def test_a_set_by_dotted_name_is_of_its_own_data_root(tmp_path: Path) -> None:
+    for size, root in ((50, tmp_path / "a"), (60, tmp_path / "b")):
+        raw = root / "Sized" / "raw"
+        raw.mkdir(parents=True)
+        (raw / "size.txt").write_text(str(size))
+        task = load_task("tests.domains.gnn.made_dataset.Sized", {}, None, environment(root, tmp_path / "cache"))
+        assert task.train[0].graph.nodes == size
 
 
 def test_digits_graph_is_the_nearest_neighbours(tmp_path: Path) -> None:
