@@ -70,12 +70,7 @@ class _Sparse:
         data, indices, indptr = (state[name] for name in ("data", "indices", "indptr"))
         if not all(isinstance(part, _Array) for part in (data, indices, indptr)):
             raise pickle.UnpicklingError("a sparse matrix of something else than arrays")
-<<<<<<< HEAD
-        data, indices, indptr = (part.value for part in parts)
-        self.value = csr_from_parts(data, indices, indptr, state["_shape"])
-=======
         self.value = csr_from_parts(data.value, indices.value, indptr.value, state["_shape"])
->>>>>>> bugs
 
 
 def _scalar(held: _Type, raw: Any) -> int | float | bool:

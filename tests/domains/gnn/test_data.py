@@ -107,11 +107,7 @@ def test_real_raw_files_are_read_as_pyg_reads_them(data: Path, name: str) -> Non
 def same_as_pyg(raw: Path, name: str) -> None:
     found, expected = read_planetoid(raw, name), read_planetoid_data(str(raw), name)
     assert sorted(found.keys()) == sorted(expected.keys())
-<<<<<<< HEAD
-    for key in expected.keys():  # noqa: SIM118  (a PyG object, no mapping)
-=======
     for key in sorted(expected.keys()):
->>>>>>> bugs
         assert found[key].dtype == expected[key].dtype
         assert torch.equal(found[key], expected[key])
 
