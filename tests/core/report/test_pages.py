@@ -108,7 +108,7 @@ def test_drawings_place_nodes_below_their_sources() -> None:
 @pytest.mark.parametrize(
     ("drawing", "message"),
     [
-        (Drawing({"a": "a", "b": "b"}, [("a", "b", ""), ("b", "a", "")]), "circle"),
+        (Drawing({"a": "a", "b": "b"}, [("a", "b", ""), ("b", "a", "")]), "cycle"),
         (Drawing({"a": "a"}, [("a", "z", "")]), "unknown node"),
     ],
 )
