@@ -44,7 +44,7 @@ def budgets_differ(arms: Sequence[ArmRuns]) -> bool:
 def budget_text(arm: ArmRuns) -> str:
     """Returns the budget of a run as it reads in a sentence."""
     budget = arm.budget
-    parts = [] if budget.units is None else [f"{budget.units:,} {arm.unit}s"]
+    parts = [] if budget.units is None else [f"{budget.units:,} {arm.unit}{'s' if budget.units != 1 else ''}"]
     parts += [] if budget.epochs is None else [f"{budget.epochs:,} epochs"]
     parts += [] if budget.seconds is None else [f"{budget.seconds:g} s"]
     return ", ".join(parts)

@@ -196,8 +196,11 @@ def test_compare_is_finished_by_the_same_command(config: Path, capsys: pytest.Ca
     assert main(arguments) == 0
     assert json.loads((folder / "comparison.json").read_text()) | {"strategies": 0} == first | {"strategies": 0}
     assert (folder / "local-0" / "result.json").stat().st_mtime_ns == kept
-    assert "local against random" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "local against random" in out
+    assert "paired sign-flip test on the mean difference; with 2 runs an arm it cannot be below 0.5" in out
     assert "unknown strategy" in fails(capsys, "compare", str(config), "--strategies", "loacl")
+    assert "name each strategy once" in fails(capsys, "compare", str(config), "--strategies", "random,random")
 
 
 def test_compare_takes_schedules(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,16 +218,28 @@ def test_compare_takes_schedules(config: Path, capsys: pytest.CaptureFixture[str
     assert "a comparison, which has no baseline" in fails(capsys, "report", "runs/compare-toy", "--baseline", "x")
     Path("runs/compare-toy/random-halving-0/result.json").rename("kept.json")
     assert "random-halving-0' is not finished" in fails(capsys, "report", "runs/compare-toy")
-    for damage, message in (({"name": "../other"}, "not the summary of"), ({"nam": 1}, "not the summary of")):
-        damaged = {**summary, "strategies": [{"spent": [1], **damage}]}
+    first = summary["strategies"][0]
+    for damage, message in (({"name": "../other"}, "is not the name of an arm"), ({"name": 1}, "no journal.sqlite")):
+        damaged = {**summary, "strategies": [{**first, **damage}]}
         Path("runs/compare-toy/comparison.json").write_text(json.dumps(damaged))
         assert message in fails(capsys, "report", "runs/compare-toy")
-    assert "unknown schedule 'halfing' (did you mean 'halving'?)" in fails(capsys, *arguments, "--schedules", "halfing")
+    Path("runs/compare-toy/comparison.json").write_text(json.dumps({**summary, "strategies": [{"spent": [1]}]}))
+    assert "not the summary of a comparison" in fails(capsys, "report", "runs/compare-toy")
+    assert "(did you mean 'halving'?)" in fails(capsys, *arguments, "--schedules", "halfing")
     assert "c9r0s0e6': there is no level 9" in fails(capsys, *arguments, "--schedules", "full:c9r0s0e6,full")
 
 
+def test_what_a_later_arm_cannot_do_is_refused_before_the_first_one_runs(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["compare", str(config), "search.total_epochs=72", "--strategies", "random", "--quiet", "--schedules"]
+    assert "c9r0s0e6': there is no level 9" in fails(capsys, *arguments, "full,full:c9r0s0e6")
+    assert list(Path.cwd().iterdir()) == []
+
+
 def test_proxies_from_the_command_line(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["proxies", str(config), "--zoo", "5", "--settings", "c0r0s0e6,c0r0s0e2", "--quiet"]) == 0
+    command = ["proxies", str(config), "--settings", "c0r0s0e6,c0r0s0e2", "--quiet", "--architectures"]
+    assert main([*command, "5"]) == 0
     out = capsys.readouterr().out
     assert "c0r0s0e6" in out
     assert "least arithmetic with a correlation of 0.8 or more" in out
@@ -232,11 +247,27 @@ def test_proxies_from_the_command_line(config: Path, capsys: pytest.CaptureFixtu
     assert main(["report", "runs/proxies-toy"]) == 0
     assert Path("runs/proxies-toy/report.html").read_text() == page
     assert "has no baseline" in fails(capsys, "report", "runs/proxies-toy", "--baseline", "runs/proxies-toy")
-    again = ["proxies", str(config), "--zoo", "5", "--settings", "c0r0s0e6,c0r0s0e2", "--quiet", "--wanted"]
-    assert main([*again, "0.05"]) == 0  # what is wanted may change between sessions
+    again = [*command, "5", "--min-correlation"]
+    assert main([*again, "0.05"]) == 0  # what is required may change between sessions
     assert "with a correlation of 0.05 or more" in capsys.readouterr().out
     assert "proxies.min_correlation: input should be less than or equal to 1" in fails(capsys, *again, "2")
+    assert "proxies.architectures: input should be greater than or equal to 4" in fails(capsys, *command, "3")
     assert "such as c2r0s0e10" in fails(capsys, "proxies", str(config), "--settings", "e6")
+
+
+def test_options_of_proxies_have_their_former_names_too(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["--settings", "c0r0s0e6", "--quiet"]
+    assert main(["proxies", str(config), *settings, "--zoo", "4", "--wanted", "0.3"]) == 0
+    assert "with a correlation of 0.3 or more" in capsys.readouterr().out
+    assert json.loads(Path("runs/proxies-toy/consistency.json").read_text())["architectures"] == 4
+    assert main(["proxies", str(config), *settings, "proxies.zoo=5", "proxies.wanted=0.4"]) == 0
+    assert json.loads(Path("runs/proxies-toy/consistency.json").read_text())["architectures"] == 5
+    capsys.readouterr()
+    assert main(["proxies", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "--min-correlation" in shown
+    assert "--zoo" not in shown
+    assert "--wanted" not in shown
 
 
 def test_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:

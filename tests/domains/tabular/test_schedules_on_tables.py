@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from nichenas.core.commands.compare import ComparisonDesign
 from nichenas.core.commands.compare import run_compare
 from nichenas.core.commands.proxies import run_proxies
 from nichenas.core.commands.search import run_search
 from nichenas.core.commands.sessions import RunOptions
 from nichenas.core.config import load_config
+from nichenas.core.config import read_raw
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
 from nichenas.core.data.root import cache_folder
@@ -23,6 +25,7 @@ from nichenas.core.errors import ConfigError
 from nichenas.core.errors import DataError
 from nichenas.core.fidelity import FULL
 from nichenas.core.fidelity import Fidelity
+from nichenas.core.report.comparison_summary import ComparisonSummary
 from nichenas.core.schedulers import SCHEDULERS
 from nichenas.core.strategies import STRATEGIES
 from nichenas.core.testing.datasets_contract import DatasetsContract
@@ -123,45 +126,44 @@ class TestLearningCurves:
         assert result.epochs > 600
 
     def test_compare_in_simulated_seconds(self, tmp_path: Path) -> None:
-        config = load_config("tabular/learning-curves", ["search.total_epochs=null", "search.seconds=40000"])
-        summary = run_compare(
-            config, ["random"], 2, tmp_path / "cmp", quiet=True, schedules=["full:c0r0s0e35", "hierarchical", "asha"]
-        )
-        assert (summary["unit"], summary["budget"]) == ("seconds", "40000 s")
-        assert [s["name"] for s in summary["strategies"]] == [
-            "random-full-c0r0s0e35", "random-hierarchical", "random-asha"
-        ]  # fmt: skip
-        for side in summary["strategies"]:
-            assert min(side["spent"]) >= 40_000
-            assert side["simulated_seconds"] == side["spent"]
+        raw = read_raw("tabular/learning-curves", ["search.total_epochs=null", "search.seconds=40000"])
+        design = ComparisonDesign(["random"], 2, ["full:c0r0s0e35", "hierarchical", "asha"])
+        summary = run_compare(raw, design, tmp_path / "cmp", QUIET)
+        assert (summary.unit, summary.budget) == ("seconds", "40000 s")
+        assert [arm.name for arm in summary.arms] == ["random-full-c0r0s0e35", "random-hierarchical", "random-asha"]
+        for arm in summary.arms:
+            assert min(arm.spent) >= 40_000
+            assert arm.simulated_seconds == arm.spent
         # Values of different settings are not compared, test values are.
-        by_pair = {(p["one"], p["other"]): p for p in summary["pairs"]}
-        assert "p_best" not in by_pair["random-full-c0r0s0e35", "random-asha"]
-        assert "p_test" in by_pair["random-full-c0r0s0e35", "random-asha"]
-        assert "p_best" in by_pair["random-hierarchical", "random-asha"]
+        by_pair = {(pair.one, pair.other): pair.tests for pair in summary.pairs}
+        assert "best" not in by_pair["random-full-c0r0s0e35", "random-asha"]
+        assert "test" in by_pair["random-full-c0r0s0e35", "random-asha"]
+        assert "best" in by_pair["random-hierarchical", "random-asha"]
         rows = (tmp_path / "cmp" / "comparison.csv").read_text().splitlines()
         assert rows[0].startswith("strategy,schedule,setting,seed,best_validation")
         assert rows[1].startswith("random,full,c0r0s0e35,0,")
         assert len(rows) == 7
+        assert ComparisonSummary.read(tmp_path / "cmp") == summary
 
     def test_a_budget_of_trials_becomes_one_of_epochs(self, tmp_path: Path) -> None:
-        config = load_config("tabular/learning-curves", ["search.total_epochs=null", "search.trials=10"])
-        summary = run_compare(config, ["evolution"], 2, tmp_path / "cmp", quiet=True, schedules=["full", "halving"])
-        assert (summary["total_epochs"], summary["unit"]) == (600, "epochs")
-        assert all(540 < spent <= 600 for side in summary["strategies"] for spent in side["spent"])
+        raw = read_raw("tabular/learning-curves", ["search.total_epochs=null", "search.trials=10"])
+        design = ComparisonDesign(["evolution"], 2, ["full", "halving"])
+        summary = run_compare(raw, design, tmp_path / "cmp", QUIET)
+        assert (summary.trials, summary.total_epochs, summary.unit) == (None, 600, "epochs")
+        assert all(540 < spent <= 600 for arm in summary.arms for spent in arm.spent)
         # Halving has its first complete training later; both columns stand under their own heads all the same.
-        flat, halving = (side["regret"] for side in summary["strategies"])
-        assert (list(flat), list(halving)) == (["100", "200", "500", "600"], ["200", "500", "600"])
+        flat, halving = (arm.regret for arm in summary.arms)
+        assert (list(flat), list(halving)) == ([100, 200, 500, 600], [200, 500, 600])
         page = (tmp_path / "cmp" / "report.html").read_text()
         lines = page[page.index("Regret</h2>") : page.index("Differences</h2>")].splitlines()
         assert [line.count("<t") for line in lines if "<tr>" in line] == [7, 6, 6]
-        # The same command with a larger budget goes on from it.
+        # The same command with a larger budget continues from it.
         kept = json.loads((tmp_path / "cmp" / "evolution-full-0" / "result.json").read_text())["trials"]
-        config = load_config("tabular/learning-curves", ["search.total_epochs=null", "search.trials=20"])
-        summary = run_compare(config, ["evolution"], 2, tmp_path / "cmp", quiet=True, schedules=["full", "halving"])
+        raw = read_raw("tabular/learning-curves", ["search.total_epochs=null", "search.trials=20"])
+        summary = run_compare(raw, design, tmp_path / "cmp", QUIET)
         assert kept == 10
         assert json.loads((tmp_path / "cmp" / "evolution-full-0" / "result.json").read_text())["trials"] == 20
-        assert summary["total_epochs"] == 1200
+        assert summary.total_epochs == 1200
 
 
 def test_a_table_without_curves_has_no_schedules(made_201: Path, tmp_path: Path) -> None:
@@ -223,14 +225,17 @@ class TestScores:
     def test_scores_stand_beside_the_accuracy(self, tmp_path: Path) -> None:
         root = str(self.made(tmp_path / "data"))
         config = load_config("tabular/zero-cost-cifar10", ["proxies.zoo=100"])
-        summary = run_proxies(config, tmp_path / "study", data=root, quiet=True)
-        assert set(summary["zero_cost"]) == set(SCORES)
-        assert summary["zero_cost"]["snip"]["spearman"]["value"] > 0.95
-        assert summary["zero_cost_seconds"]["snip"] == 0.5
+        summary = run_proxies(config, tmp_path / "study", RunOptions(data=root, quiet=True))
+        assert set(summary.zero_cost) == set(SCORES)
+        found = {name: one.spearman.value for name, one in summary.zero_cost.items() if one is not None}
+        assert found["snip"] > 0.95
+        assert summary.zero_cost_seconds["snip"] == 0.5
         # All of them take half a second: the best is named.
-        found = {name: one["spearman"]["value"] for name, one in summary["zero_cost"].items()}
-        assert found[summary["cheapest_by_seconds"]] == max(found.values())
-        assert summary["zero_cost"]["nwot"]["count"] >= summary["zoo"] - 1
+        assert summary.cheapest_by_seconds is not None
+        assert found[summary.cheapest_by_seconds] == max(found.values())
+        nwot = summary.zero_cost["nwot"]
+        assert nwot is not None
+        assert nwot.count >= summary.architectures - 1
 
     def test_a_score_drives_a_search_and_is_charged_its_seconds(self, tmp_path: Path) -> None:
         root = self.made(tmp_path / "data")
