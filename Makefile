@@ -30,10 +30,11 @@ lint: venv
 test: lint
 	$(BIN)/python -m pytest -n 2
 
+# Those that print ratios; recorded_runs.py compares runs with a record instead.
+BENCHMARKS := gnn_evaluation supernet_step binary_inference gan_step frechet driver
+
 bench: venv
-	$(BIN)/python benchmarks/gnn_evaluation.py
-	$(BIN)/python benchmarks/supernet_step.py
-	$(BIN)/python benchmarks/binary_inference.py
+	set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done
 
 clean:
 	rm -rf $(VENV) .links build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
