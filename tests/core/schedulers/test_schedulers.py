@@ -7,7 +7,6 @@ from collections import Counter
 from collections import defaultdict
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings
@@ -16,76 +15,69 @@ from hypothesis import strategies as st
 from nichenas.core.errors import ConfigError
 from nichenas.core.fidelity import FULL
 from nichenas.core.fidelity import Fidelity
-from nichenas.core.objectives import Objective
 from nichenas.core.schedulers import SCHEDULERS
-from nichenas.core.schedulers.base import SEGMENT
 from nichenas.core.schedulers.base import Scheduler
+from nichenas.core.schedulers.base import rung_of
 from nichenas.core.schedulers.halving import Asha
+from nichenas.core.schedulers.halving import Halving
 from nichenas.core.schedulers.hierarchical import Hierarchical
-from nichenas.core.space import Choice
-from nichenas.core.space import SearchSpace
 from nichenas.core.strategies import STRATEGIES
-from nichenas.core.trial import Measurement
+from nichenas.core.strategies.base import ProducesOffspring
+from nichenas.core.testing.scheduler_contract import QUALITY
+from nichenas.core.testing.scheduler_contract import SPACE
+from nichenas.core.testing.scheduler_contract import SchedulerContract
+from nichenas.core.testing.scheduler_contract import SchedulerRun
 from nichenas.core.trial import Proposal
-from nichenas.core.trial import Trial
-
-SPACE = SearchSpace([Choice(f"c{i}", tuple(range(5))) for i in range(6)])
-QUALITY = [Objective("quality")]
-STAGED = ("hierarchical", "halving", "asha")
 
 
 def schedule(name: str, strategy: str = "evolution", seed: int = 0, epochs: int = 60, **options: Any) -> Scheduler:
     cls = SCHEDULERS[name]
     of = STRATEGIES[strategy](SPACE, QUALITY, seed)
-    return cls(of, FULL, epochs, seed, cls.Options.model_validate(options))
+    return cls(of, FULL, epochs, seed, options=cls.Options.model_validate(options))
 
 
 def epochs_of(proposal: Proposal, full: int = 60) -> tuple[int, int]:
     return round(full * proposal.start), round(full * proposal.fidelity["epochs"])
 
 
-class World:
-    """Asks and tells, with values from a generator, and notes everything."""
-
-    def __init__(self, of: Scheduler, seed: int = 0, fail: float = 0.0, out: int = 1) -> None:
-        self.of, self.fail, self.most_out = of, fail, out
-        self.rng = np.random.default_rng(seed)
-        self.trials: list[Trial] = []
-        self.out: list[tuple[int, Proposal]] = []
-        self.asked = 0
-        self.released: list[int] = []
+class World(SchedulerRun):
+    """Checks ASHA's promotions too."""
 
     def check(self, proposal: Proposal) -> None:
-        """Who goes on in ASHA is among the best share of all that were told of its rung by then."""
-        if not isinstance(self.of, Asha) or proposal.parent is None:
+        """Who is promoted is among the best share of all that were told of its rung by then."""
+        super().check(proposal)
+        if not isinstance(self.scheduler, Asha) or proposal.parent is None:
             return
-        rung = [t for t in self.trials if t.proposal.tag[SEGMENT] == proposal.tag[SEGMENT] - 1 and not t.failed]
-        ranked = [t.number for t in sorted(rung, key=lambda t: (-self.of.score(t), t.number))]
-        assert ranked.index(proposal.parent) < len(ranked) // self.of.options.factor
+        assert proposal.rung is not None
+        rung = [t for t in self.trials if t.proposal.rung == proposal.rung - 1 and not t.failed]
+        ranked = [t.number for t in sorted(rung, key=lambda t: (-self.scheduler.score(t), t.number))]
+        assert ranked.index(proposal.parent) < len(ranked) // self.scheduler.options.factor
 
-    def step(self) -> bool:
-        while len(self.out) < self.most_out:
-            asked = self.of.ask(1)
-            if not asked:
-                break
-            self.check(asked[0])
-            self.out.append((self.asked, asked[0]))
-            self.asked += 1
-        if not self.out:
-            return False
-        number, proposal = self.out.pop(0)
-        failed = self.rng.random() < self.fail
-        measured = None if failed else Measurement({"quality": float(self.rng.random())})
-        trial = Trial(number, proposal, measured, "diverged" if failed else None)
-        self.trials.append(trial)
-        self.of.tell(trial)
-        self.released += self.of.released()
-        return True
 
-    def run(self, trials: int) -> World:
-        while len(self.trials) < trials and self.step():
-            pass
-        return self
+class TestSingleFidelity(SchedulerContract):
+    scheduler = SCHEDULERS["full"]
+
+
+class TestHierarchical(SchedulerContract):
+    scheduler = Hierarchical
+
+
+class TestHierarchicalOfTwoPools(SchedulerContract):
+    scheduler = Hierarchical
+    options = {"initial": 5, "parents": [2, 1], "promotions": [1], "lifetime": 2}
+
+
+class TestHalving(SchedulerContract):
+    scheduler = Halving
+
+
+class TestHalvingOfFew(SchedulerContract):
+    scheduler = Halving
+    options = {"factor": 2, "rungs": 4, "candidates": 3}
+
+
+class TestAsha(SchedulerContract):
+    scheduler = Asha
 
 
 def test_pools_have_the_sizes_of_the_reference_in_the_first_cycles() -> None:
@@ -94,7 +86,7 @@ def test_pools_have_the_sizes_of_the_reference_in_the_first_cycles() -> None:
     world, sizes = World(of), []
     for count in (16, 6 + 8, 11 + 8 + 4, 16 + 12, 16 + 12):
         world.run(len(world.trials) + count)
-        sizes.append(tuple(len(of.pool(segment)) for segment in (1, 2, 3)))
+        sizes.append(tuple(len(of.pool(rung)) for rung in (1, 2, 3)))
     assert sizes == [(16, 0, 0), (14, 8, 0), (17, 12, 4), (25, 16, 8), (33, 20, 12)]
 
 
@@ -103,9 +95,9 @@ def test_pools_settle_at_the_sizes_of_the_reference() -> None:
     assert isinstance(of, Hierarchical)
     World(of).run(16 + 14 + 23 + 28 * 57)
     of.next_round()  # drops the dead
-    first, second, third = (len(of.pool(segment)) for segment in (1, 2, 3))
+    first, second, third = (len(of.pool(rung)) for rung in (1, 2, 3))
     assert 81 <= first <= 84
-    assert 36 <= second <= 46  # 40 to 42 in the reference; it depends on how scores of segments agree
+    assert 36 <= second <= 46  # 40 to 42 in the reference; it depends on how scores of rungs agree
     assert third == 36
 
 
@@ -127,33 +119,25 @@ def test_hierarchical_invariants(seed: int, fail: float, out: int, strategy: str
         if not world.step():
             break
         trial = world.trials[-1]
-        proposal, segment = trial.proposal, int(trial.proposal.tag[SEGMENT])
-        by_cycle[of.cycle][segment] += 1
+        proposal, rung = trial.proposal, rung_of(trial)
+        by_cycle[of.cycle][rung] += 1
         trained[trial.number] = of.cycle
-        # Nobody gets a fourth segment, and segments follow one another.
-        assert 1 <= segment <= 3
-        assert epochs_of(proposal) == (20 * (segment - 1), 20 * segment)
-        assert proposal.horizon == 1.0
-        if segment > 1:
-            before = next(t for t in world.trials if t.number == proposal.parent)
-            assert not before.failed
-            assert before.proposal.architecture == proposal.architecture
-            assert int(before.proposal.tag[SEGMENT]) == segment - 1
-            assert of.cycle - trained[before.number] < lifetime  # the dead do not go on
+        # Nobody gets a fourth part, and parts follow one another.
+        assert 1 <= rung <= 3
+        assert epochs_of(proposal) == (20 * (rung - 1), 20 * rung)
+        if proposal.parent is not None:
+            assert of.cycle - trained[proposal.parent] < lifetime  # the dead are not continued
         pools = [{member.trial.number for member in of.pool(k)} for k in (1, 2, 3)]
         assert sum(map(len, pools)) == len(set().union(*pools))
-        # What has been released is in no pool, and nobody goes on twice.
-        assert not set(world.released) & set().union(*pools)
-    continued = [t.proposal.parent for t in world.trials if t.proposal.parent is not None]
-    assert len(continued) == len(set(continued))
-    assert len(world.released) == len(set(world.released))
+        # Whoever is in a pool can be continued.
+        assert not set(world.obsolete) & set().union(*pools)
     for cycle, counts in by_cycle.items():
         assert counts[1] <= 16
         assert counts[2] <= (0 if cycle < 0 else 8)
         assert counts[3] <= (0 if cycle < 0 else 4)
 
 
-def test_the_ledger_of_a_hundred_cycles_is_the_formula() -> None:
+def test_epochs_of_a_hundred_cycles_follow_the_formula() -> None:
     of = schedule("hierarchical")
     world = World(of)
     jobs = 16 + (6 + 8) + (11 + 8 + 4) + 98 * 28
@@ -175,6 +159,7 @@ def test_a_tournament_prefers_the_best_as_the_reference_does() -> None:
 
 def test_children_of_evolution_are_mutants_and_parents_stay_as_they_are() -> None:
     evolution = STRATEGIES["evolution"](SPACE, QUALITY, 0)
+    assert isinstance(evolution, ProducesOffspring)
     parent = evolution.ask(1)[0].architecture
     before = dict(parent)
     children = [proposal.architecture for proposal in evolution.offspring([parent] * 30)]
@@ -182,8 +167,6 @@ def test_children_of_evolution_are_mutants_and_parents_stay_as_they_are() -> Non
     assert len({child.key for child in children}) == 30  # the reference's children of one parent were all equal
     changed = [sum(child[name] != parent[name] for name in parent) for child in children]
     assert min(changed) >= 1
-    random = STRATEGIES["random"](SPACE, QUALITY, 0)
-    assert len(random.offspring([parent] * 5)) == 5
 
 
 def test_scores_are_only_compared_inside_a_pool() -> None:
@@ -192,25 +175,9 @@ def test_scores_are_only_compared_inside_a_pool() -> None:
     world = World(of).run(4)
     best = of.pool(1)[0].trial
     world.run(5 + 1)
-    promoted = next(t for t in world.trials if t.proposal.tag[SEGMENT] == 2)
+    promoted = next(t for t in world.trials if t.proposal.rung == 2)
     assert promoted.proposal.parent == best.number
     assert of.pool(2)[0].best == max(of.score(best), of.score(promoted))
-
-
-@pytest.mark.parametrize("name", STAGED)
-def test_strategies_are_told_first_parts_alone(name: str) -> None:
-    of = schedule(name, "local")
-    told: list[Trial] = []
-    tell = of.strategy.tell
-
-    def noting(trial: Trial) -> None:
-        told.append(trial)
-        tell(trial)
-
-    of.strategy.tell = noting  # type: ignore[method-assign]
-    world = World(of, out=3).run(120)
-    assert told == [t for t in world.trials if t.proposal.tag[SEGMENT] == 1]
-    assert all("climb" in t.proposal.tag for t in world.trials)  # the strategy's own tag stays
 
 
 @settings(deadline=None, max_examples=20)
@@ -229,21 +196,18 @@ def test_halving_invariants(seed: int, factor: int, rungs: int, out: int, fail: 
     ends = [round(64 / factor ** (rungs - k)) for k in range(1, rungs + 1)]
     started: Counter[int] = Counter()
     for trial in world.trials:
-        segment = int(trial.proposal.tag[SEGMENT])
-        started[segment] += 1
+        rung = rung_of(trial)
+        started[rung] += 1
         begin, end = epochs_of(trial.proposal, 64)
-        assert end == ends[segment - 1]
-        assert begin == (0 if segment == 1 else ends[segment - 2])
-        if name == "asha" and segment > 1:
-            assert started[segment] < started[segment - 1]
+        assert end == ends[rung - 1]
+        assert begin == (0 if rung == 1 else ends[rung - 2])
+        if name == "asha" and rung > 1:
+            assert started[rung] < started[rung - 1]
     if name == "halving" and fail == 0:
         bracket = factor ** (rungs - 1)
         sizes = [bracket // factor**k for k in range(rungs)]
         expected = [k + 1 for k, size in enumerate(sizes) for _ in range(size)]
-        found = [int(t.proposal.tag[SEGMENT]) for t in world.trials]
-        assert found == (expected * 300)[:300]
-    continued = [t.proposal.parent for t in world.trials if t.proposal.parent is not None]
-    assert len(continued) == len(set(continued))
+        assert [rung_of(trial) for trial in world.trials] == (expected * 300)[:300]
 
 
 def test_halving_promotes_the_best() -> None:
@@ -253,12 +217,12 @@ def test_halving_promotes_the_best() -> None:
     assert [t.proposal.parent for t in second] == [t.number for t in first[:3]]
     best = max(second, key=lambda t: t.measurement.values["quality"])  # type: ignore[union-attr]
     assert world.trials[12].proposal.parent == best.number
-    assert set(world.released) >= {t.number for t in first[3:]}
+    assert set(world.obsolete) >= {t.number for t in first[3:]}
 
 
 def test_asha_never_waits() -> None:
     of = schedule("asha", "random")
-    assert len(of.ask(50)) == 50  # nothing told, and still work for everybody
+    assert len(of.ask(50)) == 50  # nothing completed, and still work for everybody
 
 
 def test_trainings_that_are_too_short_are_refused() -> None:
@@ -273,11 +237,11 @@ def test_trainings_that_are_too_short_are_refused() -> None:
 def test_a_reduced_setting_is_reduced_in_every_part() -> None:
     cls = SCHEDULERS["hierarchical"]
     complete = Fidelity(epochs=0.1, channels=0.25, resolution=0.25)
-    of = cls(STRATEGIES["random"](SPACE, QUALITY, 0), complete, 60, 0, cls.Options())
+    of = cls(STRATEGIES["random"](SPACE, QUALITY, 0), complete, 60, 0, options=cls.Options())
     world = World(of).run(16 + 14 + 23)
-    shares = {t.proposal.tag[SEGMENT]: t.proposal.fidelity for t in world.trials}
-    assert all((f.channels, f.resolution) == (0.25, 0.25) for f in shares.values())
-    assert [shares[k].epochs for k in (1, 2, 3)] == pytest.approx([0.1 / 3, 0.2 / 3, 0.1])
+    shares = {rung_of(t): t.proposal.fidelity for t in world.trials}
+    assert all((f["channels"], f["resolution"]) == (0.25, 0.25) for f in shares.values())
+    assert [shares[k]["epochs"] for k in (1, 2, 3)] == pytest.approx([0.1 / 3, 0.2 / 3, 0.1])
     flat = SCHEDULERS["full"](STRATEGIES["random"](SPACE, QUALITY, 0), complete, 60, 0)
     assert [p.fidelity for p in flat.ask(2)] == [complete, complete]
 
@@ -288,13 +252,3 @@ def test_a_reduced_setting_is_reduced_in_every_part() -> None:
 def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"promotions|parents"):
         schedule("hierarchical", **wrong)
-
-
-@pytest.mark.parametrize("name", STAGED)
-@pytest.mark.parametrize("strategy", list(STRATEGIES))
-def test_every_strategy_can_be_scheduled(name: str, strategy: str) -> None:
-    if strategy == "optuna":
-        pytest.importorskip("optuna")
-    worlds = [World(schedule(name, strategy), seed=5, fail=0.1, out=4).run(60) for _ in range(2)]
-    assert [t.proposal for t in worlds[0].trials] == [t.proposal for t in worlds[1].trials]
-    assert {t.proposal.tag[SEGMENT] for t in worlds[0].trials} == {1, 2, 3}
