@@ -155,7 +155,7 @@ class Named:
         (Named(np.dtype, ("f8", False, True), (3, "<", None, ("a",), {"a": 1}, 8, 8, 0)), "a type of its own"),
         (Named(np.dtype, ("f8", False, True), (3, "?", None, None, None, -1, -1, 0)), "a type of its own"),
     ],
-    ids=str,
+    ids=["function", "objects", "strings", "structured", "plain", "fields", "unknown order"],
 )
 def test_pickles_of_anything_else(value: Any, message: str | None, tmp_path: Path) -> None:
     file = tmp_path / "value"
