@@ -275,7 +275,9 @@ def _resolve(raw: RawConfig) -> ResolvedConfig:
         raise ConfigError(error.message, f"search.{said}") from None
     _check_keys(name, config.search)
     search = validated(method.Options, {**config.search, "method": name}, ("search",))
-    resolved = ResolvedConfig(config, raw.source, target, domain, settings, search, raw)
+    resolved = ResolvedConfig(
+        config, raw.source, target=target, domain=domain, settings=settings, search=search, raw=raw
+    )
     resolved.method.check(kind, domain)
     _check_run(config, method)
     _check_proxies(config.proxies, domain)

@@ -98,11 +98,11 @@ def load_images(
     return ImageTask(
         name,
         tuple(classes),
-        training,
-        whole.subset(chosen),
-        TestData(held),
-        tuple(round(v, 6) for v in mean.tolist()),
-        tuple(round(v, 6) for v in std.tolist()),
+        train=training,
+        validation=whole.subset(chosen),
+        test=TestData(held),
+        mean=tuple(round(v, 6) for v in mean.tolist()),
+        std=tuple(round(v, 6) for v in std.tolist()),
     )
 
 

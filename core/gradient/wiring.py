@@ -183,11 +183,11 @@ def patterns(group: EdgeGroup, mixtures: Sequence[Sequence[Sequence[float]]]) ->
     return Patterns(
         tuple(dropped),
         tuple(grown),
-        bool(came_back),
-        bool(dropped) and not came_back,
-        rate(inputs),
-        rate(inner),
-        sum(history[-1]),
+        growing=bool(came_back),
+        pruning=bool(dropped) and not came_back,
+        input_rate=rate(inputs),
+        intermediate_rate=rate(inner),
+        edges=sum(history[-1]),
     )
 
 

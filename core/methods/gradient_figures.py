@@ -88,9 +88,9 @@ def _figures(group: EdgeGroup, epochs: Sequence[Mapping[str, Any]]) -> GroupFigu
     return GroupFigures(
         group.name,
         _mixtures(group, np.array(history)),
-        _costs(group, epochs),
-        statements(group, found) if found is not None else [],
-        living,
+        costs=_costs(group, epochs),
+        patterns=statements(group, found) if found is not None else [],
+        living=living,
     )
 
 

@@ -51,7 +51,9 @@ def one_shot_sections(record: RunRecord) -> list[Section]:
         for entry in records
         for event in entry["resets"]
     ]
-    figures = OneShotFigures(_scores(good, resets), _losses(records), _entropy(good), resets, _beams(good))
+    figures = OneShotFigures(
+        _scores(good, resets), _losses(records), entropy=_entropy(good), resets=resets, beams=_beams(good)
+    )
     return [section("one_shot.html", figures=figures, metric=record.objectives[0].name)]
 
 

@@ -255,7 +255,14 @@ class OneShotLoop:
             measurement = checked_measurement(Measurement(values, diagnostics=diagnostics), self.objectives)
         except Exception as error:
             failure = as_failure(error)
-            return Trial(number, proposal, None, failure.reason, failure.detail, seconds=context.seconds)
+            return Trial(
+                number,
+                proposal,
+                measurement=None,
+                failure=failure.reason,
+                detail=failure.detail,
+                seconds=context.seconds,
+            )
         self._notes = []
         return Trial(number, proposal, measurement, seconds=context.seconds)
 

@@ -74,4 +74,4 @@ def scheduler_section(record: RunRecord) -> Section | None:
 def _rung(number: int, trials: Sequence[Trial], values: Sequence[float], sign: float) -> Rung:
     best = max(values, key=lambda value: sign * value, default=None)
     failed = sum(trial.failed for trial in trials)
-    return Rung(number, len(trials), failed, sum(trial.epochs for trial in trials), best)
+    return Rung(number, len(trials), failed=failed, epochs=sum(trial.epochs for trial in trials), best=best)

@@ -209,7 +209,15 @@ class TrialLoop:
             return Trial(number, proposal, outcome, seconds=result.seconds, epochs=epochs)
         assert isinstance(outcome, CandidateFailure)
         epochs = self.tracker.charge(number, None)
-        return Trial(number, proposal, None, outcome.reason, outcome.detail, seconds=result.seconds, epochs=epochs)
+        return Trial(
+            number,
+            proposal,
+            measurement=None,
+            failure=outcome.reason,
+            detail=outcome.detail,
+            seconds=result.seconds,
+            epochs=epochs,
+        )
 
     def _complete(self, first: int) -> None:
         trials = self._finished.pop(first)

@@ -106,9 +106,9 @@ def consistency(
     return Consistency(
         _with_interval(lambda rows: spearman(rows[:, 0], rows[:, 1]), columns, drawn),
         _with_interval(lambda rows: kendall(rows[:, 0], rows[:, 1]), columns, drawn),
-        len(one),
-        score_entropy(other, low, high),
-        len(ours & theirs) / best,
+        count=len(one),
+        entropy=score_entropy(other, low, high),
+        top=len(ours & theirs) / best,
     )
 
 

@@ -51,9 +51,9 @@ def interval(values: Sequence[float]) -> Interval:
     sample = np.asarray(values, dtype=float)
     mean, kept = float(sample.mean()), tuple(map(float, values))
     if len(sample) < 2 or sample.std() == 0:
-        return Interval(mean, mean, mean, len(sample), kept)
+        return Interval(mean, mean, high=mean, n=len(sample), values=kept)
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(sample) - 1) * stats.sem(sample))
-    return Interval(mean, mean - half, mean + half, len(sample), kept)
+    return Interval(mean, mean - half, high=mean + half, n=len(sample), values=kept)
 
 
 def sign_flip_p(one: Sequence[float], other: Sequence[float]) -> float:

@@ -67,10 +67,10 @@ class Summary:
         return RetrainedResult(
             self.label,
             self.statistics("validation"),
-            self.statistics("test"),
-            tuple(self.failures),
-            dict(architecture or {}),
-            trial,
+            test=self.statistics("test"),
+            failures=tuple(self.failures),
+            architecture=dict(architecture or {}),
+            trial=trial,
         )
 
 

@@ -180,7 +180,7 @@ class LSTMController(nn.Module):
             log_probability = log_probability + logs[index]
             entropies[choice.name] = -(logs.exp() * logs).sum()
             token = self._embed(choice, choice.options[index])
-        return SampledDecisions(values, log_probability, entropies, state, token)
+        return SampledDecisions(values, log_probability, entropies=entropies, state=state, token=token)
 
     @torch.no_grad()
     def sample(

@@ -161,10 +161,10 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
             network = CellNetwork(
                 self.family(affine=True),
                 genotype,
-                channels or (s.channels if full else s.search_channels),
-                s.cells if full else s.search_cells,
-                len(self.task.classes),
-                self.task.channels,
+                channels=channels or (s.channels if full else s.search_channels),
+                cells=s.cells if full else s.search_cells,
+                classes=len(self.task.classes),
+                channels_in=self.task.channels,
                 auxiliary=full and s.training.auxiliary > 0,
                 stem=s.stem,
             )
@@ -178,11 +178,11 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
             supernet = CellSupernet(
                 self.family(affine=False),
                 s.search_channels,
-                s.search_cells,
-                len(self.task.classes),
-                self.task.channels,
-                self.names,
-                s.nodes,
+                cells=s.search_cells,
+                classes=len(self.task.classes),
+                channels_in=self.task.channels,
+                operations=self.names,
+                nodes=s.nodes,
                 stages=stages,
                 per_cell=s.per_cell,
                 activation_checkpointing=activation_checkpointing,
@@ -211,7 +211,9 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
 
     def _batches(self, images: Images, batch: int, context: Context, augmented: bool = False) -> Batches:
         augmentation = self.settings.augmentation.make() if augmented else None
-        return Batches(images, batch, self.task.mean, self.task.std, augmentation, context.device)
+        return Batches(
+            images, batch, mean=self.task.mean, std=self.task.std, augmentation=augmentation, device=context.device
+        )
 
     # Measuring
 
@@ -274,7 +276,9 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
         images, labels = next(batches.train_batches(context.numpy("probe", trial=0)))
         costs = self.costs(network)
         macs = costs.macs + costs.binary_macs
-        return Probe(network, images.double(), network, lambda logits: F.cross_entropy(logits, labels), macs)
+        return Probe(
+            network, images.double(), forward=network, loss=lambda logits: F.cross_entropy(logits, labels), macs=macs
+        )
 
     def _binary_costs(self, network: CellNetwork, size: int | None = None) -> dict[str, float]:
         last = self.settings.training.stages[-1]

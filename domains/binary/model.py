@@ -189,7 +189,17 @@ class CellNetwork(nn.Module):
             reduction = position in positions
             current *= 2 if reduction else 1
             cell = genotype.cell(position, reduction)
-            self.cells.append(DiscreteCell(family, cell, before_previous, previous, current, reduction, reduced))
+            self.cells.append(
+                DiscreteCell(
+                    family,
+                    cell,
+                    before_previous=before_previous,
+                    previous=previous,
+                    channels=current,
+                    reduction=reduction,
+                    after_reduction=reduced,
+                )
+            )
             before_previous, previous, reduced = previous, len(cell.concat) * current, reduction
             if position == self.auxiliary_at:
                 auxiliary_channels = previous

@@ -213,7 +213,17 @@ class Bats(Family):
         dilation = 2 if kind == "dil_conv" else 1
         padding = dilation * (size - 1) // 2
         activation = nn.PReLU(channels)
-        conv = BinaryConv2d(channels, channels, size, stride, padding, dilation, self.groups, self.scale, activation)
+        conv = BinaryConv2d(
+            channels,
+            channels,
+            kernel=size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=self.groups,
+            scale=self.scale,
+            activation=activation,
+        )
         block = nn.Sequential(self.norm(channels), conv, ChannelShuffle(SHUFFLE_GROUPS))
         return Residual(block) if stride == 1 else block
 
@@ -247,7 +257,16 @@ class DartsBinary(Family):
 
     def _pair(self, size: int, channels: int, stride: int, dilation: int) -> nn.Sequential:
         padding = dilation * (size - 1) // 2
-        depthwise = BinaryConv2d(channels, channels, size, stride, padding, dilation, channels, self.scale)
+        depthwise = BinaryConv2d(
+            channels,
+            channels,
+            kernel=size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=channels,
+            scale=self.scale,
+        )
         pointwise = BinaryConv2d(channels, channels, 1, scale=self.scale, activation=nn.PReLU(channels))
         return nn.Sequential(self.norm(channels), depthwise, self.norm(channels), pointwise)
 
@@ -276,7 +295,16 @@ class Bnas(Family):
     def convolution(self, kind: str, size: int, channels: int, stride: int) -> nn.Module:
         """Returns the block."""
         dilation = 2 if kind == "bin_dil_conv" else 1
-        conv = BinaryConv2d(channels, channels, size, stride, dilation * (size - 1) // 2, dilation, 1, self.scale)
+        conv = BinaryConv2d(
+            channels,
+            channels,
+            kernel=size,
+            stride=stride,
+            padding=dilation * (size - 1) // 2,
+            dilation=dilation,
+            groups=1,
+            scale=self.scale,
+        )
         return nn.Sequential(self.norm(channels), conv, nn.ReLU())
 
     def reduce(self, channels_in: int, channels_out: int) -> nn.Module:
@@ -318,7 +346,7 @@ class DartsReal(Family):
         padding = dilation * (size - 1) // 2
         return nn.Sequential(
             nn.ReLU(),
-            DepthwiseConv2d(channels, size, stride, padding, dilation),
+            DepthwiseConv2d(channels, size, stride=stride, padding=padding, dilation=dilation),
             nn.Conv2d(channels, channels, 1, bias=False),
             self.norm(channels),
         )

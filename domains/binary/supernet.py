@@ -201,7 +201,18 @@ class CellSupernet(Supernet):
         for position in range(cells):
             reduction = position in positions
             current *= 2 if reduction else 1
-            self.cells.append(SearchCell(family, names, nodes, before_previous, previous, current, reduction, reduced))
+            self.cells.append(
+                SearchCell(
+                    family,
+                    names,
+                    nodes=nodes,
+                    before_previous=before_previous,
+                    previous=previous,
+                    channels=current,
+                    reduction=reduction,
+                    after_reduction=reduced,
+                )
+            )
             kind = cell_names(cells)[position] if per_cell else KINDS[reduction]
             self.kinds.append((kind, counts[kind]))
             counts[kind] += 1

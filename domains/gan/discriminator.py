@@ -57,10 +57,12 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         blocks = [
-            ResidualBlock(image_channels if i == 0 else channels, channels, i == 0, i < HALVING, plain)
+            ResidualBlock(
+                image_channels if i == 0 else channels, channels, first=i == 0, halve=i < HALVING, plain=plain
+            )
             for i in range(cells)
         ]
-        self.blocks = nn.ModuleList([*blocks, ResidualBlock(channels, channels, False, False, plain)])
+        self.blocks = nn.ModuleList([*blocks, ResidualBlock(channels, channels, first=False, halve=False, plain=plain)])
         self.head = nn.Linear(channels, 1, bias=False)
         initialise(self)
         if normalise:

@@ -174,7 +174,16 @@ class GanDomain(Domain, SharedWeights, ReducedFidelity, Baselines, Probing, Expo
         """Returns a generator with torch's own initial weights; shared where no genotype is given."""
         s = self.settings
         bottom = bottom or s.bottom_width
-        return Generator(s.cells, channels, s.latent, bottom, self.task.channels, genotype, s.skip_tap, plain)
+        return Generator(
+            s.cells,
+            channels,
+            latent=s.latent,
+            bottom=bottom,
+            image_channels=self.task.channels,
+            genotype=genotype,
+            tap=s.skip_tap,
+            plain=plain,
+        )
 
     def adversaries(
         self, genotype: Genotype | None, settings: AdversarialSettings, context: Context, bottom: int | None = None
@@ -185,7 +194,9 @@ class GanDomain(Domain, SharedWeights, ReducedFidelity, Baselines, Probing, Expo
             initialise(generator)
             discriminator = Discriminator(self.settings.cells, settings.discriminator_channels, self.task.channels)
         half = isinstance(settings, TrainSettings) and settings.mixed_precision
-        return Adversaries(generator, discriminator, settings, context.device, self.settings.cells - 1, half)
+        return Adversaries(
+            generator, discriminator, settings=settings, device=context.device, stage=self.settings.cells - 1, half=half
+        )
 
     def shared_training(self, context: Context) -> SharedGan:
         """Returns the shared generator with its discriminator, in the first stage."""
@@ -193,10 +204,10 @@ class GanDomain(Domain, SharedWeights, ReducedFidelity, Baselines, Probing, Expo
         return SharedGan(
             lambda context: self.adversaries(None, settings, context),
             lambda stage: self._images(self.task.train, stage),
-            lambda stage: self._real(stage, "validation"),
-            self.extractor,
-            settings,
-            context,
+            real=lambda stage: self._real(stage, "validation"),
+            extractor=self.extractor,
+            settings=settings,
+            context=context,
         )
 
     # Measuring
@@ -279,7 +290,7 @@ class GanDomain(Domain, SharedWeights, ReducedFidelity, Baselines, Probing, Expo
             return hinge_generator(discriminator(images, both.stage))
 
         macs = count_costs(generator, (self.settings.latent,)).macs
-        return Probe(generator, noise.to(context.device), generator, loss, macs)
+        return Probe(generator, noise.to(context.device), forward=generator, loss=loss, macs=macs)
 
     def retrain(self, architecture: Architecture, context: Context) -> Retrained:
         """Trains a generator in full and measures it against validation, training and test images."""

@@ -156,7 +156,9 @@ class Generator(nn.Module):
         self.genotype = genotype
         self.project = nn.Linear(latent, bottom * bottom * channels)
         each = genotype.cells if genotype is not None else (None,) * cells
-        self.cells = nn.ModuleList(Cell(channels, index, cell, tap, plain) for index, cell in enumerate(each))
+        self.cells = nn.ModuleList(
+            Cell(channels, index, genotype=cell, tap=tap, plain=plain) for index, cell in enumerate(each)
+        )
         self.norm = nn.BatchNorm2d(channels)
         self.to_image = nn.Conv2d(channels, image_channels, 3, padding=1)
 

@@ -72,7 +72,7 @@ class Genotype:
                 if not 0 <= token < limit:
                     raise ConfigError(f"genotype: {name} of cell {index + 1} is {token}; allowed: 0 to {limit - 1}")
             c, n, u, sc = part
-            cells.append(CellGenotype(BLOCKS[c], NORMS[n], UPS[u], bool(sc), sources(skip, index)))
+            cells.append(CellGenotype(BLOCKS[c], NORMS[n], up=UPS[u], shortcut=bool(sc), skips=sources(skip, index)))
         return cls(tuple(cells))
 
     def tokens(self, skip_position: SkipPosition = "last") -> list[int]:

@@ -198,7 +198,7 @@ def gather(
     batches: Iterable[tuple[Tensor, Tensor]], samples: int, width: int, classes: int, splits: int, keep: int = 0
 ) -> Figures:
     """Returns the figures of batches of (features, logits)."""
-    figures = Figures(samples, width, classes, splits, keep)
+    figures = Figures(samples, width, classes=classes, splits=splits, keep=keep)
     for features, logits in batches:
         figures.update(features, logits)
     return figures

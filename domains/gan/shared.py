@@ -69,7 +69,7 @@ class SharedGan(SharedTraining):
         """Orders real images and noise for the steps that follow."""
         device = self.adversaries.device
         self._batches = RealBatches(
-            self._train_images, self._settings.batch, device, context.seed, f"real {context.trial}"
+            self._train_images, self._settings.batch, device=device, seed=context.seed, purpose=f"real {context.trial}"
         )
         self._draws = context.torch("shared noise", device=device)
         self.adversaries.train()

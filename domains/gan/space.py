@@ -55,9 +55,9 @@ def genotype_of(architecture: Architecture) -> Genotype:
             CellGenotype(
                 architecture[f"{name}.block"],  # type: ignore[arg-type]
                 architecture[f"{name}.norm"],  # type: ignore[arg-type]
-                architecture[f"{name}.up"],  # type: ignore[arg-type]
-                bool(architecture[f"{name}.shortcut"]),
-                sources(skip, len(cells)),
+                up=architecture[f"{name}.up"],  # type: ignore[arg-type]
+                shortcut=bool(architecture[f"{name}.shortcut"]),
+                skips=sources(skip, len(cells)),
             )
         )
     return Genotype(tuple(cells))

@@ -60,12 +60,20 @@ def real_statistics(images: Images, extractor: Extractor, splits: int, cache: Pa
         if held.keys() >= {"mu", "sigma", "features", "count", "score"}:
             tensors = {name: torch.from_numpy(held[name]) for name in ("mu", "sigma", "features")}
             return RealStatistics(
-                tensors["mu"], tensors["sigma"], tensors["features"], int(held["count"]), float(held["score"])
+                tensors["mu"],
+                tensors["sigma"],
+                features=tensors["features"],
+                count=int(held["count"]),
+                score=float(held["score"]),
             )
     batches = (extractor(part) for part in images.pixels.split(EXTRACT))
     figures = gather(batches, len(images), extractor.width, extractor.classes, splits, KEPT)
     found = RealStatistics(
-        figures.moments.mean, figures.moments.covariance, figures.features, len(images), figures.score.result()[0]
+        figures.moments.mean,
+        figures.moments.covariance,
+        features=figures.features,
+        count=len(images),
+        score=figures.score.result()[0],
     )
     if file is not None:
         arrays = {

@@ -60,7 +60,7 @@ class GanTraining(Training):
         self.real, self.extractor = real, extractor
         device = adversaries.device
         self.average = copy.deepcopy(adversaries.generator).requires_grad_(False)
-        self.batches = RealBatches(images, settings.batch, device, context.seed, "training real")
+        self.batches = RealBatches(images, settings.batch, device=device, seed=context.seed, purpose="training real")
         self.draws = context.torch("training noise", device=device)
         self._validated: dict[str, Tensor] = {}
 

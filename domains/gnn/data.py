@@ -127,7 +127,13 @@ def _planetoid(name: str, options: Options, environment: Environment) -> Data:
     root, own = environment.data_root, dict(options)
     column = own.pop("split_index", 0)
     raw = root / name / ("geom-gcn" if str(own.get("split")).lower() == "geom-gcn" else "") / "raw"
-    source = Source(SafePlanetoid, name, raw, {"root": str(root), "name": name, **own}, planetoid_files(raw, name))
+    source = Source(
+        SafePlanetoid,
+        name,
+        raw=raw,
+        arguments={"root": str(root), "name": name, **own},
+        files=planetoid_files(raw, name),
+    )
     return _column(source.load(environment.cache)[0], column)
 
 
@@ -137,7 +143,9 @@ def _ppi(normalize: bool, environment: Environment) -> NodeTask:
 
     def graphs(split: str) -> list[LabelledNodes]:
         arguments = {"root": str(root), "split": split}
-        source = Source(PPI, "PPI", root / "raw", arguments, files, lambda: check_ppi(root / "raw"))
+        source = Source(
+            PPI, "PPI", raw=root / "raw", arguments=arguments, files=files, check=lambda: check_ppi(root / "raw")
+        )
         dataset = source.load(environment.cache)
         found = [dataset[i] for i in range(len(dataset))]
         for number, data in enumerate(found):
@@ -167,7 +175,14 @@ def _by_dotted_name(name: str, options: dict[str, Any], environment: Environment
     column = options.pop("split_index", 0)
     root = environment.data_root / class_name
     existed = root.exists()
-    source = Source(cls, class_name, root / "raw", {"root": str(root), **options}, (), lambda: check_archives(root))
+    source = Source(
+        cls,
+        class_name,
+        raw=root / "raw",
+        arguments={"root": str(root), **options},
+        files=(),
+        check=lambda: check_archives(root),
+    )
     try:
         dataset = source.load(environment.cache)
     except (ConfigError, DataError):

@@ -288,9 +288,9 @@ class GNNDomain(Domain, ReducedFidelity, WeightInheritance, BatchedEvaluation, B
         return Probe(
             network,
             features,
-            lambda x: network(piece.field, DenseFeatures(x)),
-            lambda outputs: node_loss(outputs, piece.labels),
-            macs,
+            forward=lambda x: network(piece.field, DenseFeatures(x)),
+            loss=lambda outputs: node_loss(outputs, piece.labels),
+            macs=macs,
         )
 
     def memory(self, architecture: Architecture, share: float = 1.0) -> int:

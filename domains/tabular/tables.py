@@ -126,9 +126,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         f"nas-bench-graph-{name}": Benchmark(
             f"26,206 graph networks trained on {name} (NAS-Bench-Graph)",
             f"nas-bench-graph/{name}.bench",
-            nas_bench_graph.graph_space,
-            _graph_key,
-            _read_graph,
+            space=nas_bench_graph.graph_space,
+            key=_graph_key,
+            read=_read_graph,
         )
         for name in GRAPHS
     },
@@ -136,42 +136,42 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         f"nas-bench-201-{name}": Benchmark(
             f"15,625 cells trained on {name.upper()} (NAS-Bench-201, the topology space of NATS-Bench)",
             "nas-bench-201/nas_bench_201.npz",
-            nas_bench_201.cell_space,
-            nas_bench_201.string_of,
-            _read_201(name),
+            space=nas_bench_201.cell_space,
+            key=nas_bench_201.string_of,
+            read=_read_201(name),
         )
         for name in ("cifar10", "cifar100")
     },
     "nas-bench-graph-proteins": Benchmark(
         "2,021 graph networks of five operations trained on proteins (NAS-Bench-Graph)",
         "nas-bench-graph/proteins.bench",
-        lambda: nas_bench_graph.graph_space(nas_bench_graph.PROTEINS_OPERATIONS),
-        _graph_key,
-        _read_graph,
+        space=lambda: nas_bench_graph.graph_space(nas_bench_graph.PROTEINS_OPERATIONS),
+        key=_graph_key,
+        read=_read_graph,
     ),
     **{
         f"zero-cost-nas-bench-201-{dataset.lower()}": Benchmark(
             f"scores of some 725 untrained NAS-Bench-201 cells, with accuracies on {dataset} (NAS-Bench-Suite-Zero)",
             "zero-cost/zc_nasbench201.json",
-            None,
-            lambda architecture: str(architecture["cell"]),
-            partial(read_scores, dataset=dataset),
+            space=None,
+            key=lambda architecture: str(architecture["cell"]),
+            read=partial(read_scores, dataset=dataset),
         )
         for dataset in ("cifar10", "cifar100", "ImageNet16-120")
     },
     "learning-curves": Benchmark(
         "4,096 made learning curves on which early ranks mislead; nothing was trained",
         None,
-        learning_curves.curve_space,
-        learning_curves.string_of,
-        lambda _: learning_curves.make_curves(),
+        space=learning_curves.curve_space,
+        key=learning_curves.string_of,
+        read=lambda _: learning_curves.make_curves(),
     ),
     "nas-bench-macro": Benchmark(
         "6,561 chains trained on CIFAR-10 (NAS-Bench-Macro); it has test figures only",
         "nas-bench-macro/nas-bench-macro_cifar10.json",
-        nas_bench_macro.chain_space,
-        nas_bench_macro.string_of,
-        _read_macro,
+        space=nas_bench_macro.chain_space,
+        key=nas_bench_macro.string_of,
+        read=_read_macro,
     ),
 }
 
@@ -236,4 +236,13 @@ def _from_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> Table:
 
     rows = {str(key): index for index, key in enumerate(arrays["keys"])}
     validation, test, further, scores, score_seconds = (columns(part) for part in PARTS)
-    return Table(rows, validation, test, further, scores, score_seconds, array("curves"), array("seconds"))
+    return Table(
+        rows,
+        validation,
+        test=test,
+        further=further,
+        scores=scores,
+        score_seconds=score_seconds,
+        curves=array("curves"),
+        seconds=array("seconds"),
+    )
