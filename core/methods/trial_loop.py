@@ -8,10 +8,13 @@ the order of completion alone, and a resumed run that replays the journal's tria
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import tempfile
 from collections import deque
 from collections.abc import Mapping
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
@@ -63,7 +66,8 @@ class TrialLoop:
         budget: when to stop; what the journal holds is paid for already.
         batch: how many proposals are asked for and evaluated together.
         store: shared weights; none where every candidate is trained from scratch.
-        resumable: whether trials continue others, so that their checkpoints are kept.
+        resumable: whether trials continue others, so that their checkpoints are kept; without a run folder, for as long
+            as the search runs.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class TrialLoop:
         self.session, self.searcher, self.budget = session, searcher, budget
         self.batch, self.store = batch, store
         self.checkpoints = session.checkpoints if resumable else None
+        self._keep_meanwhile = resumable and self.checkpoints is None
         self.tracker = BudgetTracker(session.domain)
         self._simulated = simulates_time(session.domain)
         self._recorded = {trial.number: trial for trial in session.recorded}
@@ -101,7 +106,10 @@ class TrialLoop:
             RunFolderError: when the journal's trials are not those that the searcher proposes.
             Interrupted: on Ctrl-C; everything completed is on the disk.
         """
-        with self.session.searching("trials"):
+        with contextlib.ExitStack() as stack:
+            if self._keep_meanwhile:  # without checkpoints a training that is continued would silently begin again
+                self.checkpoints = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nichenas-")))
+            stack.enter_context(self.session.searching("trials"))
             while True:
                 while len(self._pending) < self.session.executor.capacity and self._may_ask() and self._ask():
                     pass
