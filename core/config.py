@@ -186,12 +186,25 @@ def _over(below: Mapping[str, Any], top: Mapping[str, Any], merge: Any) -> dict[
     if not (isinstance(old, Mapping) and isinstance(own, Mapping) and isinstance(new, Mapping)):
         return result
     changed = dict(new)
-    if "method" not in own and ("strategy" in own or "sharing" in own) and changed.get("method") in METHODS:
+    if "method" not in own and _names_another(str(changed.get("method")), own):
         del changed["method"]
     if method_name(changed) != method_name(old):
         known = _keys_of(method_name(changed))
         changed = {key: value for key, value in changed.items() if key in own or known is None or key in known}
     return {**result, "search": changed}
+
+
+def _names_another(method: str, own: Mapping[str, Any]) -> bool:
+    """Returns whether ``strategy`` or ``sharing`` of a layer say that the search is of another method than named below.
+
+    Only the methods that these two keys can name are meant; a method of another package may have keys of that name.
+    """
+    strategy, sharing = own.get("strategy"), own.get("sharing")
+    if method == "gradient":
+        return ("strategy" in own and strategy != "gradient") or sharing == "supernet"
+    if method == "one-shot":
+        return strategy == "gradient" or ("sharing" in own and sharing != "supernet")
+    return method == "trial" and (strategy == "gradient" or sharing == "supernet")
 
 
 def _keys_of(method: str) -> set[str] | None:

@@ -72,6 +72,10 @@ class CandidateFailure(NichenasError):
         return CandidateFailure, (self.reason, self.detail)
 
 
+class ProposalError(NichenasError):
+    """A strategy or scheduler proposed what the search cannot measure."""
+
+
 class SearchDiverged(NichenasError):
     """The weights that a search shares have no finite loss any more, or serve no candidate."""
 

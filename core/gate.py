@@ -44,10 +44,10 @@ def checked_measurement(result: object, objectives: Sequence[Objective]) -> Meas
         result,
         values=values,
         curve=_curve(result.curve),
-        peak_memory=int(_number(result.peak_memory, "peak_memory")),
-        diagnostics=_plain(result.diagnostics, "diagnostics") if result.diagnostics else {},
-        scalars=_figures(result.scalars, "scalars") if result.scalars else {},
-        epochs=None if result.epochs is None else int(_number(result.epochs, "epochs")),
+        peak_memory=_whole(result.peak_memory, "peak_memory"),
+        diagnostics=_records(result.diagnostics),
+        scalars=_figures(result.scalars, "scalars"),
+        epochs=None if result.epochs is None else _whole(result.epochs, "epochs"),
         simulated_seconds=None
         if result.simulated_seconds is None
         else _number(result.simulated_seconds, "simulated_seconds"),
@@ -56,9 +56,11 @@ def checked_measurement(result: object, objectives: Sequence[Objective]) -> Meas
 
 def _is_plain(result: Measurement) -> bool:
     """Returns whether there is nothing to convert beside the values; look-ups in tables are many."""
-    if result.curve or result.diagnostics or result.scalars or result.peak_memory or result.epochs is not None:
+    parts = (result.curve, result.diagnostics, result.scalars)
+    if any(type(part) not in (tuple, dict) or part for part in parts) or result.epochs is not None:
         return False
-    return result.simulated_seconds is None or type(result.simulated_seconds) is float
+    seconds = result.simulated_seconds
+    return type(result.peak_memory) is int and (seconds is None or type(seconds) is float)
 
 
 def checked_retrained(result: object, objective: Objective) -> Retrained:
@@ -106,36 +108,61 @@ def _figures(values: object, part: str) -> dict[str, float]:
 def _number(value: object, what: str) -> float:
     if type(value) is float:
         return value
-    if isinstance(value, Tensor) and value.numel() == 1:
-        return float(value)
-    if isinstance(value, (numbers.Real, np.generic)) or (isinstance(value, np.ndarray) and value.size == 1):
+    single = (isinstance(value, Tensor) and value.numel() == 1) or (isinstance(value, np.ndarray) and value.size == 1)
+    if single or isinstance(value, (numbers.Real, np.generic)):
         try:
             return float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError, RuntimeError):  # complex, too large, on a device that is gone
             pass
     raise CandidateFailure(INVALID, f"{what} is {_named(value)}, not a number")
 
 
 def _curve(points: Any) -> tuple[tuple[int, float], ...]:
     try:
-        return tuple((int(at), _number(value, "a value of the curve")) for at, value in points)
+        return tuple(
+            (_whole(at, "an epoch of the curve"), _number(value, "a value of the curve")) for at, value in points
+        )
     except (TypeError, ValueError):
         raise CandidateFailure(INVALID, "the curve is not a sequence of (epoch, value)") from None
 
 
-def _plain(value: Any, what: str) -> Any:
-    """Returns a value as JSON knows it."""
+def _whole(value: object, what: str) -> int:
+    number = _number(value, what)
+    if not number.is_integer():  # infinite or not a number, too
+        raise CandidateFailure(INVALID, f"{what} is {_named(value)}, not a whole number")
+    return int(number)
+
+
+def _records(diagnostics: object) -> dict[str, Any]:
+    if not isinstance(diagnostics, Mapping):
+        raise CandidateFailure(INVALID, f"diagnostics are {_named(diagnostics)}, not a mapping")
+    try:
+        found: dict[str, Any] = plain(diagnostics, "diagnostics")
+    except RecursionError:
+        raise CandidateFailure(INVALID, "diagnostics are nested without an end") from None
+    return found
+
+
+def plain(value: Any, what: str) -> Any:
+    """Returns a value as JSON knows it.
+
+    Args:
+        what: it is, as it reads in the message.
+
+    Raises:
+        CandidateFailure: when it has no such form.
+    """
     if value is None or isinstance(value, (str, bool)) or type(value) in (int, float):
         return value
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, (str, int)):
                 raise CandidateFailure(INVALID, f"{what} have the key {_named(key)}, which JSON does not know")
-        return {str(key): _plain(part, f"{what}['{key}']") for key, part in value.items()}
+        return {str(key): plain(part, f"{what}['{key}']") for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(part, f"{what}[{index}]") for index, part in enumerate(value)]
+        return [plain(part, f"{what}[{index}]") for index, part in enumerate(value)]
     if isinstance(value, (np.generic, np.ndarray, Tensor)):
-        return _plain(value.tolist(), what)
+        return plain(value.tolist(), what)
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import RunFolderError
 from nichenas.core.errors import TestDataError
 from nichenas.core.fidelity import FULL
 from nichenas.core.fidelity import Fidelity
@@ -143,8 +144,9 @@ def as_failure(error: Exception) -> CandidateFailure:
 
     Raises:
         TestDataError: that one ends the run, since no figure of it could be trusted.
+        RunFolderError: so does a checkpoint that is missing or damaged: the candidate is not to blame.
     """
-    if isinstance(error, TestDataError):
+    if isinstance(error, (TestDataError, RunFolderError)):
         raise error
     if isinstance(error, CandidateFailure):
         return error

@@ -38,16 +38,21 @@ if TYPE_CHECKING:
     from nichenas.core.capabilities.probing import Probing as Probing
     from nichenas.core.context import Context as Context
     from nichenas.core.context import Environment as Environment
+    from nichenas.core.context import Limits as Limits
     from nichenas.core.context import TestData as TestData
     from nichenas.core.domain import Domain as Domain
     from nichenas.core.errors import CandidateFailure as CandidateFailure
     from nichenas.core.errors import ConfigError as ConfigError
     from nichenas.core.errors import DataError as DataError
     from nichenas.core.errors import NichenasError as NichenasError
+    from nichenas.core.errors import RunFolderError as RunFolderError
+    from nichenas.core.errors import SearchDiverged as SearchDiverged
     from nichenas.core.errors import UserError as UserError
+    from nichenas.core.execution.executors import Executor as Executor
     from nichenas.core.fidelity import FULL as FULL
     from nichenas.core.fidelity import Factor as Factor
     from nichenas.core.fidelity import Fidelity as Fidelity
+    from nichenas.core.gate import checked_measurement as checked_measurement
     from nichenas.core.gradient.supernet import DifferentiableSupernet as DifferentiableSupernet
     from nichenas.core.gradient.supernet import EdgeGroup as EdgeGroup
     from nichenas.core.gradient.supernet import Supernet as Supernet
@@ -55,7 +60,10 @@ if TYPE_CHECKING:
     from nichenas.core.methods import Method as Method
     from nichenas.core.methods import MethodSettings as MethodSettings
     from nichenas.core.methods.sections import Section as Section
+    from nichenas.core.methods.sections import search_section as search_section
+    from nichenas.core.methods.trial_loop import TrialLoop as TrialLoop
     from nichenas.core.objectives import Objective as Objective
+    from nichenas.core.proxies.zero_cost import ZERO_COST as ZERO_COST
     from nichenas.core.schedulers import SCHEDULERS as SCHEDULERS
     from nichenas.core.schedulers import Scheduler as Scheduler
     from nichenas.core.schedulers.base import SynchronousScheduler as SynchronousScheduler
@@ -91,14 +99,26 @@ _MODULES = {
     "capabilities.inheritance": ("ShareKey", "WeightInheritance"),
     "capabilities.precomputed": ("PrecomputedResults", "UntrainedScore"),
     "capabilities.probing": ("Probe", "Probing"),
-    "context": ("Context", "Environment", "TestData"),
+    "context": ("Context", "Environment", "Limits", "TestData"),
     "domain": ("Domain",),
-    "errors": ("CandidateFailure", "ConfigError", "DataError", "NichenasError", "UserError"),
+    "errors": (
+        "CandidateFailure",
+        "ConfigError",
+        "DataError",
+        "NichenasError",
+        "RunFolderError",
+        "SearchDiverged",
+        "UserError",
+    ),
+    "execution.executors": ("Executor",),
     "fidelity": ("FULL", "Factor", "Fidelity"),
+    "gate": ("checked_measurement",),
     "gradient.supernet": ("DifferentiableSupernet", "EdgeGroup", "Supernet"),
     "methods": ("METHODS", "Method", "MethodSettings"),
-    "methods.sections": ("Section",),
+    "methods.sections": ("Section", "search_section"),
+    "methods.trial_loop": ("TrialLoop",),
     "objectives": ("Objective",),
+    "proxies.zero_cost": ("ZERO_COST",),
     "schedulers": ("SCHEDULERS", "Scheduler"),
     "schedulers.base": ("SynchronousScheduler",),
     "session.budget": ("Budget",),

@@ -8,6 +8,8 @@ from typing import Any
 from typing import ClassVar
 
 from nichenas.core.capabilities.base import Capability
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import unknown_name_message
 from nichenas.core.fidelity import FULL
 from nichenas.core.fidelity import STANDARD_FACTORS
 from nichenas.core.fidelity import Factor
@@ -66,7 +68,13 @@ def honoured(domain: object) -> frozenset[str]:
 def _declared(domain: object) -> tuple[str | Factor, ...]:
     cls = domain if isinstance(domain, type) else type(domain)
     found = getattr(domain, "factors", ()) if issubclass(cls, ReducedFidelity) else ()
-    return found if isinstance(found, tuple) else ()  # a property says nothing of the class
+    if isinstance(found, property):  # which says nothing of the class
+        return ()
+    for factor in found:
+        if isinstance(factor, str) and factor not in STANDARD_FACTORS:
+            message = unknown_name_message("factor", factor, STANDARD_FACTORS)
+            raise ConfigError(f"{cls.__name__}.factors: {message}; others are declared as Factor(name, letter)")
+    return tuple(found)
 
 
 def sizes(domain: object, fidelity: Fidelity) -> Mapping[str, int]:

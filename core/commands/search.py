@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 from dataclasses import dataclass
 from dataclasses import field
@@ -17,9 +18,11 @@ from nichenas.core.commands.sessions import listening
 from nichenas.core.commands.sessions import open_session
 from nichenas.core.config import ResolvedConfig
 from nichenas.core.context import Limits
+from nichenas.core.domain import Domain
 from nichenas.core.errors import NichenasError
 from nichenas.core.execution.provenance import device_name
 from nichenas.core.files import write_json
+from nichenas.core.gate import plain
 from nichenas.core.methods import Method
 from nichenas.core.report.run_page import write_run_page
 from nichenas.core.session.progress import Progress
@@ -32,6 +35,8 @@ from nichenas.core.session.retraining import kept_weights
 from nichenas.core.session.retraining import retrain_all
 from nichenas.core.session.session import Session
 from nichenas.core.trial import Trial
+
+log = logging.getLogger(__name__)
 
 
 class SearchFailed(NichenasError):
@@ -111,8 +116,7 @@ class _Search:
         chosen = choose(candidates, summaries, metric)
         measured = by_key[chosen.key].measurement
         assert measured is not None
-        facts = self.method.facts(domain, self.session.journal)
-        known = {one.name for one in dataclasses.fields(RunResult)}
+        facts = plain(self.method.facts(domain, self.session.journal), "facts")
         return RunResult(
             name=config.name,
             metric=metric.name,
@@ -134,14 +138,21 @@ class _Search:
             config_hash=self.resolved.hash,
             epochs=state.epochs or None,
             simulated_seconds=state.training_seconds if simulates_time(domain) else None,
-            **{name: fact for name, fact in facts.items() if name in known},
-            further={name: fact for name, fact in facts.items() if name not in known},
+            **{name: facts.pop(name) for name in ("stopped", "best_known") if name in facts},
+            further=facts,
         )
 
 
 def _write_drawings(session: Session, folder: Path) -> None:
     top = [trial.proposal.architecture for trial in session.state.top(KEPT)]
-    drawings = {architecture.key: dataclasses.asdict(session.domain.draw(architecture)) for architecture in top}
+    drawings = {}
+    for architecture in top:
+        try:
+            drawing = session.domain.draw(architecture)
+        except Exception:  # a picture costs no result
+            log.exception("an architecture cannot be drawn by its domain; its choices are drawn")
+            drawing = Domain.draw(session.domain, architecture)
+        drawings[architecture.key] = dataclasses.asdict(drawing)
     write_json(folder / "drawings.json", drawings)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nichenas.core.config import ResolvedConfig
 from nichenas.core.config import diff_configs
@@ -102,10 +103,13 @@ def open_session(
         check(domain)
     config, device = resolved.config, recipe.environment.device
     with contextlib.ExitStack() as stack:
+        # First of all: an executor that is not installed must not leave a run behind.
+        setup = ExecutorSetup(domain, recipe, config.run.workers, device)
+        executor = stack.enter_context(EXECUTORS[config.run.executor].create(setup))
         run = stack.enter_context(RunFolder(folder, resume))
         journal = stack.enter_context(Journal(run.journal))
+        measured = tuple((objectives or resolved.method.objectives)(domain))
         if not resume:
-            measured = (objectives or resolved.method.objectives)(domain)
             journal.set_meta("objectives", [dataclasses.asdict(objective) for objective in measured])
             journal.set_meta("retraining_objective", dataclasses.asdict(domain.objectives[0]))
             journal.set_meta("space", domain.space.signature)
@@ -117,8 +121,6 @@ def open_session(
             )
         write_yaml(folder / "config.yaml", resolved.to_dict())
         _write_provenance(folder / "environment.json", provenance(config.seed, device), resume)
-        setup = ExecutorSetup(domain, recipe, config.run.workers, device)
-        executor = stack.enter_context(EXECUTORS[config.run.executor].create(setup))
         yield Session(
             domain=domain,
             seed=config.seed,
@@ -129,6 +131,7 @@ def open_session(
             limits=Limits(config.run.limits.seconds, config.run.limits.memory_mb),
             order=config.run.order,
             keep=max(KEPT, config.retrain.top),
+            objectives=measured,
         )
 
 
@@ -168,7 +171,7 @@ def check_resume(folder: Path, resolved: ResolvedConfig) -> None:
     file = folder / "config.yaml"
     if not file.exists():
         return  # the run folder itself says that there is nothing to resume
-    held = read_yaml(file)
+    held = _stored_values(file)
     with contextlib.suppress(ConfigError):  # what an older version did not know has its default
         held = resolve_stored(held, str(file)).to_dict()
     changed = diff_configs(held, resolved.to_dict())
@@ -192,9 +195,14 @@ def stored_config(run: Path, **changes: dict[str, object]) -> ResolvedConfig:
     file = run / "config.yaml"
     if not file.exists():
         raise RunFolderError(f"'{run}' holds no run (no config.yaml in it)")
-    values = read_yaml(file)
-    if not isinstance(values, dict):
-        raise RunFolderError(f"{file}: is not a mapping")
+    values = _stored_values(file)
     for section, own in changes.items():
         values[section] = {**(values.get(section) or {}), **{key: v for key, v in own.items() if v is not None}}
     return resolve_stored(values, str(file))
+
+
+def _stored_values(file: Path) -> dict[str, Any]:
+    values = read_yaml(file)
+    if not isinstance(values, dict):
+        raise RunFolderError(f"{file}: is not a mapping")
+    return values

@@ -166,8 +166,8 @@ def _checked(outcome: object, objectives: Any) -> Outcome:
         return outcome
     try:
         return checked_measurement(outcome, objectives)
-    except CandidateFailure as failure:
-        return failure
+    except Exception as error:
+        return as_failure(error)
 
 
 def _retrain(domain: Domain, job: RetrainingJob, device: torch.device) -> Retrained:

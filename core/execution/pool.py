@@ -21,6 +21,8 @@ from typing import TypeVar
 
 from nichenas.core.errors import CandidateFailure
 from nichenas.core.errors import UserError
+from nichenas.core.errors import one_line
+from nichenas.core.errors import shortened
 from nichenas.core.execution.executors import Executor
 from nichenas.core.execution.executors import WorkerError
 from nichenas.core.execution.jobs import Job
@@ -227,14 +229,8 @@ def answer_of(work: Callable[[], list[Result] | None]) -> list[Result] | Broken 
 
 def broken(error: Exception) -> Broken:
     """Returns an exception in a form that travels to another process whatever its class."""
-    text = one_line(str(error))
+    text = shortened(one_line(str(error)), 500)
     by_user = isinstance(error, UserError)
     name = type(error).__name__
     message = text if by_user and text else f"{name}: {text}" if text else name
     return Broken(message, by_user, "".join(traceback.format_exception(error)).rstrip())
-
-
-def one_line(text: str) -> str:
-    """Returns a message as one line of bearable length."""
-    line = " ".join(text.split())
-    return line if len(line) <= 500 else f"{line[:500]} ..."

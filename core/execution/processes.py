@@ -157,15 +157,22 @@ def _alive(process: int) -> bool:
     return True
 
 
-# Tensors cross the pipe as arrays: torch would pass file handles, which an ended worker leaves dangling.
+# Tensors cross the pipe as bytes and types: torch would pass file handles, which an ended worker leaves dangling.
 
 
 def _arrays(tensors: Any) -> dict[str, Any]:
-    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+    found = {}
+    for name, tensor in tensors.items():
+        held = tensor.detach().cpu().contiguous()
+        found[name] = (held.reshape(-1).view(torch.uint8).numpy(), held.dtype, tuple(held.shape))
+    return found
 
 
 def _tensors(arrays: Any) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    return {
+        name: torch.from_numpy(np.array(held)).view(dtype).reshape(shape)
+        for name, (held, dtype, shape) in arrays.items()
+    }
 
 
 def _pack_job(job: Job) -> Job:

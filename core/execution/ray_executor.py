@@ -11,6 +11,7 @@ import torch
 
 from nichenas.core.domain import Domain
 from nichenas.core.errors import ConfigError
+from nichenas.core.errors import one_line
 from nichenas.core.execution.allocator import keep_freed_memory
 from nichenas.core.execution.executors import EXECUTORS
 from nichenas.core.execution.executors import ExecutorSetup
@@ -21,7 +22,6 @@ from nichenas.core.execution.pool import Died
 from nichenas.core.execution.pool import Worker
 from nichenas.core.execution.pool import WorkerPool
 from nichenas.core.execution.pool import answer_of
-from nichenas.core.execution.pool import one_line
 
 
 class _Actor:

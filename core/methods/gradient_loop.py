@@ -17,6 +17,7 @@ from torch import Tensor
 from torch import nn
 
 from nichenas.core.context import Context
+from nichenas.core.errors import CandidateFailure
 from nichenas.core.errors import SearchDiverged
 from nichenas.core.gate import checked_measurement
 from nichenas.core.gradient.discretisation import one_hot
@@ -46,6 +47,7 @@ from nichenas.core.trial import Proposal
 from nichenas.core.trial import Trial
 
 CHECKPOINT = "gradient.pt"
+LOWER = "lower search.options.gradient.weights.lr or raise the temperature"
 
 
 class GradientLoop:
@@ -88,7 +90,7 @@ class GradientLoop:
 
         Raises:
             RunFolderError: when the journal is not that of this search.
-            SearchDiverged: when the loss is not finite; the epochs before are kept.
+            SearchDiverged: when the loss or the score is not finite; the epochs before are kept.
             Interrupted: on Ctrl-C; finished epochs are kept.
         """
         session, recorded = self.session, self.session.recorded
@@ -193,10 +195,7 @@ class GradientLoop:
             count += len(result.losses)
         loss = float(total) / max(1, count)
         if not math.isfinite(loss):
-            raise SearchDiverged(
-                f"the supernet's loss is {loss} in epoch {epoch}; lower search.options.gradient.weights.lr "
-                "or raise the temperature"
-            )
+            raise SearchDiverged(f"the supernet's loss is {loss} in epoch {epoch}; {LOWER}")
         trial = self._measure(epoch, temperature, lr, loss, time.perf_counter() - began)
         self._epoch += 1
         return trial
@@ -287,7 +286,10 @@ class GradientLoop:
                 **{f"gradient/entropy {name}": value for name, value in diagnostics["entropy"].items()},
             },
         )
-        checked = checked_measurement(measurement, [self.objective])
+        try:
+            checked = checked_measurement(measurement, [self.objective])
+        except CandidateFailure as failure:
+            raise SearchDiverged(f"epoch {epoch}: {failure.detail}; {LOWER}") from None
         record = {"collapsed": True} if collapsed else {}
         return Trial(epoch, Proposal(architecture), checked, seconds=seconds, record=record)
 

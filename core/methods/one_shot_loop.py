@@ -228,6 +228,7 @@ class OneShotLoop:
         if number < len(self._recorded):
             trial = self._recorded[number]
             self.session.check_replay(trial, proposal)
+            trial = dataclasses.replace(trial, proposal=proposal)
             self._notes = self._notes if trial.failed else []
             self._complete(trial, replayed=True)
             return trial

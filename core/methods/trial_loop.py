@@ -23,6 +23,7 @@ from nichenas.core.capabilities.inheritance import ShareKey
 from nichenas.core.capabilities.inheritance import WeightInheritance
 from nichenas.core.capabilities.precomputed import simulates_time
 from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import ProposalError
 from nichenas.core.execution.jobs import EvaluationJob
 from nichenas.core.execution.jobs import Result
 from nichenas.core.execution.jobs import trial_checkpoint
@@ -83,6 +84,7 @@ class TrialLoop:
         self.session, self.searcher, self.budget = session, searcher, budget
         self.batch, self.store = batch, store
         self.checkpoints = session.checkpoints if resumable else None
+        self._resumable = resumable
         self._keep_meanwhile = resumable and self.checkpoints is None
         self.tracker = BudgetTracker(session.domain)
         self._simulated = simulates_time(session.domain)
@@ -140,17 +142,27 @@ class TrialLoop:
         self._asked += len(proposals)
         self._pending[first] = proposals
         recorded = [self._recorded.pop(first + i, None) for i in range(len(proposals))]
+        known = []
         for number, (proposal, trial) in enumerate(zip(proposals, recorded, strict=True), first):
             self._first_of[number] = first
+            self._check(proposal)
             if trial is not None:
                 self.session.check_replay(trial, proposal)
-        known = [trial for trial in recorded if trial is not None]
+                # A tag comes back from JSON in another form than the strategy gave it.
+                known.append(dataclasses.replace(trial, proposal=proposal))
         self._known[first] = known
         if len(known) == len(proposals):
             self._finished[first] = known
             return True
         self._submit(first, len(known), proposals)
         return True
+
+    def _check(self, proposal: Proposal) -> None:
+        if proposal.parent is not None and not self._resumable:
+            raise ProposalError(
+                f"a proposal continues trial {proposal.parent}, but no scheduler continues trainings here; "
+                "a strategy proposes architectures, a scheduler promotes trials"
+            )
 
     def _submit(self, first: int, known: int, proposals: Sequence[Proposal]) -> None:
         """Hands the part of a batch that is not in the journal to the executor; a grown budget may begin inside one."""

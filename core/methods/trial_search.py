@@ -24,6 +24,7 @@ from nichenas.core.methods.sections import search_section
 from nichenas.core.methods.trial_figures import scheduler_section
 from nichenas.core.methods.trial_loop import TrialLoop
 from nichenas.core.proxies.factors import ProxySetting
+from nichenas.core.proxies.factors import check_fidelity
 from nichenas.core.proxies.factors import fidelity_of
 from nichenas.core.proxies.factors import full_epochs
 from nichenas.core.registry import as_target
@@ -35,7 +36,6 @@ from nichenas.core.session.record import RunRecord
 from nichenas.core.session.session import Session
 from nichenas.core.session.state import SearchState
 from nichenas.core.sharing.homogeneous import HomogeneousStore
-from nichenas.core.sharing.one_shot import SharedWeights
 from nichenas.core.strategies import STRATEGIES
 from nichenas.core.strategies import Strategy
 
@@ -108,7 +108,9 @@ class TrialSearch(Method):
             except ConfigError as error:
                 raise ConfigError(error.message, "search.proxy") from None
         rules = domain.sharing_rules if issubclass(domain, WeightInheritance) else ()
-        allowed = ["none", *rules, *(["supernet"] if issubclass(domain, SharedWeights) else [])]
+        allowed = ["none", *rules]
+        if search.sharing == "supernet":
+            raise ConfigError("shared weights are the method 'one-shot'; leave search.method out", "search.sharing")
         if search.sharing not in allowed:
             message = unknown_name_message("rule", search.sharing, allowed)
             raise ConfigError(f"{message} (for the domain '{kind}')", "search.sharing")
@@ -148,6 +150,7 @@ class TrialSearch(Method):
             own = over.Options.model_validate(search.options.get(search.schedule, {}))
             scheduler = over(strategy, complete, epochs, seed, options=own)
             for end in scheduler.milestones:
+                check_fidelity(scheduler.fidelity(end), domain, search.schedule)
                 if sizes(domain, scheduler.fidelity(end))["epochs"] != end:
                     raise ConfigError(f"the domain cannot end a training after {end} of {epochs} epochs")
         except ConfigError as error:
@@ -192,8 +195,11 @@ def strategy_class(name: str) -> type[Strategy]:
     try:
         return STRATEGIES[name]
     except ConfigError as error:
-        known = [*STRATEGIES, "gradient"]  # which is a method, but named here too
-        message = error.message if as_target(name) else unknown_name_message("strategy", name, known)
+        message = error.message
+        if name == "gradient":
+            message = "'gradient' is a method; leave search.method out, or name it there"
+        elif not as_target(name):
+            message = unknown_name_message("strategy", name, [*STRATEGIES, "gradient"])
         raise ConfigError(message, "search.strategy") from None
 
 

@@ -58,7 +58,7 @@ class BudgetTracker:
         end = self._epochs(proposal.fidelity)
         if proposal.parent is None:
             return end
-        return end - self._epochs(proposal.fidelity.replace(epochs=proposal.start))
+        return end - (self._epochs(proposal.fidelity.replace(epochs=proposal.start)) if proposal.start else 0)
 
     def _epochs(self, fidelity: Fidelity) -> int:
         if fidelity not in self._known:

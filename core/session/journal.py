@@ -114,7 +114,10 @@ class Journal:
         try:
             if not new:
                 for rows in self._pages():
-                    upgraded = [(upgrade_record(record, self.version), position) for position, _, record in rows]
+                    upgraded = []
+                    for position, number, record in rows:
+                        with self._readable(f"trial {number}"):
+                            upgraded.append((upgrade_record(record, self.version), position))
                     self._db.executemany("UPDATE trials SET record = ? WHERE position = ?", upgraded)
                 kept = {key: upgrade_meta(key, json.loads(value), self.version) for key, value in self._all_meta()}
                 self._set_meta(kept)
@@ -179,13 +182,27 @@ class Journal:
         """Yields every trial that there is now, in the order of completion."""
         for rows in self._pages():
             for _, number, record in rows:
-                yield trial_from_json(number, upgrade_record(record, self.version))
+                with self._readable(f"trial {number}"):
+                    trial = trial_from_json(number, upgrade_record(record, self.version))
+                yield trial
 
     def retrainings(self) -> dict[tuple[str, int], Retrained | str]:
         """Returns every finished full training by (label, seed)."""
         with self._lock:
             rows = self._db.execute("SELECT label, seed, record FROM retrainings ORDER BY rowid").fetchall()
-        return {(label, seed): retrained_from_json(record) for label, seed, record in rows}
+        found = {}
+        for label, index, record in rows:
+            with self._readable(f"final training {label} {index}"):
+                found[label, index] = retrained_from_json(record)
+        return found
+
+    @contextlib.contextmanager
+    def _readable(self, what: str) -> Iterator[None]:
+        """Says which record is damaged where one cannot be read inside the ``with`` block."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunFolderError(f"{self.path}: {what} is damaged ({type(error).__name__})") from None
 
     def flush(self) -> None:
         """Returns once everything added so far is on the disk."""

@@ -41,7 +41,14 @@ def trial_to_json(trial: Trial) -> str:
         record.update(failure=trial.failure, detail=trial.detail)
     else:
         record["measurement"] = _measurement_to_json(measured)
-    return json.dumps(record, separators=(",", ":"))
+    return json.dumps(record, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Returns a number or array of another library, in a tag, as JSON knows it."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a tag holds a {type(value).__name__}, which JSON does not know")
 
 
 def _measurement_to_json(measured: Measurement) -> dict[str, Any]:

@@ -49,6 +49,9 @@ class RunFolder:
                 raise RunFolderError(
                     f"'{path}' is being used by another nichenas{who}; wait for it, or name another folder with --out"
                 ) from None
+        if (path / "config.yaml").exists() != exists:  # another process was faster, and is done already
+            self._lock.close()
+            raise RunFolderError(f"'{path}' has just been used by another nichenas; give the command again")
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 from typing import Literal
@@ -25,6 +25,7 @@ from nichenas.core.errors import Interrupted
 from nichenas.core.errors import RunFolderError
 from nichenas.core.execution.executors import Executor
 from nichenas.core.execution.executors import SerialExecutor
+from nichenas.core.objectives import Objective
 from nichenas.core.session.clock import Clock
 from nichenas.core.session.journal import Journal
 from nichenas.core.session.run_folder import RunFolder
@@ -52,7 +53,9 @@ class Session:
         keep: how many of the best architectures are known at any time.
         listeners: told of every completed trial; an error of theirs is logged.
         diagnostics: returns further figures about the search, such as a strategy's entropy; the method sets it.
+        objectives: that every measurement of the search has; by default nothing is asked for.
         state: how far the search is.
+        recorded: the journal's trials when the session began, in the order of completion.
     """
 
     domain: Domain
@@ -66,11 +69,14 @@ class Session:
     keep: int = 10
     listeners: list[Listener] = field(default_factory=list)
     diagnostics: Callable[[], Mapping[str, float]] = dict
+    objectives: Sequence[Objective] = ()
     state: SearchState = field(init=False)
+    recorded: list[Trial] = field(init=False)
     clock: Clock = field(init=False)
 
     def __post_init__(self) -> None:
         self.state = SearchState(self.keep)
+        self.recorded = list(self.journal.trials())
         self.clock = Clock(float(self.journal.meta("seconds", 0.0)))
         if self.executor is None:
             self.executor = SerialExecutor(self.domain, self.device)
@@ -79,11 +85,6 @@ class Session:
     def checkpoints(self) -> Path | None:
         """Folder of checkpoints; none without a run folder."""
         return None if self.folder is None else self.folder.checkpoints
-
-    @cached_property
-    def recorded(self) -> list[Trial]:
-        """The journal's trials when the session began, in the order of completion."""
-        return list(self.journal.trials())
 
     @contextlib.contextmanager
     def searching(self, units: str) -> Iterator[None]:
@@ -105,7 +106,17 @@ class Session:
             raise Interrupted(f"interrupted after {self.state.completed} {units}") from None
 
     def append(self, trials: Sequence[Trial]) -> None:
-        """Adds new trials to the journal, all or none."""
+        """Adds new trials to the journal, all or none.
+
+        Raises:
+            ValueError: when an objective is missing or not finite: a method that measures something itself hands it
+                through :func:`~nichenas.core.gate.checked_measurement`, and makes a failure a failed trial.
+        """
+        for trial in trials:
+            values = {} if trial.measurement is None else trial.measurement.values
+            for objective in self.objectives if trial.measurement is not None else ():
+                if not math.isfinite(values.get(objective.name, math.nan)):
+                    raise ValueError(f"trial {trial.number}: {objective.name} is {values.get(objective.name)}")
         self.journal.append(trials, seconds=self.clock.seconds)
 
     def complete(self, trial: Trial, score: float, replayed: bool) -> None:

@@ -217,6 +217,8 @@ class _Run:
                 return self.training.load(held)
             except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
                 why = f"{type(error).__name__}: {error}".splitlines()[0]
+                if own:  # half loaded: the same command starts this training again
+                    file.unlink(missing_ok=True)
                 raise RunFolderError(f"{file}: not a checkpoint of this training ({why})") from error
 
     def end_unit(self) -> None:
