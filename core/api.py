@@ -79,6 +79,7 @@ class Run:
             {
                 "number": trial.number,
                 "failure": trial.failure,
+                "detail": trial.detail,
                 "seconds": trial.seconds,
                 "epochs": trial.epochs,
                 "parent": trial.proposal.parent,

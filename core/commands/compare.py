@@ -18,6 +18,7 @@ from nichenas.core.config import RawConfig
 from nichenas.core.config import ResolvedConfig
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import Interrupted
+from nichenas.core.errors import RunFolderError
 from nichenas.core.files import write_csv
 from nichenas.core.methods import METHODS
 from nichenas.core.methods.base import method_name
@@ -161,6 +162,10 @@ def run_compare(
         Interrupted: on Ctrl-C.
     """
     options = dataclasses.replace(options or RunOptions(), resume=None)
+    if (folder / "config.yaml").exists():
+        raise RunFolderError(f"'{folder}' holds a run or a study; name another folder with --out")
+    if isinstance(design.seeds, bool) or not isinstance(design.seeds, int) or design.seeds < 1:
+        raise ConfigError(f"--seeds: a whole number of runs of each arm, at least 1, not {design.seeds!r}")
     arms = make_arms(design)
     configs = _equal_budgets(raw, arm_sections(raw, arms), options)
     seed = configs[0].config.seed

@@ -92,9 +92,12 @@ class _Search:
         with listening(self.session, progress, self.resolved.config.run.tensorboard):
             state = method.run(self.session)
         if state.best is None:
-            reason = state.failures.most_common(1)[0][0] if state.failures else "no trial was made"
+            if not state.completed:
+                raise SearchFailed("nothing was proposed, so nothing could be measured")
+            (reason, _), *_ = state.failures.most_common(1)
+            detail = f" ({state.details[reason]})" if state.details[reason] else ""
             raise SearchFailed(
-                f"none of {state.completed} candidates could be measured; the most frequent reason: {reason}"
+                f"none of {state.completed} candidates could be measured; the most frequent reason: {reason}{detail}"
             )
 
     def retrain(self) -> None:

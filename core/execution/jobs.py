@@ -143,6 +143,8 @@ def _timed(call: Callable[[], Outcome]) -> Result:
     began = time.perf_counter()
     try:
         outcome = call()
+    except SystemExit as error:  # a library that ends the process must not end the search
+        outcome = CandidateFailure("error", f"SystemExit: {error}")
     except Exception as error:
         outcome = as_failure(error)
     return Result(outcome, time.perf_counter() - began)
@@ -155,6 +157,8 @@ def _evaluate_together(domain: Any, job: EvaluationJob, contexts: list[Context])
         found = domain.evaluate_many(job.proposals, contexts)
         if len(found) != size:
             raise CandidateFailure(INVALID, f"{len(found)} measurements of {size} candidates")
+    except SystemExit as error:
+        found = [CandidateFailure("error", f"SystemExit: {error}")] * size
     except Exception as error:  # evaluate_many itself broke: every candidate of the batch failed
         found = [as_failure(error)] * size
     share = (time.perf_counter() - began) / size

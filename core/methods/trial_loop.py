@@ -34,6 +34,7 @@ from nichenas.core.session.session import Session
 from nichenas.core.session.state import SearchState
 from nichenas.core.sharing.homogeneous import HomogeneousStore
 from nichenas.core.space import Architecture
+from nichenas.core.space import SpaceError
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 from nichenas.core.trial import Trial
@@ -85,6 +86,8 @@ class TrialLoop:
         self.batch, self.store = batch, store
         self.checkpoints = session.checkpoints if resumable else None
         self._resumable = resumable
+        parts = [searcher, searcher.strategy] if isinstance(searcher, Scheduler) else [searcher]
+        self._trusted = all(type(part).__module__.startswith("nichenas.core.") for part in parts)
         self._keep_meanwhile = resumable and self.checkpoints is None
         self.tracker = BudgetTracker(session.domain)
         self._simulated = simulates_time(session.domain)
@@ -134,7 +137,10 @@ class TrialLoop:
         """Submits a batch; returns whether there was one."""
         first = self._asked
         # Always a whole batch, of which the budget may have room for a part: a run with a larger one asks the same.
-        proposals = self._affordable(first, self.searcher.ask(self.batch))
+        asked = self.searcher.ask(self.batch)
+        for proposal in asked:
+            self._check(proposal)
+        proposals = self._affordable(first, asked)
         if not proposals:
             # While trials are pending, a scheduler may have to wait for them.
             self._exhausted = self._exhausted or not self._pending
@@ -145,7 +151,6 @@ class TrialLoop:
         known = []
         for number, (proposal, trial) in enumerate(zip(proposals, recorded, strict=True), first):
             self._first_of[number] = first
-            self._check(proposal)
             if trial is not None:
                 self.session.check_replay(trial, proposal)
                 # A tag comes back from JSON in another form than the strategy gave it.
@@ -158,6 +163,18 @@ class TrialLoop:
         return True
 
     def _check(self, proposal: Proposal) -> None:
+        """Refuses what cannot be measured; strategies of this package are tested, and spared the time.
+
+        Raises:
+            ProposalError: saying what is wrong.
+        """
+        if not self._trusted:
+            if not isinstance(proposal, Proposal):
+                raise ProposalError(f"the strategy proposed a {type(proposal).__name__}, not a Proposal")
+            try:
+                self.session.domain.space.architecture(dict(proposal.architecture))
+            except SpaceError as error:
+                raise ProposalError(f"the strategy proposed what is not in the space: {error}") from None
         if proposal.parent is not None and not self._resumable:
             raise ProposalError(
                 f"a proposal continues trial {proposal.parent}, but no scheduler continues trainings here; "

@@ -36,6 +36,11 @@ def print_result(result: RunResult, folder: Path) -> None:
         for entry in result.baselines:
             _row(table, f"{entry.label} (baseline)", entry, result.metric, "")
         console.print(table)
+        for entry in result.trainings:
+            if entry.failures:
+                label = f"{result.unit} {entry.trial}" if entry.trial is not None else entry.label
+                text = f"{label}: {len(entry.failures)} final trainings failed, the first: {entry.failures[0]}"
+                console.print(text, highlight=False, soft_wrap=True)
     else:
         name = result.searched
         console.print(f"best validation {name}: {result.validation[name]:.4f}", highlight=False)

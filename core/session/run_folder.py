@@ -13,6 +13,9 @@ except ImportError:  # not on Windows; there a second process is not noticed
     fcntl = None  # type: ignore[assignment]
 
 
+FOREIGN = {"comparison.json": "a comparison"}  # what is no run, by the file that tells
+
+
 class RunFolder:
     """A run folder, locked for this process until it is closed.
 
@@ -27,6 +30,9 @@ class RunFolder:
     def __init__(self, path: Path, resume: bool = False) -> None:
         self.path = path
         exists = (path / "config.yaml").exists()
+        for file, what in FOREIGN.items():
+            if (path / file).exists():
+                raise RunFolderError(f"'{path}' holds {what}; name another folder with --out")
         if resume and not exists:
             raise RunFolderError(f"--resume: there is no run in '{path}'; start one without --resume")
         if exists and not resume:

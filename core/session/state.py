@@ -21,6 +21,8 @@ class SearchState:
         keep: how many of the best architectures are kept. Those that were measured at a higher fidelity are better
             than all others, since scores of different fidelities cannot be compared.
         completed: trials.
+        failures: how many trials failed, by reason.
+        details: of the first failure of each reason.
         seconds: spent on searching, over all sessions of the run.
         epochs: trained by all trials; 0 where the domain does not count them.
         training_seconds: that measurements took, or would have taken where they are looked up.
@@ -29,6 +31,7 @@ class SearchState:
     keep: int = 10
     completed: int = 0
     failures: Counter[str] = field(default_factory=Counter)
+    details: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     epochs: int = 0
     training_seconds: float = 0.0
@@ -47,6 +50,7 @@ class SearchState:
         self.completed += 1
         if trial.failed:
             self.failures[trial.failure or "error"] += 1
+            self.details.setdefault(trial.failure or "error", trial.detail)
             return
         self.offer(trial, score, identity)
 
