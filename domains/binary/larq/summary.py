@@ -228,7 +228,7 @@ def profile(model: nn.Module, input_shape: Sequence[int] | None) -> ModelProfile
 
 
 def _is_layer(module: nn.Module) -> bool:
-    return isinstance(module, (QuantizedLayer, BinaryConv2d)) or not list(module.offspring())
+    return isinstance(module, (QuantizedLayer, BinaryConv2d)) or not list(module.children())
 
 
 def summary(

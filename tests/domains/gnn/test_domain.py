@@ -13,7 +13,7 @@ from nichenas.core.context import open_test_data
 from nichenas.core.errors import CandidateFailure
 from nichenas.core.sharing.homogeneous import HomogeneousStore
 from nichenas.core.space import Architecture
-from nichenas.core.testing.domain_fixtureslines_contract import BaselinesContract
+from nichenas.core.testing.baselines_contract import BaselinesContract
 from nichenas.core.testing.batching_contract import BatchingContract
 from nichenas.core.testing.datasets_contract import DatasetsContract
 from nichenas.core.testing.domain_contract import DomainContract
