@@ -156,7 +156,7 @@ class MethodContract:
             others = tuple(other for other in method.needs if not issubclass(other, need))
             lacking = type("Lacking", (Domain, *others), {})
             with pytest.raises(ConfigError, match=f"the domain 'lacking' has no {need.offers}") as caught:
-                method.check("lacking", lacking)
+                method.check_needs("lacking", lacking)
             assert "\n" not in str(caught.value)
 
     # What it does

@@ -52,7 +52,7 @@ def test_proposals_are_those_of_the_record(name: str, table: TabularDomain) -> N
     over = SCHEDULERS[scheduler]
     scheduled = over(searcher, FULL, EPOCHS, SEED, options=over.Options.model_validate(OPTIONS.get(scheduler, {})))
     session = Session(domain=table, seed=SEED)
-    TrialLoop(session, scheduled, Budget(60)).run()
+    TrialLoop(session, scheduled, Budget(60), resumable=over.resumes_trials).run()
     found = []
     for trial in session.journal.trials():
         proposal = trial.proposal

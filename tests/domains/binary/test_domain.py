@@ -23,9 +23,9 @@ from nichenas.core.data.root import data_root
 from nichenas.core.errors import ConfigError
 from nichenas.core.session.journal import Journal
 from nichenas.core.space import SpaceError
+from nichenas.core.testing.baselines_contract import BaselinesContract
 from nichenas.core.testing.datasets_contract import DatasetsContract
 from nichenas.core.testing.domain_contract import DomainContract
-from nichenas.core.testing.domain_fixtureslines_contract import BaselinesContract
 from nichenas.core.testing.exporting_contract import ExportingContract
 from nichenas.core.testing.fidelity_contract import FidelityContract
 from nichenas.core.testing.probing_contract import ProbingContract
@@ -64,6 +64,11 @@ SMALL: dict[str, Any] = {
 }
 
 
+# Half of it is tried too, and a reduction of fewer than 8 channels writes out of bounds in some builds of oneDNN: the
+# gradient of a 1x1 convolution of stride 2, channels last.
+WIDE = {**SMALL, "search_channels": 8}
+
+
 class BinaryContract(
     DomainContract,
     SupernetContract,
@@ -81,11 +86,11 @@ class TestBats(BinaryContract):
 
 
 class TestDarts(BinaryContract):
-    settings: Any = {**SMALL, "space": "darts", "nodes": 4, "scale": "mean", "augmentation": {"crop": 1, "flip": True}}
+    settings: Any = {**WIDE, "space": "darts", "nodes": 4, "scale": "mean", "augmentation": {"crop": 1, "flip": True}}
 
 
 class TestBnas(BinaryContract):
-    settings: Any = {**SMALL, "space": "bnas"}
+    settings: Any = {**WIDE, "space": "bnas"}
 
 
 class TestBatsCellByCell(BinaryContract):
@@ -94,7 +99,7 @@ class TestBatsCellByCell(BinaryContract):
 
 class TestDartsReal(BinaryContract):
     settings: Any = {
-        **SMALL,
+        **WIDE,
         "space": "darts-real",
         "training": {"batch": 32, "stages": [{"epochs": 1}], "teacher": 0.5},
     }
@@ -273,7 +278,9 @@ def test_gradient_search_needs_epochs_and_a_supernet() -> None:
 
     with pytest.raises(ConfigError, match=r"search\.epochs: missing"):
         resolve({"domain": {"kind": "binary", **SMALL}, "search": {"strategy": "gradient"}}, "x.yaml")
-    with pytest.raises(ConfigError, match="has no supernet for 'gradient'; it can take: "):
+    with pytest.raises(
+        ConfigError, match="the domain 'gnn' has no supernet; methods that it can be searched with: trial"
+    ):
         resolve({"domain": {"kind": "gnn", "dataset": "Cora"}, "search": {"strategy": "gradient", "epochs": 1}}, "x")
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from nichenas.core.cli import main
 from nichenas.core.commands.export import export_onnx
 from nichenas.core.commands.search import run_search
+from nichenas.core.commands.sessions import RunOptions
 from nichenas.core.config import resolve
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
@@ -24,8 +25,13 @@ from nichenas.core.errors import CandidateFailure
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import DataError
 from nichenas.core.session.journal import Journal
+from nichenas.core.testing.baselines_contract import BaselinesContract
+from nichenas.core.testing.datasets_contract import DatasetsContract
 from nichenas.core.testing.domain_contract import DomainContract
+from nichenas.core.testing.exporting_contract import ExportingContract
+from nichenas.core.testing.fidelity_contract import FidelityContract
 from nichenas.core.testing.one_shot_contract import OneShotContract
+from nichenas.core.testing.probing_contract import ProbingContract
 from nichenas.core.trial import Proposal
 from nichenas.domains.gan.domain import GanDomain
 from nichenas.domains.gan.genotypes import PUBLISHED
@@ -60,6 +66,7 @@ SETTINGS: dict[str, Any] = {
     "evaluation": {**TRAINING, "steps": 4},
     "baselines": ["default"],
 }
+QUIET = RunOptions(quiet=True)
 ONE_SHOT = {"iterations": [2, 2], "shared_steps": 12, "scored": 3, "candidates": 3, "beam": 2, "reset": {"window": 5}}
 
 
@@ -88,12 +95,15 @@ def configuration(**sections: Any) -> dict[str, Any]:
     return raw
 
 
-class TestContract(DomainContract):
-    target = "nichenas.domains.gan:GanDomain"
-    settings = SETTINGS
-
-
-class TestOneShotContract(OneShotContract):
+class TestContract(
+    DomainContract,
+    OneShotContract,
+    FidelityContract,
+    BaselinesContract,
+    ProbingContract,
+    ExportingContract,
+    DatasetsContract,
+):
     target = "nichenas.domains.gan:GanDomain"
     settings = SETTINGS
 
@@ -135,7 +145,7 @@ class TestShared:
             shared.adversaries.generator.norm.running_mean.fill_(3.0)  # type: ignore[union-attr]
             assert (shared.score(architecture, Context(0)) == one) == recalibrated
 
-    def test_renewing_draws_other_weights_and_keeps_the_stage(self) -> None:
+    def test_reinitialising_draws_other_weights_and_keeps_the_stage(self) -> None:
         shared = make().shared_training(Context(0))
         shared.begin_stage(1)
         before = shared.adversaries.generator.state_dict()["project.weight"].clone()
@@ -237,15 +247,15 @@ class TestTraining:
 
 class TestRuns:
     def test_search_report_export(self, tmp_path: Path) -> None:
-        result = run_search(resolve(configuration(), "gan.yaml"), tmp_path / "run", quiet=True)
-        assert result["metric"] == "FID[digits-cnn]"
-        assert list(result["validation"]) == ["IS[digits-cnn, supernet]", "FID[digits-cnn, supernet]"]
-        assert set(result["test"]) == {"FID[digits-cnn]", "IS[digits-cnn]", "KID[digits-cnn]"}
-        trained = result["retrained"][0]["validation"]
+        result = run_search(resolve(configuration(), "gan.yaml"), tmp_path / "run", QUIET)
+        assert result.metric == "FID[digits-cnn]"
+        assert list(result.validation) == ["IS[digits-cnn, supernet]", "FID[digits-cnn, supernet]"]
+        assert set(result.test) == {"FID[digits-cnn]", "IS[digits-cnn]", "KID[digits-cnn]"}
+        trained = result.retrained[0].validation
         assert {"FID[digits-cnn, training images]", "parameters", "macs", "step", "accuracy of digits-cnn"} <= set(
             trained
         )
-        assert [entry["label"] for entry in result["baselines"]] == ["default"]
+        assert [entry.label for entry in result.baselines] == ["default"]
         page = (tmp_path / "run" / "report.html").read_text()
         for words in ("Entropy of the policy", "data:image/png;base64", "What the trainings made", "skip, "):
             assert words in page
@@ -256,17 +266,13 @@ class TestRuns:
         assert difference < 1e-3
 
     def test_alone_and_with_another_strategy(self, tmp_path: Path) -> None:
-        search = {"strategy": "evolution", "sharing": "none", "one_shot": None, "trials": 3, "options": {}}
-        result = run_search(
-            resolve(configuration(search=search, retrain={"seeds": 0}), "g"), tmp_path / "a", quiet=True
-        )
-        assert result["trials"] == 3
-        assert next(iter(result["validation"])) == "FID[digits-cnn]"
-        search = {"strategy": "random"}
-        result = run_search(
-            resolve(configuration(search=search, retrain={"seeds": 0}), "g"), tmp_path / "b", quiet=True
-        )
-        assert result["trials"] == 4 * 3 + 2 * 3
+        raw = {**configuration(retrain={"seeds": 0}), "search": {"strategy": "evolution", "trials": 3}}
+        result = run_search(resolve(raw, "g"), tmp_path / "a", QUIET)
+        assert result.trials == 3
+        assert next(iter(result.validation)) == "FID[digits-cnn]"
+        raw = configuration(search={"strategy": "random"}, retrain={"seeds": 0})
+        result = run_search(resolve(raw, "g"), tmp_path / "b", QUIET)
+        assert result.trials == 4 * 3 + 2 * 3
 
     @pytest.mark.parametrize("after", [4, 10, 16])  # in both stages, and among the last candidates
     def test_killed_and_resumed(self, after: int, tmp_path: Path) -> None:
@@ -291,15 +297,15 @@ class TestRuns:
         )
         raw["search"]["one_shot"] = {**ONE_SHOT, "reset_before_controller": False, "distinct": False}
         raw["search"]["options"] = {"reinforce": {"entropy_detach": False, "keep_baseline": False, "tanh": None}}
-        result = run_search(resolve(raw, "g"), tmp_path / "run", quiet=True)
-        assert list(result["architecture"])[4] == "cell2.skip"
+        result = run_search(resolve(raw, "g"), tmp_path / "run", QUIET)
+        assert list(result.architecture)[4] == "cell2.skip"
         with Journal(tmp_path / "run" / "journal.sqlite") as journal:
             assert len(list(journal.trials())) == 18
 
     def test_fid_as_reward(self, tmp_path: Path) -> None:
         raw = configuration(retrain={"seeds": 0}, domain={"reward": "FID"})
-        result = run_search(resolve(raw, "g"), tmp_path / "run", quiet=True)
-        assert next(iter(result["validation"])) == "FID[digits-cnn, supernet]"
+        result = run_search(resolve(raw, "g"), tmp_path / "run", QUIET)
+        assert next(iter(result.validation)) == "FID[digits-cnn, supernet]"
 
 
 class TestErrors:

@@ -13,10 +13,10 @@ from nichenas.core.context import open_test_data
 from nichenas.core.errors import CandidateFailure
 from nichenas.core.sharing.homogeneous import HomogeneousStore
 from nichenas.core.space import Architecture
+from nichenas.core.testing.baselines_contract import BaselinesContract
 from nichenas.core.testing.batching_contract import BatchingContract
 from nichenas.core.testing.datasets_contract import DatasetsContract
 from nichenas.core.testing.domain_contract import DomainContract
-from nichenas.core.testing.domain_fixtureslines_contract import BaselinesContract
 from nichenas.core.testing.fidelity_contract import FidelityContract
 from nichenas.core.testing.inheritance_contract import InheritanceContract
 from nichenas.core.testing.probing_contract import ProbingContract
