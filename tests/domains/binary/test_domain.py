@@ -278,7 +278,9 @@ def test_gradient_search_needs_epochs_and_a_supernet() -> None:
 
     with pytest.raises(ConfigError, match=r"search\.epochs: missing"):
         resolve({"domain": {"kind": "binary", **SMALL}, "search": {"strategy": "gradient"}}, "x.yaml")
-    with pytest.raises(ConfigError, match="the domain 'gnn' has no supernet; methods that it can be searched with: trial"):
+    with pytest.raises(
+        ConfigError, match="the domain 'gnn' has no supernet; methods that it can be searched with: trial"
+    ):
         resolve({"domain": {"kind": "gnn", "dataset": "Cora"}, "search": {"strategy": "gradient", "epochs": 1}}, "x")
 
 
