@@ -1,1 +1,4 @@
-"""Contract suites that every domain and every strategy must pass, inside this repository or outside."""
+"""Contract suites of domains, their capabilities, strategies, schedulers and methods, for this repository and others.
+
+A test class subclasses those that it needs; toy domains to test other parts with are here too.
+"""

@@ -60,7 +60,7 @@ class SchedulerRun:
         self._continued: set[int] = set()
 
     def run(self, trials: int) -> SchedulerRun:
-        """Goes on until so many trials are completed, or there is nothing left to propose."""
+        """Completes trials until there are so many, or nothing is left to propose."""
         while len(self.trials) < trials and self.step():
             pass
         return self

@@ -1,4 +1,4 @@
-"""A one-shot domain without networks, for tests of the driver: weights are running estimates of options' qualities."""
+"""A one-shot domain without networks, for tests of the loop: weights are running estimates of options' qualities."""
 
 from __future__ import annotations
 
@@ -22,8 +22,13 @@ class ToyOneShotSettings(ToySettings):
     """The ``domain`` section.
 
     Attributes:
+<<<<<<< HEAD
         collapse: step of a training at which both losses become constant; none for never. Weights that are
             reinitialised collapse likewise, unless ``recovers``.
+=======
+        collapse: step of a training at which both losses become constant; none for never. Reinitialised weights
+            collapse likewise, unless ``recovers``.
+>>>>>>> contracts
         recovers: whether reinitialised weights train well.
         broken: whether a loss is not a number from the first step.
         step_seconds: that a step takes.
@@ -67,7 +72,7 @@ class ToyShared(SharedTraining):
     def __init__(self, domain: ToyOneShotDomain, context: Context) -> None:
         self.domain = domain
         self.stage, self.steps = 0, 0
-        self.renewed = False
+        self.reinitialised = False
         self._start(context)
 
     def _start(self, context: Context) -> None:
@@ -101,7 +106,7 @@ class ToyShared(SharedTraining):
         if settings.broken:
             noise = float("nan")
         if settings.collapse is not None and self.steps > settings.collapse:
-            noise = 0.0 if not (self.renewed and settings.recovers) else noise
+            noise = 0.0 if not (self.reinitialised and settings.recovers) else noise
         return {"a": noise, "b": noise} if self.steps % 2 == 0 else {"a": noise}
 
     def score(self, architecture: Architecture, context: Context) -> Mapping[str, float]:
@@ -115,14 +120,24 @@ class ToyShared(SharedTraining):
         return {"quality": sum(found) / len(found) + noise, "steps": float(self.steps)}
 
     def reinitialise(self, context: Context) -> None:
+<<<<<<< HEAD
         """Starts again."""
         self.renewed = True
+=======
+        """Draws the estimates again."""
+        self.reinitialised = True
+>>>>>>> contracts
         self._start(context)
 
     def state(self) -> dict[str, Any]:
-        """Returns weights and counts."""
-        return {"weights": self.weights, "steps": self.steps, "renewed": self.renewed}
+        """Returns weights and counts; the names are those that checkpoints have had from the beginning."""
+        return {"weights": self.weights, "steps": self.steps, "renewed": self.reinitialised}
 
     def load(self, state: Mapping[str, Any]) -> None:
+<<<<<<< HEAD
         """Restores what :meth:`state` returned."""
         self.weights, self.steps, self.renewed = state["weights"].clone(), state["steps"], state["renewed"]
+=======
+        """Continues from what :meth:`state` returned."""
+        self.weights, self.steps, self.reinitialised = state["weights"].clone(), state["steps"], state["renewed"]
+>>>>>>> contracts

@@ -83,7 +83,7 @@ def test_the_part_of_the_images_is_stratified_and_always_the_same() -> None:
 
 @pytest.mark.parametrize("cuts", [(0.25, 1.0), (0.5, 1.0), (0.75, 1.0), (0.25, 0.5, 0.75, 1.0)])
 def test_parts_across_stages_are_the_training_in_one_go(cuts: tuple[float, ...], tmp_path: Path) -> None:
-    # Batches of augmented images, drop path and Adam's moments have to go on too.
+    # Batches of augmented images, drop path and Adam's moments have to continue too.
     of = domain(
         augmentation={"crop": 1},
         training={

@@ -257,7 +257,7 @@ class TestRuns:
         )
         assert [entry.label for entry in result.baselines] == ["default"]
         page = (tmp_path / "run" / "report.html").read_text()
-        for words in ("Entropy of the policy", "data:image/png;base64", "What the trainings made", "skip, "):
+        for words in ("Entropy of the policy", "data:image/png;base64", "Samples of the final trainings", "skip, "):
             assert words in page
         assert "IS[digits-cnn, supernet]" in page
         pytest.importorskip("onnxruntime")

@@ -234,7 +234,7 @@ class TestClassifier:
         """Real against real is near its bias, blur grows monotonely, noise is far away."""
         train, held_out, cache = digits
         extractor = load_classifier("digits-cnn", train, held_out, 10, cache, torch.device("cpu"))
-        halves = train.part(torch.arange(0, len(train), 2)), train.part(torch.arange(1, len(train), 2))
+        halves = train.subset(torch.arange(0, len(train), 2)), train.subset(torch.arange(1, len(train), 2))
         real = real_statistics(halves[0], extractor, 10, cache)
 
         def fid(pixels: torch.Tensor) -> float:
@@ -280,13 +280,14 @@ def test_names_tell_extractor_and_reference() -> None:
 
 class TestInception:
     @pytest.fixture(scope="class")
-    def weights(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    @classmethod
+    def weights(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
         """A file in the form of pytorch-fid's, with random weights."""
         from pytorch_fid import inception
 
         torch.manual_seed(0)
         network = inception._inception_v3(num_classes=1008, aux_logits=False, weights=None)
-        for name, cls, arguments in (
+        for name, block, arguments in (
             ("Mixed_5b", inception.FIDInceptionA, (192, 32)),
             ("Mixed_5c", inception.FIDInceptionA, (256, 64)),
             ("Mixed_5d", inception.FIDInceptionA, (288, 64)),
@@ -297,7 +298,7 @@ class TestInception:
             ("Mixed_7b", inception.FIDInceptionE_1, (1280,)),
             ("Mixed_7c", inception.FIDInceptionE_2, (2048,)),
         ):
-            setattr(network, name, cls(*arguments))
+            setattr(network, name, block(*arguments))
         file = tmp_path_factory.mktemp("inception") / INCEPTION_FILE
         torch.save(network.state_dict(), file)
         return file
