@@ -22,13 +22,8 @@ class ToyOneShotSettings(ToySettings):
     """The ``domain`` section.
 
     Attributes:
-<<<<<<< HEAD
-        collapse: step of a training at which both losses become constant; none for never. Weights that are
-            reinitialised collapse likewise, unless ``recovers``.
-=======
         collapse: step of a training at which both losses become constant; none for never. Reinitialised weights
             collapse likewise, unless ``recovers``.
->>>>>>> contracts
         recovers: whether reinitialised weights train well.
         broken: whether a loss is not a number from the first step.
         step_seconds: that a step takes.
@@ -120,13 +115,8 @@ class ToyShared(SharedTraining):
         return {"quality": sum(found) / len(found) + noise, "steps": float(self.steps)}
 
     def reinitialise(self, context: Context) -> None:
-<<<<<<< HEAD
-        """Starts again."""
-        self.renewed = True
-=======
         """Draws the estimates again."""
         self.reinitialised = True
->>>>>>> contracts
         self._start(context)
 
     def state(self) -> dict[str, Any]:
@@ -134,10 +124,5 @@ class ToyShared(SharedTraining):
         return {"weights": self.weights, "steps": self.steps, "renewed": self.reinitialised}
 
     def load(self, state: Mapping[str, Any]) -> None:
-<<<<<<< HEAD
-        """Restores what :meth:`state` returned."""
-        self.weights, self.steps, self.renewed = state["weights"].clone(), state["steps"], state["renewed"]
-=======
         """Continues from what :meth:`state` returned."""
         self.weights, self.steps, self.reinitialised = state["weights"].clone(), state["steps"], state["renewed"]
->>>>>>> contracts
