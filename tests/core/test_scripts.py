@@ -26,6 +26,6 @@ from nichenas.core.config import load_config
     ],
 )
 def test_a_data_set_names_a_configuration(dataset: str, domain: str, others: str, expected: list[str]) -> None:
-    found = search_arguments(["--dataset", dataset, "search.trials=3"], domain, others, None)
-    assert found == [*expected, "search.trials=3"]
+    found = search_arguments(["--dataset", dataset, "retrain.seeds=3"], domain, others, None)
+    assert found == [*expected, "retrain.seeds=3"]
     load_config(found[1], found[2:])
