@@ -144,7 +144,7 @@ class DomainContract(DomainFixtures):
             assert np.isfinite(checked.values[objective.name])
         trial = Trial(0, Proposal(domain.space.sample(np.random.default_rng(0))), checked)
         kept = trial_from_json(0, trial_to_json(trial)).measurement
-        assert kept == dataclasses.replace(checked, weights={})
+        assert repr(kept) == repr(dataclasses.replace(checked, weights={}))  # figures that are no number are unequal
 
     def test_space_and_evaluate_agree(self, domain: Domain) -> None:
         """Random architectures are measured or fail as candidates; nothing else is raised."""

@@ -44,6 +44,7 @@ class SchedulerRun:
 
     Attributes:
         trials: completed, in their order.
+        continued: those whose training was promoted.
         obsolete: whose checkpoints nobody needs any more, as the scheduler says.
     """
 
@@ -57,7 +58,7 @@ class SchedulerRun:
         self.obsolete: list[int] = []
         self._completed: dict[int, Trial] = {}
         self._asked = 0
-        self._continued: set[int] = set()
+        self.continued: set[int] = set()
 
     def run(self, trials: int) -> SchedulerRun:
         """Completes trials until there are so many, or nothing is left to propose."""
@@ -107,8 +108,8 @@ class SchedulerRun:
         assert parent is not None, f"trial {proposal.parent} is continued, and is not completed"
         assert not parent.failed, f"trial {proposal.parent} is continued, and has failed"
         assert proposal.parent not in self.obsolete, f"the checkpoint of trial {proposal.parent} was given up"
-        assert proposal.parent not in self._continued, f"trial {proposal.parent} is continued twice"
-        self._continued.add(proposal.parent)
+        assert proposal.parent not in self.continued, f"trial {proposal.parent} is continued twice"
+        self.continued.add(proposal.parent)
         before = parent.proposal
         assert proposal.architecture == before.architecture
         assert proposal.tag == before.tag

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections import defaultdict
@@ -27,7 +28,9 @@ from nichenas.core.testing.scheduler_contract import QUALITY
 from nichenas.core.testing.scheduler_contract import SPACE
 from nichenas.core.testing.scheduler_contract import SchedulerContract
 from nichenas.core.testing.scheduler_contract import SchedulerRun
+from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
+from nichenas.core.trial import Trial
 
 
 def schedule(name: str, strategy: str = "evolution", seed: int = 0, epochs: int = 60, **options: Any) -> Scheduler:
@@ -44,14 +47,18 @@ class World(SchedulerRun):
     """Checks ASHA's promotions too."""
 
     def check(self, proposal: Proposal) -> None:
-        """Who is promoted is among the best share of all that were told of its rung by then."""
+        """Who is promoted is among the best share of all that were told of its rung, in the highest rung with any."""
+        if isinstance(self.scheduler, Asha):
+            promotable = {rung: self.promotable(rung, self.scheduler) for rung in range(1, self.scheduler.rungs)}
+            highest = max((rung for rung, numbers in promotable.items() if numbers), default=0)
+            assert proposal.rung == highest + 1
+            assert proposal.parent is None or proposal.parent in promotable[highest]
         super().check(proposal)
-        if not isinstance(self.scheduler, Asha) or proposal.parent is None:
-            return
-        assert proposal.rung is not None
-        rung = [t for t in self.trials if t.proposal.rung == proposal.rung - 1 and not t.failed]
-        ranked = [t.number for t in sorted(rung, key=lambda t: (-self.scheduler.score(t), t.number))]
-        assert ranked.index(proposal.parent) < len(ranked) // self.scheduler.options.factor
+
+    def promotable(self, rung: int, asha: Asha) -> set[int]:
+        told = [trial for trial in self.trials if rung_of(trial) == rung and not trial.failed]
+        ranked = [trial.number for trial in sorted(told, key=lambda t: (-asha.score(t), t.number))]
+        return set(ranked[: len(ranked) // asha.options.factor]) - self.continued
 
 
 class TestSingleFidelity(SchedulerContract):
@@ -223,6 +230,19 @@ def test_halving_promotes_the_best() -> None:
 def test_asha_never_waits() -> None:
     of = schedule("asha", "random")
     assert len(of.ask(50)) == 50  # nothing completed, and still work for everybody
+
+
+def test_asha_promotes_from_the_highest_rung_first() -> None:
+    of, number = schedule("asha", "random", factor=2, rungs=3), itertools.count()
+
+    def complete(proposals: list[Proposal]) -> None:
+        for proposal in proposals:
+            trial = next(number)
+            of.tell(Trial(trial, proposal, Measurement({"quality": float(trial)})))
+
+    complete(of.ask(6))  # three of them may be promoted
+    complete(of.ask(2))  # two are, and one of these may be again
+    assert [proposal.rung for proposal in of.ask(3)] == [3, 2, 1]
 
 
 def test_trainings_that_are_too_short_are_refused() -> None:
