@@ -29,9 +29,12 @@ from nichenas.core.methods import METHODS
 from nichenas.core.methods import Method
 from nichenas.core.methods import MethodSettings
 from nichenas.core.methods.base import method_name
+from nichenas.core.methods.base import part_options
 from nichenas.core.proxies.factors import ProxySetting
 from nichenas.core.proxies.zero_cost import ZERO_COST
+from nichenas.core.schedulers import SCHEDULERS
 from nichenas.core.settings import Settings
+from nichenas.core.strategies import STRATEGIES
 from nichenas.core.validation import validated
 
 # What may change between the sessions of a run: how long it continues, and what is done after the search.
@@ -292,6 +295,7 @@ def _resolve(raw: RawConfig) -> ResolvedConfig:
         config, raw.source, target=target, domain=domain, settings=settings, search=search, raw=raw
     )
     resolved.method.check(kind, domain)
+    part_options((STRATEGIES, SCHEDULERS, METHODS), search.options)
     _check_run(config, method)
     _check_proxies(config.proxies, domain)
     return resolved

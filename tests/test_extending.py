@@ -113,5 +113,9 @@ def test_the_method_is_used_by_its_path(example: Path) -> None:
     assert "unknown zero-cost proxy 'nothing'" in done.stderr
     done = run(example, *command, "--out", "x", "domain={kind: 'nichenas.core.testing.toy:ToyDomain'}", code=2)
     assert "has no untrained networks to score" in done.stderr
+    done = run(example, *command, "--out", "x", "search.options={evolution: {size: 3}}", code=2)
+    assert "search.options.evolution.size: unknown key" in done.stderr
+    done = run(example, "nichenas.core.cli", "compare", "screened.yaml", "--strategies", "random", code=2)
+    assert "strategies are compared, not the method 'my_parts:Screened'" in done.stderr
     (example / "my_parts.py").unlink()  # the page of a run can be written where its method is not there any more
     run(example, "nichenas.core.cli", "report", "runs/screened")

@@ -110,6 +110,11 @@ def arm_sections(raw: RawConfig, arms: Sequence[Arm]) -> list[dict[str, Any]]:
     given = raw.values.get("search") or {}
     if not isinstance(given, Mapping):
         raise ConfigError(f"{raw.source}: search: must hold keys, such as trials: 20")
+    method = str(given.get("method", "trial"))
+    if method not in ("trial", "one-shot", "gradient"):
+        raise ConfigError(
+            f"{raw.source}: search.method: strategies are compared, not the method '{method}'; leave the key out"
+        )
     common = {key: value for key, value in given.items() if key != "method"}
     methods = [method_name({**common, **arm.changes}) for arm in arms]
     used = {key for method in methods for key in _keys_of(method)}

@@ -18,7 +18,6 @@ from nichenas.core.methods.base import MethodSettings
 from nichenas.core.methods.gradient_figures import gradient_sections
 from nichenas.core.methods.gradient_loop import GradientLoop
 from nichenas.core.methods.sections import Section
-from nichenas.core.methods.trial_search import check_options
 from nichenas.core.objectives import Objective
 from nichenas.core.session.budget import Budget
 from nichenas.core.session.journal import Journal
@@ -54,10 +53,6 @@ class GradientSearch(Method):
     unit = "epoch"
     needs: ClassVar[tuple[type[Capability], ...]] = (DifferentiableSupernet,)
     options: GradientSettings
-
-    def check(self, kind: str, domain: type[Domain]) -> None:
-        """Refuses options of unknown parts."""
-        check_options(self.options.options)
 
     def budget(self) -> Budget:
         """Returns the limits on epochs and seconds."""

@@ -15,7 +15,6 @@ from nichenas.core.methods.base import MethodSettings
 from nichenas.core.methods.one_shot_figures import one_shot_sections
 from nichenas.core.methods.one_shot_loop import OneShotLoop
 from nichenas.core.methods.sections import Section
-from nichenas.core.methods.trial_search import check_options
 from nichenas.core.methods.trial_search import strategy_class
 from nichenas.core.objectives import Objective
 from nichenas.core.session.budget import Budget
@@ -59,7 +58,6 @@ class OneShotSearch(Method):
                 f"'{self.options.strategy}' cannot be used with shared weights; it is no OneShotStrategy",
                 "search.strategy",
             )
-        check_options(self.options.options)
 
     def prepare(self, domain: Domain) -> None:
         """Refuses another number of stages than the domain has."""

@@ -97,10 +97,9 @@ class TrialLoop:
         self._last_recorded = max(self._recorded, default=-1)
         self._asked = 0
         self._exhausted = False
-        self._pending: dict[
-            int, list[Proposal]
-        ] = {}  # by number of the batch's first trial, in the order of submission
-        self._known: dict[int, list[Trial]] = {}  # of those: the trials that the journal holds, its leading ones
+        # By number of a batch's first trial, in the order of submission:
+        self._pending: dict[int, list[Proposal]] = {}
+        self._known: dict[int, list[Trial]] = {}  # its trials that the journal holds, the leading ones
         self._finished: dict[int, list[Trial]] = {}
         self._first_of: dict[int, int] = {}  # number of a pending trial to that of its batch
 

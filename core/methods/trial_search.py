@@ -18,7 +18,6 @@ from nichenas.core.fidelity import FULL
 from nichenas.core.methods.base import METHODS
 from nichenas.core.methods.base import Method
 from nichenas.core.methods.base import MethodSettings
-from nichenas.core.methods.base import part_options
 from nichenas.core.methods.sections import Section
 from nichenas.core.methods.sections import search_section
 from nichenas.core.methods.trial_figures import scheduler_section
@@ -87,7 +86,6 @@ class TrialSearch(Method):
             scheduler = SCHEDULERS[search.schedule]
         except ConfigError as error:
             raise ConfigError(error.message, "search.schedule") from None
-        check_options(search.options)
         if search.trials is None and search.seconds is None and search.total_epochs is None:
             raise ConfigError(
                 "a budget is missing; give search.trials, search.total_epochs or search.seconds", "search"
@@ -201,12 +199,3 @@ def strategy_class(name: str) -> type[Strategy]:
         elif not as_target(name):
             message = unknown_name_message("strategy", name, [*STRATEGIES, "gradient"])
         raise ConfigError(message, "search.strategy") from None
-
-
-def check_options(options: dict[str, dict[str, Any]]) -> None:
-    """Refuses options of parts that there are not, or that these do not have.
-
-    Raises:
-        ConfigError: with its key.
-    """
-    part_options((STRATEGIES, SCHEDULERS, METHODS), options)

@@ -31,8 +31,8 @@ from nichenas.core.gradient.supernet import Supernet
 from nichenas.core.report.comparison_summary import ComparisonSummary
 from nichenas.core.space import Architecture
 from nichenas.core.testing.toy import ToyDomain
+from nichenas.core.testing.toy_supernet import ToySupernet
 from tests.conftest import toy_config
-from tests.core.gradient.toy import ToySupernet
 
 QUIET = RunOptions(quiet=True)
 

@@ -1,4 +1,4 @@
-"""A supernet small enough to differentiate by hand: mixed linear maps."""
+"""The smallest supernet, with architecture parameters and batches to differentiate by hand."""
 
 from __future__ import annotations
 
@@ -6,37 +6,7 @@ import torch
 from torch import Tensor
 from torch import nn
 
-from nichenas.core.gradient.supernet import Active
-from nichenas.core.gradient.supernet import EdgeGroup
-from nichenas.core.gradient.supernet import Mixes
-from nichenas.core.gradient.supernet import Supernet
-
-
-class ToySupernet(Supernet):
-    """Two cells in a row, each the mixture of none, identity and two dense maps with tanh; float64."""
-
-    def __init__(self, width: int = 3, classes: int = 4) -> None:
-        super().__init__()
-        self.groups = (
-            EdgeGroup("cell", ((0, 2), (1, 2)), ("none", "skip", "a", "b"), instances=2, none="none", skip="skip"),
-        )
-        self.weights = nn.ParameterList(
-            nn.Parameter(0.5 * torch.randn(2, 2, width, width, dtype=torch.float64)) for _ in range(2)
-        )
-        self.classifier = nn.Linear(width, classes).double()
-
-    def forward(self, inputs: Tensor, mixes: Mixes, active: Active | None = None) -> Tensor:
-        x, previous = inputs, inputs
-        for cell, weights in enumerate(self.weights):
-            z = mixes["cell"][cell]
-            total = torch.zeros_like(x)
-            for edge, source in enumerate((previous, x)):
-                terms = [source, torch.tanh(source @ weights[edge, 0]), torch.tanh(source @ weights[edge, 1])]
-                for k, term in enumerate(terms, 1):
-                    if active is None or bool(active["cell"][edge, k]):
-                        total = total + z[edge, k] * term
-            previous, x = x, total
-        return self.classifier(x)
+from nichenas.core.testing.toy_supernet import ToySupernet
 
 
 def toy(seed: int = 0) -> tuple[ToySupernet, dict[str, nn.Parameter], tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
