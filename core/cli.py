@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Annotated
 from typing import Any
 
@@ -14,6 +15,9 @@ import typer
 from nichenas.core.errors import Interrupted
 from nichenas.core.errors import NichenasError
 from nichenas.core.errors import UserError
+
+if TYPE_CHECKING:
+    from nichenas.core.session.results import RunResult
 
 # Everything else is imported inside the commands: --help must not wait for torch.
 
@@ -87,6 +91,15 @@ def _is_number(word: str) -> bool:
     return True
 
 
+def _conclude(result: RunResult, folder: Path) -> None:
+    """Prints a result; a run without one network that could be trained in full is an error."""
+    from nichenas.core.report.terminal import print_result
+
+    print_result(result, folder)
+    if result.retrained and not any(entry.validation for entry in result.retrained):
+        raise NichenasError("no final training of a found architecture succeeded; the reasons stand above")
+
+
 @app.command(context_settings=OWN_FIELDS)
 def search(
     config: Config,
@@ -104,9 +117,8 @@ def search(
 
     from nichenas.core.commands.search import run_search
     from nichenas.core.commands.sessions import RunOptions
-    from nichenas.core.report.terminal import print_result
 
-    print_result(run_search(resolved, folder, RunOptions(data_root, quiet, resume)), folder)
+    _conclude(run_search(resolved, folder, RunOptions(data_root, quiet, resume)), folder)
 
 
 @app.command()
@@ -125,13 +137,12 @@ def retrain(
     from nichenas.core.commands.retrain import retrain_architecture
     from nichenas.core.commands.retrain import retrain_run
     from nichenas.core.commands.sessions import RunOptions
-    from nichenas.core.report.terminal import print_result
 
     options = RunOptions(data_root, quiet)
     if architecture is not None:
-        print_result(*retrain_architecture(run, architecture, out, seeds, options))
+        _conclude(*retrain_architecture(run, architecture, out, seeds, options))
     else:
-        print_result(retrain_run(run, top, seeds, options), run)
+        _conclude(retrain_run(run, top, seeds, options), run)
 
 
 @app.command()
@@ -253,10 +264,9 @@ def demo(
 ) -> None:
     """Search on embedded data beside an equal-budget random search, and write the report."""
     from nichenas.core.commands.demo import run_demo
-    from nichenas.core.report.terminal import print_result
 
     result, random = run_demo(out, quiet)
-    print_result(result, out)
+    _conclude(result, out)
     metric, best = next(iter(random.validation.items()))
     print(f"random search with the same budget: best validation {metric} {best:.4f}")
 

@@ -18,7 +18,9 @@ from nichenas.core.config_files import parse_override
 from nichenas.core.config_files import read_layers
 from nichenas.core.config_files import set_value
 from nichenas.core.config_schema import ProxiesSection
+from nichenas.core.config_schema import RetrainSection
 from nichenas.core.config_schema import RunConfig
+from nichenas.core.config_schema import RunSection
 from nichenas.core.domain import Domain
 from nichenas.core.domain_lookup import find_domain
 from nichenas.core.errors import ConfigError
@@ -56,6 +58,7 @@ RENAMED_KEYS = {
     ("proxies", "wanted"): "min_correlation",
     ("search", "options", "gradient", "recompute"): "activation_checkpointing",
 }
+OTHER_SECTIONS: dict[str, type[Settings]] = {"retrain": RetrainSection, "run": RunSection, "proxies": ProxiesSection}
 # Keys of any method in the single schema that ``search`` had once; run folders of that time hold all of them.
 ONCE_SHARED = (
     "trials",
@@ -253,8 +256,8 @@ def resolve(values: Mapping[str, Any], source: str, overridden: Sequence[str] = 
         key = error.key
         if not key:
             raise
-        where = "KEY=VALUE" if any(key == k or key.startswith(f"{k}.") for k in overridden) else source
-        raise ConfigError(f"{where}: {key}: {error.message}") from None
+        given = any(key == k or key.startswith(f"{k}.") for k in overridden)  # beside the file, so not a line of it
+        raise ConfigError(f"{key if given else f'{source}: {key}'}: {error.message}") from None
 
 
 def resolve_stored(values: Mapping[str, Any], source: str) -> ResolvedConfig:
@@ -278,6 +281,7 @@ def _resolve(raw: RawConfig) -> ResolvedConfig:
         raise ConfigError("missing; it names the domain, such as 'gnn'", "domain.kind")
     target, domain = find_domain(kind)
     own = {key: value for key, value in config.domain.items() if key != "kind"}
+    _check_domain_keys(domain, own, config)
     settings = validated(domain.Settings, own, ("domain",))
     name = method_name(config.search)
     try:
@@ -299,6 +303,17 @@ def _resolve(raw: RawConfig) -> ResolvedConfig:
     _check_run(config, method)
     _check_proxies(config.proxies, domain)
     return resolved
+
+
+def _check_domain_keys(domain: type[Domain], own: Mapping[str, Any], config: RunConfig) -> None:
+    """Refuses keys that belong to another section, and says to which."""
+    sections = {"search": _keys_of(method_name(config.search)) or set()}
+    sections.update((name, set(part.model_fields)) for name, part in OTHER_SECTIONS.items())
+    for key in own:
+        if key not in domain.Settings.model_fields:
+            for section, keys in sections.items():
+                if key in keys:
+                    raise ConfigError(f"unknown key (did you mean '{section}.{key}'?)", f"domain.{key}")
 
 
 def _check_keys(name: str, search: Mapping[str, Any]) -> None:

@@ -117,7 +117,7 @@ def _check_folder(folder: Path, architecture: Architecture) -> None:
         given, searched = journal.meta("given"), next(journal.trials(), None) is not None
     if searched or given not in (None, architecture.key):
         what = "a search" if searched else f"the retraining of architecture {given}"
-        raise RunFolderError(f"'{folder}' holds {what}; name another folder with --out")
+        raise RunFolderError(f"'{folder}' holds {what}; name another folder (--out)")
 
 
 def read_architecture(file: Path, space: SearchSpace) -> Architecture:

@@ -117,7 +117,7 @@ def open_session(
         elif journal.meta("space", domain.space.signature) != domain.space.signature:
             raise RunFolderError(
                 f"cannot resume '{folder}': the search space is another one than the run was started with; "
-                "start a new run with --out"
+                "start a new run in another folder (--out)"
             )
         write_yaml(folder / "config.yaml", resolved.to_dict())
         _write_provenance(folder / "environment.json", provenance(config.seed, device), resume)
@@ -179,7 +179,7 @@ def check_resume(folder: Path, resolved: ResolvedConfig) -> None:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise RunFolderError(
             f"cannot resume '{folder}': {changed[0]}{more}; resume with the same configuration, "
-            "or start a new run with --out"
+            "or start a new run in another folder (--out)"
         )
 
 

@@ -101,7 +101,7 @@ class Journal:
             self._db.close()
             raise RunFolderError(
                 f"{path}: written by journal version {found}, this nichenas knows versions 1 to {JOURNAL_VERSION}; "
-                "use a newer one, or start a new run with --out"
+                "use a newer one, or start a new run in another folder (--out)"
             )
         if not read_only:
             self._upgrade(found is None)

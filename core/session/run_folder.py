@@ -32,18 +32,18 @@ class RunFolder:
         exists = (path / "config.yaml").exists()
         for file, what in FOREIGN.items():
             if (path / file).exists():
-                raise RunFolderError(f"'{path}' holds {what}; name another folder with --out")
+                raise RunFolderError(f"'{path}' holds {what}; name another folder (--out)")
         if resume and not exists:
             raise RunFolderError(f"--resume: there is no run in '{path}'; start one without --resume")
         if exists and not resume:
             raise RunFolderError(
-                f"'{path}' holds a run already; continue it with --resume, or name another folder with --out"
+                f"'{path}' holds a run already; continue it (--resume), or name another folder (--out)"
             )
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = (path / "lock").open("a+")
         except OSError as error:
-            raise RunFolderError(f"--out: '{path}' cannot be written ({error.strerror}); name another folder") from None
+            raise RunFolderError(f"'{path}' cannot be written ({error.strerror}); name another folder") from None
         if fcntl is not None:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,7 +53,7 @@ class RunFolder:
                 self._lock.close()
                 who = f" (process {owner})" if owner else ""
                 raise RunFolderError(
-                    f"'{path}' is being used by another nichenas{who}; wait for it, or name another folder with --out"
+                    f"'{path}' is being used by another nichenas{who}; wait for it, or name another folder (--out)"
                 ) from None
         if (path / "config.yaml").exists() != exists:  # another process was faster, and is done already
             self._lock.close()

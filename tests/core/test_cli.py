@@ -15,8 +15,13 @@ import torch
 import yaml
 
 from nichenas.core.cli import main
+from nichenas.core.context import Context
+from nichenas.core.errors import CandidateFailure
 from nichenas.core.session.journal import Journal
 from nichenas.core.session.run_folder import RunFolder
+from nichenas.core.space import Architecture
+from nichenas.core.testing.toy import ToyDomain
+from nichenas.core.trial import Retrained
 from tests.conftest import toy_config
 
 
@@ -162,8 +167,11 @@ def test_a_changed_search_space_is_not_resumed(config: Path, capsys: pytest.Capt
 
 def test_keys_that_the_method_does_not_use_are_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for word, message in (
-        ("search.epochs=5", "KEY=VALUE: search.epochs: the method 'trial' does not use it; it belongs to: gradient"),
+        ("search.epochs=5", "search.epochs: the method 'trial' does not use it; it belongs to: gradient"),
         ("search.one_shot={iterations: [1]}", "search.one_shot: the method 'trial' does not use it"),
+        ("domain.trials=5", "domain.trials: unknown key (did you mean 'search.trials'?)"),
+        ("domain.top=5", "domain.top: unknown key (did you mean 'retrain.top'?)"),
+        ("search.trials=true", "search.trials: input should be a number (got True)"),
         ("search.trails=5", "search.trails: unknown key (did you mean 'trials'?); allowed: batch"),
         ("search.method=trail", "search.method: unknown method 'trail' (did you mean 'trial'?)"),
         ("search.method=gradient", "search.method: the domain"),
@@ -174,6 +182,19 @@ def test_keys_that_the_method_does_not_use_are_refused(config: Path, capsys: pyt
     ):
         assert message in fails(capsys, "search", str(config), word)
     assert list(Path.cwd().iterdir()) == []
+
+
+def test_exit_code_when_no_final_training_succeeds(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: ToyDomain, architecture: Architecture, context: Context) -> Retrained:
+        raise CandidateFailure("diverged", "at full length")
+
+    monkeypatch.setattr(ToyDomain, "retrain", fail)
+    assert "no final training of a found architecture" in fails(capsys, "search", str(config), "--quiet", code=1)
+    assert main(["retrain", "runs/toy", "--quiet"]) == 1
+    assert "2 final trainings failed, the first: diverged: at full length" in capsys.readouterr().out
+    assert Path("runs/toy/report.html").exists()
 
 
 def test_report_of_a_run_beside_a_baseline(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -367,7 +388,7 @@ def test_values_of_own_fields_may_be_negative(
 ) -> None:
     value = words[-1].removeprefix("--noise=")
     found = fails(capsys, "search", str(config), *words, "search.trials=3")
-    assert "KEY=VALUE: domain.noise: input should be greater than or equal to 0" in found
+    assert "domain.noise: input should be greater than or equal to 0" in found
     assert value.lstrip("-0.") in found
 
 
