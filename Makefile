@@ -27,8 +27,9 @@ lint: venv
 	$(BIN)/mypy
 	cd .links && $(CURDIR)/$(BIN)/lint-imports ../pyproject.toml
 
+# Two workers with a thread each: with more of both than processors, they wait for each other.
 test: lint
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 # Those that print ratios; recorded_runs.py compares runs with a record instead.
 BENCHMARKS := gnn_evaluation supernet_step binary_inference gan_step frechet driver

@@ -34,6 +34,7 @@ from nichenas.core.trial import Proposal
 from nichenas.domains.gnn import GNNDomain
 from nichenas.domains.gnn.baselines import PlainTraining
 from nichenas.domains.gnn.domain import GNNSettings
+from nichenas.domains.gnn.model import AGNN
 from nichenas.domains.gnn.reference import ReferenceAGNN
 
 
@@ -45,9 +46,6 @@ def main() -> None:
     parser.add_argument("--architectures", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--group", type=int, default=4, help="how many candidates are trained together in the third column"
-    )
     parser.add_argument("--out", type=Path, default=None, help="where to write JSON")
     arguments = parser.parse_args()
     keep_freed_memory()
@@ -73,7 +71,6 @@ def main() -> None:
             }
         )
         print(f"{number + 1}/{len(architectures)}: {plain / fast:.1f} x", flush=True)
-    together = _together(domain, [Proposal(a) for a in architectures], arguments.group)
     ratios = np.array([row["ratio"] for row in rows])
     scores = np.array([[row["score"], row["score_pyg"]] for row in rows])
     summary = {
@@ -85,7 +82,6 @@ def main() -> None:
         "largest_ratio": float(ratios.max()),
         "total_seconds": sum(row["seconds"] for row in rows),
         "total_seconds_pyg": sum(row["seconds_pyg"] for row in rows),
-        "total_seconds_together": together,
         "mean_score": float(scores[:, 0].mean()),
         "mean_score_pyg": float(scores[:, 1].mean()),
         "mean_difference": float((scores[:, 0] - scores[:, 1]).mean()),
@@ -93,7 +89,7 @@ def main() -> None:
         "environment": provenance(arguments.seed, torch.device("cpu")),
         "rows": rows,
     }
-    _show(summary, arguments.group)
+    _show(summary)
     if arguments.out:
         arguments.out.write_text(json.dumps(summary, indent=2) + "\n")
 
@@ -107,6 +103,7 @@ def _fast(domain: GNNDomain, proposal: Proposal, number: int) -> tuple[float, fl
 
 def _plain(domain: GNNDomain, proposal: Proposal, number: int) -> tuple[float, float]:
     network = domain.network(proposal.architecture, Context(0, number))
+    assert isinstance(network, AGNN)
     reference = ReferenceAGNN(network, domain.settings.dropout)
     torch.manual_seed(number)  # PyG's dropout draws from the global generator
     started = time.perf_counter()
@@ -115,15 +112,7 @@ def _plain(domain: GNNDomain, proposal: Proposal, number: int) -> tuple[float, f
     return time.perf_counter() - started, history.values["score"]
 
 
-def _together(domain: GNNDomain, proposals: list[Proposal], group: int) -> float:
-    started = time.perf_counter()
-    for start in range(0, len(proposals), group):
-        part = proposals[start : start + group]
-        domain.evaluate_many(part, [Context(0, start + offset) for offset in range(len(part))])
-    return time.perf_counter() - started
-
-
-def _show(summary: dict[str, object], group: int) -> None:
+def _show(summary: dict[str, object]) -> None:
     table = Table(title=f"{summary['dataset']}, {summary['epochs']} epochs, seconds a candidate", title_justify="left")
     for column in ("architecture", "this", "PyG", "ratio", "score", "score PyG"):
         table.add_column(column, justify="left" if column == "architecture" else "right")
@@ -138,7 +127,6 @@ def _show(summary: dict[str, object], group: int) -> None:
     for key, value in summary.items():
         if isinstance(value, float):
             console.print(f"{key}: {value:.4g}", highlight=False)
-    console.print(f"(together: {group} candidates at once by evaluate_many)")
 
 
 if __name__ == "__main__":

@@ -39,14 +39,27 @@ class RetrainSection(Settings):
     Attributes:
         top: how many of the best architectures are trained in full.
         seeds: with how many seeds each; 0 for no retraining, and then no test figures.
+        finalists: how many of the best are trained with ``screening`` seeds first; the ``top`` of these by their mean
+            validation value get all seeds. None for no screening.
+        screening: seeds of every finalist, the first of those that the others get.
         baselines: whether the domain's baselines are trained with the same seeds.
+        tune_baselines: trials of a random search in which every baseline's training is tuned, and retrained like the
+            architectures; 0 for baselines as they come only.
         seconds: limit of one full training; none for no limit.
     """
 
     top: int = Field(3, ge=1)
     seeds: int = Field(10, ge=0)
+    finalists: int | None = Field(None, ge=1)
+    screening: int = Field(3, ge=1)
     baselines: bool = True
+    tune_baselines: int = Field(0, ge=0)
     seconds: float | None = Field(None, gt=0)
+
+    @property
+    def candidates(self) -> int:
+        """How many architectures are trained in full at least once."""
+        return max(self.top, self.finalists or 0)
 
 
 class LimitsSection(Settings):

@@ -7,6 +7,7 @@ import contextvars
 import time
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
@@ -68,6 +69,7 @@ class Context:
             kept.
         checkpoint_in: checkpoint of the parent, whose training this one continues.
         checkpoint_out: where to leave a checkpoint from which this training may be continued.
+        stop_below: when it stops early; see :class:`~nichenas.core.trial.Proposal`.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Context:
         artifacts: Path | None = None,
         checkpoint_in: Path | None = None,
         checkpoint_out: Path | None = None,
+        stop_below: Sequence[tuple[int, float]] = (),
     ) -> None:
         self.seed = seed
         self.trial = trial
@@ -94,6 +97,7 @@ class Context:
         self.artifacts = artifacts
         self.checkpoint_in = checkpoint_in
         self.checkpoint_out = checkpoint_out
+        self.stop_below = stop_below
         self.started = time.perf_counter()
 
     def numpy(self, purpose: str, trial: int | None = None) -> np.random.Generator:

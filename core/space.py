@@ -159,6 +159,38 @@ class SearchSpace:
         """Returns the space of the first ``count`` choices; its architectures are prefixes of this space's."""
         return self if count == len(self.choices) else SearchSpace(self.choices[:count])
 
+    def restricted(self, allowed: Mapping[str, Sequence[Option]]) -> SearchSpace:
+        """Returns the part of this space in which some choices have fewer options; its architectures are of this space.
+
+        Choices that nothing can make active any more are left out.
+
+        Raises:
+            SpaceError: for an unknown choice or option, or a choice without any.
+        """
+        for name in allowed:
+            if name not in self._by_name:
+                raise SpaceError(unknown_name_message("choice", name, self._by_name))
+        kept: dict[str, Choice] = {}
+        for choice in self.choices:
+            wanted = allowed.get(choice.name, choice.options)
+            positions = {choice.index(option) for option in wanted}
+            options = tuple(option for position, option in enumerate(choice.options) if position in positions)
+            when = {
+                parent: tuple(o for o in options_ if parent in kept and any(_same(o, k) for k in kept[parent].options))
+                for parent, options_ in (choice.when or {}).items()
+            }
+            if all(when.values()):
+                kept[choice.name] = Choice(choice.name, options, when, choice.group)
+        return SearchSpace(list(kept.values()), self._canonical, self.prefixes)
+
+    def holds(self, architecture: Mapping[str, Option]) -> bool:
+        """Returns whether an architecture is in this space."""
+        try:
+            self.architecture(architecture)
+        except SpaceError:
+            return False
+        return True
+
     def extending(self, prefixes: Sequence[Architecture]) -> SearchSpace:
         """Returns the part of this space that begins with one of these prefixes.
 
@@ -236,6 +268,20 @@ class SearchSpace:
     def canonical(self, architecture: Architecture) -> Architecture:
         """Returns the representative of all architectures that are the same network as this one."""
         return self._canonical(architecture) if self._canonical else architecture
+
+    def unread(self, architecture: Architecture) -> frozenset[str]:
+        """Returns the active choices whose change alone never changes the network."""
+        if self._canonical is None:
+            return frozenset()
+        same = self.canonical(architecture).key
+
+        def changes(name: str, option: Option) -> bool:
+            other = self.complete({**architecture, name: option}, lambda choice: choice.options[0])
+            return self.canonical(other).key != same
+
+        return frozenset(
+            name for name in architecture if not any(changes(name, option) for option in self._by_name[name].options)
+        )
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """Returns an architecture with every free active choice drawn uniformly."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ class Proposal:
             fidelity's. A training in several parts has the same horizon in all of them.
         start: share of the full epochs that the parent had been trained for; 0 without a parent.
         rung: which part of its training this is, from 1, where a scheduler divides trainings.
+        repeats: number of the trial whose architecture is measured again, with other randomness.
+        stop_below: (epoch, value) pairs: the training stops early where its best value is below one of them by then.
+            Values of the primary objective, turned so that larger is better; not kept in the journal, since they follow
+            from the trials before.
     """
 
     architecture: Architecture
@@ -40,6 +45,8 @@ class Proposal:
     horizon: float | None = None
     start: float = 0.0
     rung: int | None = None
+    repeats: int | None = None
+    stop_below: tuple[tuple[int, float], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class Measurement:
         weights: trained tensors by name, only where they are shared; never written to the journal.
         epochs: trained for this measurement, without the parent's; none where the domain does not count them, and then
             those of the fidelity are charged to a budget.
+        stopped: whether the training stopped early, since it was behind others; its values are of what it had reached.
         simulated_seconds: that the training would have taken, where it was looked up in a table that knows; the core
             measures the seconds that really passed.
     """
@@ -67,6 +75,7 @@ class Measurement:
     weights: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
     epochs: int | None = None
     simulated_seconds: float | None = None
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,21 @@ class Trial:
         """Returns the value of an objective; the trial must not have failed."""
         assert self.measurement is not None
         return self.measurement.values[objective.name]
+
+
+def mean_trial(trials: Sequence[Trial]) -> Trial:
+    """Returns the first of several measurements of one architecture with the mean of their values.
+
+    Where one of them failed it is a failure: an architecture that trains only at times cannot be relied on.
+    """
+    first = trials[0]
+    failed = next((trial for trial in trials if trial.measurement is None), None)
+    if failed is not None:
+        return dataclasses.replace(first, measurement=None, failure=failed.failure, detail=failed.detail)
+    measured = [trial.measurement for trial in trials if trial.measurement is not None]
+    names = [name for name in measured[0].values if all(name in one.values for one in measured)]
+    values = {name: sum(one.values[name] for one in measured) / len(measured) for name in names}
+    return dataclasses.replace(first, measurement=dataclasses.replace(measured[0], values=values))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from functools import cached_property
@@ -30,10 +31,11 @@ from nichenas.core.session.progress import retraining_progress
 from nichenas.core.session.results import RunResult
 from nichenas.core.session.retraining import Subject
 from nichenas.core.session.retraining import Summary
-from nichenas.core.session.retraining import choose
 from nichenas.core.session.retraining import kept_weights
+from nichenas.core.session.retraining import ranked
 from nichenas.core.session.retraining import retrain_all
 from nichenas.core.session.session import Session
+from nichenas.core.space import Architecture
 from nichenas.core.trial import Trial
 
 log = logging.getLogger(__name__)
@@ -73,12 +75,14 @@ class _Search:
 
     Attributes:
         summaries: of the final trainings, by label; empty until then.
+        survivors: the architectures among which the outcome is chosen, best first as the search has it.
     """
 
     resolved: ResolvedConfig
     session: Session
     quiet: bool
     summaries: dict[str, Summary] = field(default_factory=dict)
+    survivors: list[Architecture] = field(default_factory=list)
 
     @cached_property
     def method(self) -> Method:
@@ -102,21 +106,37 @@ class _Search:
 
     def retrain(self) -> None:
         config, domain = self.resolved.config.retrain, self.session.domain
+        subjects = self.survivors = self.candidates
         if config.seeds == 0:
             return
-        subjects: list[Subject] = [trial.proposal.architecture for trial in self.session.state.top(config.top)]
-        if config.baselines:
-            subjects += baselines_of(domain)
+        screened = config.finalists is not None and len(subjects) > config.top and config.screening < config.seeds
         with retraining_progress(domain.objectives[0], self.quiet) as listener:
-            limits = Limits(config.seconds)
-            self.summaries = retrain_all(self.session, subjects, config.seeds, limits=limits, listener=listener)
+
+            def trained(subjects: Sequence[Subject], seeds: int) -> dict[str, Summary]:
+                limits = Limits(config.seconds)
+                return retrain_all(self.session, subjects, seeds, limits=limits, listener=listener)
+
+            if screened:
+                self.summaries = trained(subjects, config.screening)
+                self.survivors = ranked(subjects, self.summaries, domain.objectives[0])[: config.top]
+            others = baselines_of(domain) if config.baselines else ()
+            self.summaries.update(trained([*self.survivors, *others], config.seeds))
+
+    @property
+    def candidates(self) -> list[Architecture]:
+        """The architectures that are trained in full."""
+        return [
+            trial.proposal.architecture for trial in self.session.state.top(self.resolved.config.retrain.candidates)
+        ]
 
     def result(self) -> RunResult:
         config, domain, state = self.resolved.config, self.session.domain, self.session.state
         metric, summaries = domain.objectives[0], self.summaries
-        by_key: dict[str, Trial] = {t.proposal.architecture.key: t for t in state.top(config.retrain.top)}
-        candidates = [trial.proposal.architecture for trial in by_key.values()]
-        chosen = choose(candidates, summaries, metric)
+        best = state.top(config.retrain.candidates)
+        by_key: dict[str, Trial] = {trial.proposal.architecture.key: trial for trial in best}
+        chosen, *_ = ranked(self.survivors, summaries, metric)
+        # The chosen one's rivals first: those that fell out early have fewer seeds.
+        candidates = list(dict.fromkeys([*self.survivors, *self.candidates]))
         measured = by_key[chosen.key].measurement
         assert measured is not None
         facts = plain(self.method.facts(domain, self.session.journal), "facts")

@@ -130,7 +130,7 @@ def open_session(
             device=device,
             limits=Limits(config.run.limits.seconds, config.run.limits.memory_mb),
             order=config.run.order,
-            keep=max(KEPT, config.retrain.top),
+            keep=max(KEPT, config.retrain.candidates),
             objectives=measured,
         )
 

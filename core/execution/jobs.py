@@ -83,6 +83,7 @@ class EvaluationJob:
             keep_weights=self.keep_weights,
             checkpoint_in=checkpoint_in,
             checkpoint_out=checkpoint_out,
+            stop_below=proposal.stop_below,
         )
 
 

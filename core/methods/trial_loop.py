@@ -12,10 +12,10 @@ import contextlib
 import dataclasses
 import tempfile
 from collections import deque
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor
 
@@ -28,6 +28,7 @@ from nichenas.core.execution.jobs import EvaluationJob
 from nichenas.core.execution.jobs import Result
 from nichenas.core.execution.jobs import trial_checkpoint
 from nichenas.core.schedulers import Scheduler
+from nichenas.core.schedulers.searcher import Searcher
 from nichenas.core.session.budget import Budget
 from nichenas.core.session.budget import BudgetTracker
 from nichenas.core.session.session import Session
@@ -38,26 +39,6 @@ from nichenas.core.space import SpaceError
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 from nichenas.core.trial import Trial
-
-
-class Searcher(Protocol):
-    """What a trial search asks and tells: a strategy, a scheduler over one, or a fixed list."""
-
-    def ask(self, n: int = 1) -> list[Proposal]:
-        """Returns up to ``n`` proposals; fewer only while trials are pending, or when there is nothing left."""
-        ...
-
-    def tell(self, trial: Trial) -> None:
-        """Records a completed trial."""
-        ...
-
-    def score(self, trial: Trial) -> float:
-        """Returns one number, larger is better, for trials of the same fidelity."""
-        ...
-
-    def diagnostics(self) -> dict[str, float]:
-        """Returns figures worth a curve."""
-        ...
 
 
 class TrialLoop:
@@ -86,7 +67,8 @@ class TrialLoop:
         self.batch, self.store = batch, store
         self.checkpoints = session.checkpoints if resumable else None
         self._resumable = resumable
-        parts = [searcher, searcher.strategy] if isinstance(searcher, Scheduler) else [searcher]
+        parts = list(_parts(searcher))
+        self._scheduler = next((part for part in parts if isinstance(part, Scheduler)), None)
         self._trusted = all(type(part).__module__.startswith("nichenas.core.") for part in parts)
         self._keep_meanwhile = resumable and self.checkpoints is None
         self.tracker = BudgetTracker(session.domain)
@@ -275,8 +257,8 @@ class TrialLoop:
             state = self.session.state
             state.epochs, state.training_seconds = self.tracker.epochs, self.tracker.seconds
             self.session.complete(_without_weights(trial), self.searcher.score(trial), trial.number in known)
-        if isinstance(self.searcher, Scheduler):
-            self._remove_checkpoints(self.searcher.obsolete_checkpoints())
+        if self._scheduler is not None:
+            self._remove_checkpoints(self._scheduler.obsolete_checkpoints())
 
     def _share(self, store: HomogeneousStore, trials: Sequence[Trial], known: set[int]) -> None:
         for trial in trials:
@@ -296,6 +278,14 @@ class TrialLoop:
             self.session.journal.flush()
         for file in files:
             file.unlink()
+
+
+def _parts(searcher: object) -> Iterator[object]:
+    """Yields what is asked, what that asks, and so on."""
+    part: object | None = searcher
+    while part is not None:
+        yield part
+        part = getattr(part, "searcher", None) or getattr(part, "strategy", None)
 
 
 def _without_weights(trial: Trial) -> Trial:

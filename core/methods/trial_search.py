@@ -10,11 +10,13 @@ from pydantic import Field
 from nichenas.core.capabilities.fidelity import ReducedFidelity
 from nichenas.core.capabilities.fidelity import sizes
 from nichenas.core.capabilities.inheritance import WeightInheritance
+from nichenas.core.capabilities.known import known_of
 from nichenas.core.capabilities.precomputed import PrecomputedResults
 from nichenas.core.domain import Domain
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import unknown_name_message
 from nichenas.core.fidelity import FULL
+from nichenas.core.fidelity import Fidelity
 from nichenas.core.methods.base import METHODS
 from nichenas.core.methods.base import Method
 from nichenas.core.methods.base import MethodSettings
@@ -28,17 +30,37 @@ from nichenas.core.proxies.factors import fidelity_of
 from nichenas.core.proxies.factors import full_epochs
 from nichenas.core.registry import as_target
 from nichenas.core.schedulers import SCHEDULERS
-from nichenas.core.schedulers import Scheduler
+from nichenas.core.schedulers.confirmation import Confirmation
+from nichenas.core.schedulers.early_stops import EarlyStops
+from nichenas.core.schedulers.early_stops import StopSettings
+from nichenas.core.schedulers.searcher import Searcher
 from nichenas.core.session.budget import Budget
 from nichenas.core.session.journal import Journal
 from nichenas.core.session.record import RunRecord
 from nichenas.core.session.session import Session
 from nichenas.core.session.state import SearchState
+from nichenas.core.settings import Settings
 from nichenas.core.sharing.homogeneous import HomogeneousStore
+from nichenas.core.space import SearchSpace
+from nichenas.core.space import SpaceError
 from nichenas.core.strategies import STRATEGIES
 from nichenas.core.strategies import Strategy
+from nichenas.core.strategies.starts import with_starts
 
 SINGLE = "full"  # the scheduler that measures every proposal once
+
+
+class StartSettings(Settings):
+    """What is measured before a strategy's own proposals.
+
+    Attributes:
+        known: whether the architectures that people use come first, where the domain names any: the search then cannot
+            end below them on validation data.
+        random: how many random architectures follow them; none for as many as suit the strategy.
+    """
+
+    known: bool = True
+    random: int | None = Field(None, ge=0)
 
 
 class TrialSettings(MethodSettings):
@@ -53,6 +75,11 @@ class TrialSettings(MethodSettings):
         schedule: the scheduler of fidelities; ``full`` measures every proposal once, at the same setting.
         proxy: proxy setting that counts as a complete measurement, such as ``c2r0s0e10``; by default the full one.
         sharing: ``none``, or one of the domain's rules for inheriting trained weights.
+        restrict: options that some choices are restricted to, such as ``{propagation: [gcn, gat]}``.
+        start: what is measured first.
+        confirm: how often a would-be incumbent is measured again; it then counts with the mean. These trials are
+            charged to the budget like any other.
+        early_stop: when a hopeless training stops before its end; none for never.
         batch: proposals asked for and evaluated together.
         weights: of the objectives in the score; by default the primary objective alone counts.
     """
@@ -65,6 +92,10 @@ class TrialSettings(MethodSettings):
     schedule: str = SINGLE
     proxy: str | None = None
     sharing: str = "none"
+    restrict: dict[str, tuple[str | int | float | bool | None, ...]] = Field(default_factory=dict)
+    start: StartSettings = StartSettings()
+    confirm: int = Field(0, ge=0)
+    early_stop: StopSettings | None = None
     batch: int = Field(1, ge=1)
     weights: dict[str, float] | None = None
 
@@ -94,6 +125,11 @@ class TrialSearch(Method):
             if not (issubclass(domain, ReducedFidelity) and domain.resumable):
                 raise ConfigError(
                     f"the domain '{kind}' cannot continue a trial's training; allowed: {SINGLE}", "search.schedule"
+                )
+            if search.early_stop is not None:
+                raise ConfigError(
+                    f"the scheduler '{search.schedule}' decides how long a training goes on; allowed: null",
+                    "search.early_stop",
                 )
             if search.sharing != "none":
                 raise ConfigError(
@@ -127,8 +163,8 @@ class TrialSearch(Method):
         """Returns the limits on trials, seconds and epochs."""
         return Budget(self.options.trials, self.options.seconds, self.options.total_epochs)
 
-    def searcher(self, domain: Domain) -> Strategy | Scheduler:
-        """Returns the fresh strategy, with its scheduler over it where it has one.
+    def searcher(self, domain: Domain) -> Searcher:
+        """Returns the fresh strategy with all that the search puts over it.
 
         Raises:
             ConfigError: when the domain does not have the proxy setting, or its trainings cannot be divided.
@@ -136,24 +172,50 @@ class TrialSearch(Method):
         search, seed = self.options, self.seed
         cls = strategy_class(search.strategy)
         options = cls.Options.model_validate(search.options.get(search.strategy, {}))
-        strategy = cls(domain.space, domain.objectives, seed, options, weights=search.weights)
-        if search.schedule == SINGLE and search.proxy is None:
-            return strategy
+        space = self._space(domain)
+        strategy = cls(space, domain.objectives, seed, options, weights=search.weights)
+        random = cls.random_starts if search.start.random is None else search.start.random
+        known = {name: one for name, one in known_of(domain).items() if search.start.known and space.holds(one)}
+        strategy = with_starts(strategy, known, random)
+        complete, searcher = self._scheduled(strategy, domain)
+        if search.confirm:
+            searcher = Confirmation(searcher, complete, search.confirm)
+        if search.early_stop is not None:
+            try:
+                epochs = sizes(domain, complete)["epochs"]
+            except KeyError:
+                raise ConfigError("the domain does not count epochs", "search.early_stop") from None
+            searcher = EarlyStops(searcher, domain.objectives[0], epochs, search.early_stop)
+        return searcher
+
+    def _space(self, domain: Domain) -> SearchSpace:
+        """Returns the part of the domain's space that is searched."""
         try:
-            epochs, complete = full_epochs(domain), FULL
+            return domain.space.restricted(self.options.restrict) if self.options.restrict else domain.space
+        except SpaceError as error:
+            raise ConfigError(str(error), "search.restrict") from None
+
+    def _scheduled(self, strategy: Strategy, domain: Domain) -> tuple[Fidelity, Searcher]:
+        """Returns the fidelity of a complete measurement, and the strategy with its scheduler over it."""
+        search = self.options
+        complete = FULL
+        if search.schedule == SINGLE and search.proxy is None:
+            return complete, strategy
+        try:
+            epochs = full_epochs(domain)
             if search.proxy is not None:
                 complete = fidelity_of(search.proxy, self.levels, domain)
                 epochs = sizes(domain, complete)["epochs"]
             over = SCHEDULERS[search.schedule]
             own = over.Options.model_validate(search.options.get(search.schedule, {}))
-            scheduler = over(strategy, complete, epochs, seed, options=own)
+            scheduler = over(strategy, complete, epochs, self.seed, options=own)
             for end in scheduler.milestones:
                 check_fidelity(scheduler.fidelity(end), domain, search.schedule)
                 if sizes(domain, scheduler.fidelity(end))["epochs"] != end:
                     raise ConfigError(f"the domain cannot end a training after {end} of {epochs} epochs")
         except ConfigError as error:
             raise ConfigError(str(error), "search") from None
-        return scheduler
+        return complete, scheduler
 
     def run(self, session: Session) -> SearchState:
         """Runs the loop."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from nichenas.core.session.journal import Journal
 from nichenas.core.session.results import RunResult
 from nichenas.core.trial import Drawing
 from nichenas.core.trial import Trial
+from nichenas.core.trial import mean_trial
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class RunRecord:
             drawings,
         )
 
-    @property
+    @cached_property
     def last_stage(self) -> list[Trial]:
         """Trials in order of submission; of a search in stages those of the last one, whose values can be compared."""
         trials = sorted(self.trials, key=lambda trial: trial.number)
@@ -86,18 +88,37 @@ class RunRecord:
 
     @property
     def complete(self) -> list[Trial]:
-        """The trials of the last stage that were measured at the highest fidelity there is; the others are partial."""
-        trials = self.last_stage
-        highest = max((trial.proposal.fidelity.cost for trial in trials if not trial.failed), default=1.0)
-        return [trial for trial in trials if trial.proposal.fidelity.cost >= highest]
+        """The trials of the last stage that were measured at the highest fidelity there is; the others are partial.
+
+        One that was measured again has the mean of its values, and stands where the last of its measurements does.
+        """
+        return [trial for trial in self._judged.values() if trial.proposal.fidelity.cost >= self._highest]
+
+    @property
+    def _highest(self) -> float:
+        return max((t.proposal.fidelity.cost for t in self.last_stage if not t.failed), default=1.0)
+
+    @cached_property
+    def _judged(self) -> dict[int, Trial]:
+        """The trials of the last stage with those of one architecture as one, by the number of the last of them."""
+        groups: dict[int, list[Trial]] = {}
+        for trial in self.last_stage:
+            repeats = trial.proposal.repeats
+            groups.setdefault(trial.number if repeats is None else repeats, []).append(trial)
+        judged = {group[-1].number: mean_trial(group) if len(group) > 1 else group[0] for group in groups.values()}
+        return dict(sorted(judged.items()))
 
     def values(self, objective: Objective) -> list[float | None]:
-        """Returns the values of the last stage's trials in order of submission; none if failed or partial."""
-        complete = {trial.number for trial in self.complete}
-        return [
-            None if trial.failed or trial.number not in complete else trial.value(objective)
-            for trial in self.last_stage
-        ]
+        """Returns the values of the last stage's trials in order of submission.
+
+        None stands where a trial failed, is partial, or was measured again later: its mean comes then.
+        """
+        complete = {
+            number: trial.value(objective)
+            for number, trial in self._judged.items()
+            if not trial.failed and trial.proposal.fidelity.cost >= self._highest
+        }
+        return [complete.get(trial.number) for trial in self.last_stage]
 
     def spent(self, unit: str) -> list[float]:
         """Returns what was spent up to the end of every trial of the last stage.

@@ -29,6 +29,7 @@ def trial_to_json(trial: Trial) -> str:
         "horizon": proposal.horizon,
         "start": proposal.start or None,
         "rung": proposal.rung,
+        "repeats": proposal.repeats,
         "tag": dict(proposal.tag) or None,
         "epochs": trial.epochs or None,
         "stage": trial.stage or None,
@@ -60,6 +61,7 @@ def _measurement_to_json(measured: Measurement) -> dict[str, Any]:
         "diagnostics": dict(measured.diagnostics) or None,
         "scalars": {name: _finite(value) for name, value in measured.scalars.items()} or None,
         "simulated_seconds": measured.simulated_seconds,
+        "stopped": measured.stopped or None,
     }
     fields.update((name, value) for name, value in optional.items() if value is not None)
     return fields
@@ -83,6 +85,7 @@ def trial_from_json(number: int, text: str) -> Trial:
         horizon=record.get("horizon"),
         start=record.get("start", 0.0),
         rung=record.get("rung"),
+        repeats=record.get("repeats"),
     )
     return Trial(
         number,

@@ -154,17 +154,19 @@ def retrain_all(
     return summaries
 
 
-def choose(subjects: Sequence[Architecture], summaries: Mapping[str, Summary], objective: Objective) -> Architecture:
-    """Returns the architecture with the best mean validation value over its seeds; the earlier of equals.
+def ranked(
+    subjects: Sequence[Architecture], summaries: Mapping[str, Summary], objective: Objective
+) -> list[Architecture]:
+    """Returns architectures by their mean validation value over the seeds, best first; equal ones as they were.
 
-    Without any full training the first subject is returned: the best of the search.
+    Those without any full training come last.
     """
 
     def mean(architecture: Architecture) -> float:
         statistics = summaries[architecture.key].statistics("validation") if architecture.key in summaries else {}
         return objective.sign * statistics[objective.name]["mean"] if statistics else float("-inf")
 
-    return max(subjects, key=mean)
+    return sorted(subjects, key=mean, reverse=True)
 
 
 def kept_weights(folder: Path, label: str) -> Path:

@@ -178,4 +178,8 @@ class Session:
 
 def same_work(one: Proposal, other: Proposal) -> bool:
     """Returns whether two proposals ask for the same training; tags may come back from JSON in another form."""
-    return (one.architecture, one.fidelity, one.parent) == (other.architecture, other.fidelity, other.parent)
+
+    def work(proposal: Proposal) -> tuple[object, ...]:
+        return proposal.architecture, proposal.fidelity, proposal.parent, proposal.repeats
+
+    return work(one) == work(other)

@@ -43,8 +43,11 @@ class Strategy(ABC):
     Attributes:
         Options: schema of the strategy's own settings.
         summary: one line for lists, with the source.
+        random_starts: how many random architectures are measured before the strategy's own, unless the search says
+            another number.
     """
 
+    random_starts: ClassVar[int] = 0
     Options: ClassVar[type[Settings]] = Settings
     summary: ClassVar[str] = ""
 
@@ -70,6 +73,10 @@ class Strategy(ABC):
     @abstractmethod
     def tell(self, trial: Trial) -> None:
         """Records a completed trial."""
+
+    def observe(self, trial: Trial) -> None:
+        """Records a completed trial of an architecture that this strategy did not propose; by default like its own."""
+        self.tell(trial)
 
     def score(self, trial: Trial) -> float:
         """Returns one number for a trial, larger is better; minus infinity for a failure."""

@@ -1,8 +1,11 @@
 """Reinforced conservative search (RCNAS of AGNN; Zhou et al. 2019): small changes of the best architecture.
 
 Every group of choices (action class) has a recurrent encoder. It reads the incumbent without the choices of its
-group and emits new values for these; the entropies of the encoders guide which groups are changed. The reward is
-the change against the incumbent, its baseline a moving average a group; only encoders that acted are trained.
+group and emits new values for these. The reward is the change against the incumbent, its baseline a moving average a
+group; only encoders that acted are trained. In the paper the entropies of the encoders guide which groups are changed;
+groups of few options then starve, although a change of theirs may decide everything. By default every group is
+therefore as likely as any other, the first incumbent is the best of random starts, and a climb that makes no progress
+begins anew.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from nichenas.core.seeds import numpy_generator
 from nichenas.core.seeds import torch_generator
 from nichenas.core.settings import Settings
 from nichenas.core.space import Architecture
@@ -29,18 +33,25 @@ from nichenas.core.trial import Proposal
 from nichenas.core.trial import Trial
 
 TRIES = 20  # samples of one group that may be known before another group is tried
+FRESH_TRIES = 1000  # uniform draws that may be known before a known one is proposed
 
 
 class ConservativeOptions(Settings):
-    """Options of conservative search; the defaults are AGNN's as far as they are known.
+    """Options of conservative search.
 
     Attributes:
         classes: how many groups are changed at once (s in the paper).
-        guide: how groups are picked by entropy: drawn from the softmax of the entropies, or the largest.
+        guide: how groups are picked: uniformly; drawn from the softmax of their encoders' entropies, as in the paper;
+            or that of the largest entropy.
         normalize: divide every entropy by its largest possible value before picking; not from the paper. Without it,
             ``argmax`` stays with the group of most options until that one is trained down.
         learning_rate: of Adam.
-        baseline_decay: of the moving average of rewards, which starts at 0.
+        baseline_decay: of the moving average of rewards.
+        baseline_start: what this average starts at: the first reward, as GraphNAS does, or 0.
+        skip_unread: leave out choices whose change leaves the network the same, in policies and their entropies.
+        patience: proposals without a better incumbent after which a new climb begins, from the best of ``restart``
+            random architectures; none for never.
+        restart: see ``patience``.
         entropy_weight: of the entropy added to the reward; 1e-4 in AutoGL's version.
         deduplicate: never propose a known architecture again: sample the group again, then move on to the next
             one, then to all groups at once, then to random architectures. Not from the paper; without it
@@ -48,24 +59,39 @@ class ConservativeOptions(Settings):
     """
 
     classes: int = Field(1, ge=1)
-    guide: Literal["softmax", "argmax"] = "softmax"
+    guide: Literal["uniform", "softmax", "argmax"] = "uniform"
     normalize: bool = False
     learning_rate: float = Field(3.5e-4, gt=0)
     baseline_decay: float = Field(0.95, ge=0, lt=1)
+    baseline_start: Literal["first", "zero"] = "first"
+    skip_unread: bool = True
+    patience: int | None = Field(40, ge=1)
+    restart: int = Field(10, ge=1)
     entropy_weight: float = Field(0.0, ge=0)
     deduplicate: bool = True
 
 
+class PublishedOptions(ConservativeOptions):
+    """The same options with AGNN's values, as far as they are known."""
+
+    guide: Literal["uniform", "softmax", "argmax"] = "softmax"
+    baseline_start: Literal["first", "zero"] = "zero"
+    skip_unread: bool = False
+    patience: int | None = Field(None, ge=1)
+
+
 @STRATEGIES.register("conservative")
 class Conservative(OneShotStrategy):
-    """Changes one group of the incumbent at a time, guided by the entropy of the groups' encoders."""
+    """Changes one group of the incumbent at a time."""
 
     Options = ConservativeOptions
-    summary = "reinforced conservative search, one group changed at a time (AGNN, Zhou et al. 2019)"
+    random_starts = 20
+    summary = "reinforced conservative search (AGNN, Zhou et al. 2019) with starts, restarts and no starving group"
     options: ConservativeOptions
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.rng = numpy_generator(self.seed, "strategy Conservative")  # of the published variant too
         self._draws = torch_generator(self.seed, "strategy conservative draws")
         weights = torch_generator(self.seed, "strategy conservative weights")
         self.encoders = {
@@ -75,13 +101,18 @@ class Conservative(OneShotStrategy):
             group: torch.optim.Adam(encoder.parameters(), lr=self.options.learning_rate)
             for group, encoder in self.encoders.items()
         }
-        self._baselines = dict.fromkeys(self.encoders, 0.0)
+        zero = self.options.baseline_start == "zero"
+        self._baselines: dict[str, float] = dict.fromkeys(self.encoders, 0.0) if zero else {}
         self.incumbent: Architecture | None = None
         self.incumbent_score = -math.inf
         self._worst = math.inf
         self._entropies: dict[str, float] = {}
         self._seen: set[str] = set()
         self._readings: dict[str, PrefixState] = {}  # of the incumbent, by group
+        self._unread: dict[str, frozenset[str]] = {}  # choices, by key of an incumbent
+        self._climb = 0
+        self._since_progress = 0
+        self._draws_left = 0  # of a restart: how many random architectures are still to be told
 
     @single_thread()
     def ask(self, n: int = 1) -> list[Proposal]:
@@ -89,8 +120,8 @@ class Conservative(OneShotStrategy):
         return [self._offspring() for _ in range(n)]
 
     def _offspring(self) -> Proposal:
-        if self.incumbent is None:
-            return self._remember(Proposal(self.space.sample(self.rng)))
+        if self.incumbent is None or self._draws_left > 0:
+            return self._remember(Proposal(self._fresh(), tag={"climb": self._climb}))
         if self.incumbent_score == -math.inf:
             return Proposal(self.incumbent)
         order = self._guide(self.incumbent)
@@ -107,18 +138,23 @@ class Conservative(OneShotStrategy):
                     break
             else:  # every change of so few groups seems to be known: the next larger step is to change all
                 child, chosen = self._far_change(self.incumbent, order)
-        return self._remember(Proposal(child, tag={"classes": chosen, "incumbent": dict(self.incumbent)}))
+        tag = {"classes": chosen, "incumbent": dict(self.incumbent), "climb": self._climb}
+        return self._remember(Proposal(child, tag=tag))
 
     def _far_change(self, incumbent: Architecture, order: list[str]) -> tuple[Architecture, list[str]]:
         for _ in range(TRIES):
             child = self._change(incumbent, order)
             if not self._known(child):
                 return child, order
-        for _ in range(1000):
-            child = self.space.sample(self.rng)
-            if not self._known(child):
+        return self._fresh(), []
+
+    def _fresh(self) -> Architecture:
+        """Returns a uniform draw that is not known, if there seems to be one."""
+        for _ in range(FRESH_TRIES if self.options.deduplicate else 1):
+            drawn = self.space.sample(self.rng)
+            if not self._known(drawn):
                 break
-        return child, []
+        return drawn
 
     def _known(self, architecture: Architecture) -> bool:
         return self.space.canonical(architecture).key in self._seen
@@ -128,7 +164,10 @@ class Conservative(OneShotStrategy):
         return proposal
 
     def _guide(self, incumbent: Architecture) -> list[str]:
-        """Returns all groups, those to be changed first."""
+        """Returns all groups that the incumbent reads, those to be changed first."""
+        if self.options.guide == "uniform":
+            groups = [group for group in self.encoders if self._movable(group, incumbent)] or list(self.encoders)
+            return [groups[int(i)] for i in self.rng.permutation(len(groups))]
         groups = list(self.encoders)
         self._entropies = {group: float(self._sample(group, incumbent).entropy) for group in groups}
         guide = np.array([self._entropies[group] for group in groups])
@@ -146,7 +185,9 @@ class Conservative(OneShotStrategy):
         """Returns the incumbent with the choices of these groups decided again."""
         wanted = dict(incumbent)
         for group in groups:
-            wanted.update(self._sample(group, incumbent).values)
+            decisions = self._sample(group, incumbent)
+            self._entropies[group] = float(decisions.entropy)
+            wanted.update(decisions.values)
         return self.space.complete(wanted, lambda choice: choice.options[int(self.rng.integers(len(choice.options)))])
 
     @torch.no_grad()
@@ -160,7 +201,15 @@ class Conservative(OneShotStrategy):
         return self.encoders[group].read(without(incumbent, self._active(group, incumbent)))
 
     def _active(self, group: str, incumbent: Architecture) -> list[Choice]:
-        return [choice for choice in self.space.groups[group] if choice.name in incumbent]
+        unread: frozenset[str] = frozenset()
+        if self.options.skip_unread:
+            if incumbent.key not in self._unread:
+                self._unread[incumbent.key] = self.space.unread(incumbent)
+            unread = self._unread[incumbent.key]
+        return [c for c in self.space.groups[group] if c.name in incumbent and c.name not in unread]
+
+    def _movable(self, group: str, incumbent: Architecture) -> bool:
+        return any(len(choice.options) > 1 for choice in self._active(group, incumbent))
 
     @single_thread()
     def tell(self, trial: Trial) -> None:
@@ -168,11 +217,26 @@ class Conservative(OneShotStrategy):
         score = self.score(trial)
         if math.isfinite(score):
             self._worst = min(self._worst, score)
+        if trial.proposal.tag.get("climb", self._climb) != self._climb:
+            return  # proposed before the present climb began
         if self.incumbent is not None and "classes" in trial.proposal.tag:
             self._learn(trial, (score if math.isfinite(score) else self._worst) - self.incumbent_score)
+        self._since_progress += 1
+        self._draws_left -= self._draws_left > 0
         if score > self.incumbent_score:
             self.incumbent, self.incumbent_score = trial.proposal.architecture, score
+            self._since_progress = 0
             self._readings.clear()
+        elif self.options.patience is not None and self._since_progress >= self.options.patience:
+            self._climb += 1
+            self._since_progress, self._draws_left = 0, self.options.restart
+            self.incumbent, self.incumbent_score = None, -math.inf
+            self._readings.clear()
+
+    def observe(self, trial: Trial) -> None:
+        """Takes a start as incumbent if it is better; it is not proposed again."""
+        self._remember(trial.proposal)
+        self.tell(trial)
 
     def reset_history(self) -> None:
         """Lets everything be proposed again, the incumbent first: its score is out of date."""
@@ -188,7 +252,7 @@ class Conservative(OneShotStrategy):
             if not decisions.values:  # none of its choices is active in the parent
                 continue
             reward = change + self.options.entropy_weight * float(decisions.entropy.detach())
-            advantage = reward - self._baselines[group]
+            advantage = reward - self._baselines.setdefault(group, reward)
             decay = self.options.baseline_decay
             self._baselines[group] = decay * self._baselines[group] + (1 - decay) * reward
             self._optimisers[group].zero_grad()
@@ -199,3 +263,13 @@ class Conservative(OneShotStrategy):
     def diagnostics(self) -> dict[str, float]:
         """Returns the entropy of every group's encoder when it was last looked at."""
         return {f"entropy/{group}": value for group, value in self._entropies.items()}
+
+
+@STRATEGIES.register("conservative-published")
+class PublishedConservative(Conservative):
+    """The same with the guide, the baseline and the single start of the paper."""
+
+    Options = PublishedOptions
+    random_starts = 0
+    summary = "the same as published: guided by entropy, one random start"
+    options: PublishedOptions

@@ -44,6 +44,7 @@ class Evolution(OneShotStrategy, ProducesOffspring):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self._alive: deque[tuple[Architecture, float]] = deque(maxlen=self.options.population)
         self._asked = 0
+        self._observed = 0
         self._seen: set[str] = set()
 
     def ask(self, n: int = 1) -> list[Proposal]:
@@ -57,6 +58,12 @@ class Evolution(OneShotStrategy, ProducesOffspring):
     def tell(self, trial: Trial) -> None:
         """Lets a trial live; the oldest dies when there are too many. Failures live too, with the worst score."""
         self._alive.append((trial.proposal.architecture, self.score(trial)))
+
+    def observe(self, trial: Trial) -> None:
+        """Lets a start live; it takes the place of a random member of the first population."""
+        self._observed += 1
+        self._seen.add(self.space.canonical(trial.proposal.architecture).key)
+        self.tell(trial)
 
     def reset_history(self) -> None:
         """Lets everything be proposed again."""
@@ -80,7 +87,7 @@ class Evolution(OneShotStrategy, ProducesOffspring):
         return child
 
     def _make(self) -> Architecture:
-        if self._asked <= self.options.population or not self._alive:
+        if self._asked + self._observed <= self.options.population or not self._alive:
             return self.space.sample(self.rng)
         size = min(self.options.tournament, len(self._alive))
         picked = self.rng.choice(len(self._alive), size=size, replace=False)

@@ -45,6 +45,14 @@ class LocalSearch(OneShotStrategy):
         if trial.proposal.tag.get("climb") != self._climb:
             return
         self._out -= 1
+        self._move(trial)
+
+    def observe(self, trial: Trial) -> None:
+        """Climbs from a start that is better than where the search is."""
+        self._seen.add(self.space.canonical(trial.proposal.architecture).key)
+        self._move(trial)
+
+    def _move(self, trial: Trial) -> None:
         if self.score(trial) > self._current:
             self._current = self.score(trial)
             self._queue = self.space.neighbours(trial.proposal.architecture)

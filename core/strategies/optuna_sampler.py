@@ -65,7 +65,8 @@ class OptunaSampler(OneShotStrategy):
         if self.weights:
             directions = ["maximize"]
         self._study = optuna.create_study(directions=directions, sampler=sampler)
-        self._failed = optuna.trial.TrialState.FAIL
+        self._failed, self._create_trial = optuna.trial.TrialState.FAIL, optuna.trial.create_trial
+        self._categorical = optuna.distributions.CategoricalDistribution
         self._trials: list[optuna.trial.Trial] = []
 
     def ask(self, n: int = 1) -> list[Proposal]:
@@ -88,10 +89,25 @@ class OptunaSampler(OneShotStrategy):
 
     def tell(self, trial: Trial) -> None:
         """Tells the study."""
-        ours = self._trials[trial.proposal.tag.get("asked", trial.number)]
+        ours = self._trials[trial.proposal.tag["asked"]]
         if trial.measurement is None:
             self._study.tell(ours, state=self._failed)
         elif self.weights:
             self._study.tell(ours, self.score(trial))
         else:
             self._study.tell(ours, [trial.value(objective) for objective in self.objectives])
+
+    def observe(self, trial: Trial) -> None:
+        """Adds a trial to the study as if the sampler had suggested it."""
+        architecture = trial.proposal.architecture
+        distributions: dict[str, Any] = {}
+        params: dict[str, int] = {}
+        for choice in self.space.free:
+            if choice.name in architecture:
+                distributions[choice.name] = self._categorical(list(range(len(choice.options))))
+                params[choice.name] = choice.index(architecture[choice.name])
+        outcome: dict[str, Any] = {"state": self._failed}
+        if trial.measurement is not None:
+            values = [trial.value(objective) for objective in self.objectives]
+            outcome = {"values": [self.score(trial)] if self.weights else values}
+        self._study.add_trial(self._create_trial(params=params, distributions=distributions, **outcome))

@@ -52,5 +52,9 @@ class RandomSearch(OneShotStrategy):
         """Lets everything be proposed again."""
         self._seen.clear()
 
+    def observe(self, trial: Trial) -> None:
+        """Does not draw it again."""
+        self._seen.add(self.space.canonical(trial.proposal.architecture).key)
+
     def tell(self, trial: Trial) -> None:
         """Random search learns nothing."""

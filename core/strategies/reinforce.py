@@ -177,6 +177,11 @@ class Reinforce(OneShotStrategy):
         (-advantage * decisions.log_probability).backward()
         self._optimiser.step()
 
+    def observe(self, trial: Trial) -> None:
+        """Learns from a start as from a sample, although the policy did not draw it; it is not proposed again."""
+        self._seen.add(self.space.canonical(trial.proposal.architecture).key)
+        self.tell(trial)
+
     def diagnostics(self) -> dict[str, float]:
         """Returns the policy's entropy along the last trial, in nats: of every choice, and of all together."""
         each = {f"entropy/{name}": value for name, value in self._entropies.items()}

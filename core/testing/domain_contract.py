@@ -55,6 +55,7 @@ CONTRACTS: Mapping[str, str] = {
     "BatchedEvaluation": "batching_contract.BatchingContract",
     "DifferentiableSupernet": "supernet_contract.SupernetContract",
     "Exporting": "exporting_contract.ExportingContract",
+    "KnownArchitectures": "known_contract.KnownContract",
     "NamedDatasets": "datasets_contract.DatasetsContract",
     "PrecomputedResults": "precomputed_contract.PrecomputedContract",
     "Probing": "probing_contract.ProbingContract",

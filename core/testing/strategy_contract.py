@@ -98,6 +98,21 @@ class StrategyContract(StrategyFixtures):
         """A search in which everything fails continues."""
         self.play(self.make(), 30, answering=lambda number, proposal: answer(number, proposal, fail_every=1))
 
+    def test_goes_on_from_what_others_proposed(self) -> None:
+        """Architectures that it did not propose may come first, or in between; it is rebuilt by the same again."""
+
+        def observing() -> list[Proposal]:
+            strategy, rng = self.make(), np.random.default_rng(0)
+            for number in range(6):
+                strategy.observe(answer(number, Proposal(strategy.space.sample(rng), tag={"start": "random"}), 4))
+            proposals = self.play(strategy, 10)
+            strategy.observe(answer(20, Proposal(strategy.space.sample(rng))))
+            return proposals + self.play(strategy, 10)
+
+        first = observing()
+        assert len(first) == 20
+        assert observing() == first
+
     def test_told_in_any_order(self) -> None:
         """Where the order of completion depends on timing, trials are told as they finish."""
         strategy = self.make()

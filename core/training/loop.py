@@ -71,6 +71,7 @@ class History:
         values: its figures.
         weights: that were kept of it.
         trained: units trained in this part; set by the loop when the part ends.
+        stopped: whether the training stopped early, since it was behind others.
     """
 
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
@@ -79,6 +80,7 @@ class History:
     values: dict[str, float] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
     trained: int = 0
+    stopped: bool = False
 
 
 class Training(ABC):
@@ -124,6 +126,13 @@ class Training(ABC):
     def stops(self) -> bool:
         """Returns whether the training ends before its last unit; asked when it is loaded and after every unit."""
         return False
+
+    def progress(self) -> float | None:
+        """Returns the best value of the primary objective so far, turned so that larger is better.
+
+        None, as by default, for a training that never stops early.
+        """
+        return None
 
     def record(self, unit: int, figures: Mapping[str, SupportsFloat]) -> dict[str, float]:
         """Adds figures to the curves and returns them as numbers; the loop does so with those of validations.
@@ -196,6 +205,7 @@ class _Run:
             self.file = context.checkpoints / f"{training.name}.pt"
         self._resume()
         self.before = training.done
+        self.looks = [look for look in context.stop_below if look[0] > training.done]
         self.failure: CandidateFailure | None = None
         self.over = training.done >= part.end or training.stops()
 
@@ -228,11 +238,12 @@ class _Run:
         try:
             if training.done % training.validate_every == 0 or training.done == self.part.total:
                 self._validate()
+                training.history.stopped = self._is_behind()
             self.context.check_seconds(self.together)
         except CandidateFailure as failure:
             self.failure, self.over = failure, True
             return
-        self.over = training.done >= self.part.end or training.stops()
+        self.over = training.done >= self.part.end or training.history.stopped or training.stops()
         if self.file is not None and not self.over and training.done % (training.checkpoint_every or 1) == 0:
             write_checkpoint(self.file, training.state())
 
@@ -253,6 +264,13 @@ class _Run:
                     file.unlink()
                 return failure
         return training.history
+
+    def _is_behind(self) -> bool:
+        """Returns whether the training is behind others at an epoch where they are compared."""
+        due = [least for epoch, least in self.looks if epoch <= self.training.done]
+        self.looks = [look for look in self.looks if look[0] > self.training.done]
+        progress = self.training.progress() if due else None
+        return progress is not None and progress < max(due)
 
     def _validate(self) -> None:
         training, history = self.training, self.training.history

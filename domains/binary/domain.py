@@ -261,7 +261,10 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
         images = subsample(self.task.train, fidelity["samples"], size, draws), resize(self.task.validation, size)
         history = self._train(network, settings, context, part, images=images)
         return Measurement(
-            values={**history.values, **costs}, curve=tuple(history.curves["accuracy"]), epochs=history.trained
+            values={**history.values, **costs},
+            curve=tuple(history.curves["accuracy"]),
+            epochs=history.trained,
+            stopped=history.stopped,
         )
 
     def probe(self, architecture: Architecture, context: Context) -> Probe:

@@ -147,6 +147,10 @@ class StagedTraining(Training):
         self.half = settings.mixed_precision and context.device.type == "cuda"
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.half)  # type: ignore[attr-defined]
 
+    def progress(self) -> float:
+        """Returns the best accuracy so far."""
+        return max(value for _, value in self.history.curves["accuracy"])
+
     def stateful(self) -> dict[str, Any]:
         """Returns what is trained; the rest follows from the epochs."""
         return {"network": self.network, "optimizer": self.optimizer, "scaler": self.scaler}

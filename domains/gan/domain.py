@@ -276,7 +276,7 @@ class GanDomain(Domain, SharedWeights, ReducedFidelity, Baselines, Probing, Expo
         genotype = genotype_of(proposal.architecture)
         history = self._train(genotype, settings, context, images, end=part.end, bottom=bottom).history
         curve = history.curves[self.objectives[0].name]
-        return Measurement(values=history.values, curve=tuple(curve), epochs=history.trained)
+        return Measurement(values=history.values, curve=tuple(curve), epochs=history.trained, stopped=history.stopped)
 
     def probe(self, architecture: Architecture, context: Context) -> Probe:
         """Returns a fresh generator with a batch of noise; the loss is its own, by a fresh discriminator."""

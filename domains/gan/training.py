@@ -114,6 +114,10 @@ class GanTraining(Training):
         distance = named(self.extractor, "FID")
         return figures[distance] < best[distance]
 
+    def progress(self) -> float:
+        """Returns minus the best FID so far."""
+        return -min(value for _, value in self.history.curves[named(self.extractor, "FID")])
+
     def weights(self) -> Mapping[str, Tensor]:
         """Returns the averaged weights, with the statistics that they were validated with."""
         return self._validated

@@ -26,6 +26,10 @@ class Features(Protocol):
         """Returns the features under dropout times ``weight``, ``(nodes, weight columns)``."""
         ...
 
+    def dense(self) -> Tensor:
+        """Returns the features as a matrix, ``(nodes, features)``."""
+        ...
+
 
 class SparseFeatures:
     """Features kept as CSR.
@@ -43,6 +47,10 @@ class SparseFeatures:
         """Returns the features under dropout times ``weight``, ``(nodes, weight columns)``."""
         return sparse_matmul(self.pattern, dropout(self.values, p, generator), weight)
 
+    def dense(self) -> Tensor:
+        """Returns the features as a matrix, ``(nodes, features)``."""
+        return self.pattern.matrix(self.values).to_dense()
+
 
 class DenseFeatures:
     """Features kept as a matrix, ``(nodes, features)``."""
@@ -53,6 +61,10 @@ class DenseFeatures:
     def project(self, weight: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
         """Returns the features under dropout times ``weight``, ``(nodes, weight columns)``."""
         return dropout(self.matrix, p, generator) @ weight
+
+    def dense(self) -> Tensor:
+        """Returns the matrix."""
+        return self.matrix
 
 
 def features_of(x: Tensor, nodes: Tensor) -> Features:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -115,6 +117,29 @@ def _incidence(crow: Tensor, col: Tensor, like: Tensor) -> Tensor:
     return torch.sparse_csr_tensor(crow, col, ones, size=size, check_invariants=False)
 
 
+@dataclass(frozen=True)
+class FixedMatrix:
+    """A sparse matrix that is not trained, with its transpose at hand for gradients; both CSR."""
+
+    matrix: Tensor
+    transpose: Tensor
+
+    def __matmul__(self, dense: Tensor) -> Tensor:
+        result: Tensor = _FixedProduct.apply(self, dense)
+        return result
+
+
+class _FixedProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, fixed: FixedMatrix, dense: Tensor) -> Tensor:
+        ctx.fixed = fixed
+        return fixed.matrix @ dense
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return None, ctx.fixed.transpose @ grads[0].contiguous()
+
+
 @dataclass
 class Block:
     """The edges of one layer: from its source nodes to the destination nodes that are read afterwards.
@@ -131,19 +156,40 @@ class Block:
     gcn: Tensor
     mean: Tensor
     _constants: dict[tuple[str, bool], Tensor] = field(init=False, default_factory=dict)
+    _matrices: dict[str, FixedMatrix] = field(init=False, default_factory=dict)
 
-    def constant(self, attention: str, mean: bool) -> Tensor:
-        """Returns the fixed coefficients of ``const`` or ``gcn`` attention, ``(E,)``, cached.
+    def constant(self, attention: str, mean: bool = False) -> Tensor:
+        """Returns fixed coefficients, ``(E,)``, cached.
 
         Args:
-            attention: ``const`` or ``gcn``.
+            attention: ``const``; ``gcn``; or ``neighbours`` for the mean of the neighbours without the node itself.
             mean: whether every row is divided by its number of neighbours.
         """
         key = (attention, mean)
         if key not in self._constants:
             values = self.gcn if attention == "gcn" else torch.ones_like(self.gcn)
+            if attention == "neighbours":
+                row = self.pattern.row
+                others = (self.mean.reciprocal() - 1).clamp(min=1)  # a node without neighbours has the mean 0
+                values = (self.pattern.col != self.own[row]) / others[row]
             self._constants[key] = values * self.mean[self.pattern.row] if mean else values
         return self._constants[key]
+
+    def product(self, attention: str, x: Tensor) -> Tensor:
+        """Returns fixed coefficients times ``x``, ``(destinations, width)``; see :meth:`constant`."""
+        if attention not in self._matrices:
+            values = self.constant(attention)
+            self._matrices[attention] = FixedMatrix(self.pattern.matrix(values), self.pattern.transposed(values))
+        return self._matrices[attention] @ x
+
+    @cached_property
+    def same(self) -> bool:
+        """Whether destinations are the sources, in the same order."""
+        return self.pattern.rows == self.pattern.columns
+
+    def at_destinations(self, x: Tensor) -> Tensor:
+        """Returns the rows of ``x``, ``(sources, width)``, that belong to the destinations."""
+        return x if self.same else x.index_select(0, self.own)
 
 
 @dataclass
@@ -198,12 +244,25 @@ class Graph:
         wanted = targets.unique()
         blocks: list[Block] = []
         for _ in range(layers):
+            if blocks and wanted.numel() == self.nodes:
+                blocks.insert(0, self.whole)
+                continue
             is_row = self._mask(wanted)
             edges = is_row[self.row].nonzero().flatten()
             sources = self.col[edges].unique() if prune else torch.arange(self.nodes, device=self.device)
             blocks.insert(0, self._block(edges, wanted, sources))
             wanted = sources
         return ReceptiveField(wanted, blocks, targets.unique())
+
+    @cached_property
+    def whole(self) -> Block:
+        """The edges from all nodes to all nodes."""
+        nodes = torch.arange(self.nodes, device=self.device)
+        return self._block(torch.arange(self.row.numel(), device=self.device), nodes, nodes)
+
+    def whole_field(self, targets: Tensor) -> ReceptiveField:
+        """Returns all nodes and edges once, for networks that propagate many times and are read at ``targets``."""
+        return ReceptiveField(torch.arange(self.nodes, device=self.device), [self.whole], targets.unique())
 
     def _mask(self, nodes: Tensor) -> Tensor:
         mask = torch.zeros(self.nodes, dtype=torch.bool, device=self.device)

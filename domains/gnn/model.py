@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,6 +21,9 @@ from torch.nn import functional
 from nichenas.domains.gnn.features import Features
 from nichenas.domains.gnn.graph import Block
 from nichenas.domains.gnn.graph import ReceptiveField
+from nichenas.domains.gnn.network import NodeNetwork
+from nichenas.domains.gnn.network import Noise
+from nichenas.domains.gnn.network import glorot
 from nichenas.domains.gnn.operations import dropout
 from nichenas.domains.gnn.operations import edge_dot
 from nichenas.domains.gnn.operations import edge_sum
@@ -59,19 +61,15 @@ ATTENTION_VECTORS: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass
-class Noise:
-    """Dropout of one training pass.
+def gat_scores(of_own: Tensor, of_neighbour: Tensor, block: Block) -> Tensor:
+    """Returns GAT's attention before the softmax, ``(E * heads,)`` in the order of the pattern of heads.
 
-    Attributes:
-        p: probability of dropping a value.
-        features: draws the masks of the input features; candidates trained together share it.
-        inner: draws all other masks of this candidate.
+    Args:
+        of_own: what every source adds as the node itself, ``(sources, heads)``.
+        of_neighbour: what it adds as a neighbour, ``(sources, heads)``.
     """
-
-    p: float
-    features: torch.Generator
-    inner: torch.Generator
+    pattern = block.pattern.heads(of_own.shape[1])
+    return functional.leaky_relu(edge_sum(pattern, of_own.index_select(0, block.own), of_neighbour), GAT_SLOPE)
 
 
 class AGNNLayer(nn.Module):
@@ -94,21 +92,16 @@ class AGNNLayer(nn.Module):
         super().__init__()
         self.spec = spec
         out, heads = spec.outputs, spec.heads
-
-        def glorot(rows: int, columns: int, *shape: int) -> nn.Parameter:
-            bound = (6.0 / (rows + columns)) ** 0.5
-            size = shape or (rows, columns)
-            return nn.Parameter(torch.empty(size).uniform_(-bound, bound, generator=generator))
-
-        self.weight = glorot(spec.inputs, heads * out)
-        self.attention = nn.ParameterDict({v: glorot(out, 1, heads, out) for v in ATTENTION_VECTORS[spec.attention]})
+        self.weight = glorot(generator, spec.inputs, heads * out)
+        vectors = ATTENTION_VECTORS[spec.attention]
+        self.attention = nn.ParameterDict({v: glorot(generator, out, 1, heads, out) for v in vectors})
         self.bias = nn.Parameter(torch.zeros(spec.width))
         if spec.combine == "mlp":
-            self.mlp_in = glorot(2 * out, MLP_HIDDEN)
+            self.mlp_in = glorot(generator, 2 * out, MLP_HIDDEN)
             self.mlp_in_bias = nn.Parameter(torch.zeros(MLP_HIDDEN))
-            self.mlp_out = glorot(MLP_HIDDEN, out)
+            self.mlp_out = glorot(generator, MLP_HIDDEN, out)
             self.mlp_out_bias = nn.Parameter(torch.zeros(out))
-        self.skip = glorot(spec.inputs, spec.width) if skip else None
+        self.skip = glorot(generator, spec.inputs, spec.width) if skip else None
         self.batch_norm = nn.BatchNorm1d(spec.width) if batch_norm else None
 
     def forward(self, projected: Tensor, block: Block, skipped: Tensor | None, noise: Noise | None) -> Tensor:
@@ -169,14 +162,11 @@ class AGNNLayer(nn.Module):
             own = (z * left).index_select(0, block.own)
             return block.pattern.to_heads(edge_tanh_dot(block.pattern, own, z * right, self.attention["gene"]))
         by_left, by_right = (z * left).sum(-1), (z * right).sum(-1)
-        scores = functional.leaky_relu(edge_sum(pattern, by_left.index_select(0, block.own), by_right), GAT_SLOPE)
-        if kind == "sym-gat":
-            reverse = edge_sum(pattern, by_right.index_select(0, block.own), by_left)
-            scores = scores + functional.leaky_relu(reverse, GAT_SLOPE)
-        return scores
+        scores = gat_scores(by_left, by_right, block)
+        return scores + gat_scores(by_right, by_left, block) if kind == "sym-gat" else scores
 
 
-class AGNN(nn.Module):
+class AGNN(NodeNetwork):
     """The network of an architecture.
 
     Args:
@@ -185,6 +175,8 @@ class AGNN(nn.Module):
         batch_norm: normalise after every hidden layer; needs receptive fields that are not pruned.
         skip: linear skip connections around hidden layers.
     """
+
+    first_weight = "layers.0.weight"
 
     def __init__(
         self,
@@ -198,13 +190,6 @@ class AGNN(nn.Module):
             AGNNLayer(spec, generator, batch_norm and not spec.last, skip and not spec.last) for spec in specs
         )
 
-    @property
-    def first_weights(self) -> list[Tensor]:
-        """The matrices that multiply the input features."""
-        first = self.layers[0]
-        assert isinstance(first, AGNNLayer)
-        return [first.weight] if first.skip is None else [first.weight, first.skip]
-
     def forward(self, field: ReceptiveField, features: Features, noise: Noise | None = None) -> Tensor:
         """Returns the outputs at the targets of the field, ``(targets, outputs)``.
 
@@ -213,23 +198,24 @@ class AGNN(nn.Module):
             features: of ``field.inputs``.
             noise: dropout; none in evaluation.
         """
-        weights = self.first_weights
-        weight = weights[0] if len(weights) == 1 else torch.cat(weights, 1)
-        p = noise.p if noise else 0.0
-        return self.forward_projected(field, features.project(weight, p, noise.features if noise else None), noise)
-
-    def forward_projected(self, field: ReceptiveField, projected: Tensor, noise: Noise | None) -> Tensor:
-        """Returns the outputs, given the features times :attr:`first_weights` side by side."""
-        x = projected
+        x = torch.empty(0)
         for position, (layer, block) in enumerate(zip(self.layers, field.blocks, strict=True)):
             assert isinstance(layer, AGNNLayer)
             if position:
                 x = dropout(x, noise.p, noise.inner) if noise else x
                 z = x @ layer.weight
                 skipped = None if layer.skip is None else x @ layer.skip
-            elif layer.skip is None:
-                z, skipped = x, None
             else:
-                z, skipped = x.split([layer.weight.shape[1], layer.skip.shape[1]], 1)
+                z, skipped = _projected(layer, features, noise)
             x = layer(z.contiguous(), block, skipped, noise)
         return x
+
+
+def _projected(first: AGNNLayer, features: Features, noise: Noise | None) -> tuple[Tensor, Tensor | None]:
+    """Returns the features times the first layer's weight, and times that of its skip connection if it has one."""
+    p, generator = (noise.p, noise.features) if noise else (0.0, None)
+    if first.skip is None:
+        return features.project(first.weight, p, generator), None
+    both = features.project(torch.cat([first.weight, first.skip], 1), p, generator)
+    z, skipped = both.split([first.weight.shape[1], first.skip.shape[1]], 1)
+    return z, skipped

@@ -6,10 +6,12 @@ paper: 11,760 strings a layer, 138,297,600 for two layers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nichenas.core.space import Architecture
 from nichenas.core.space import Choice
+from nichenas.core.space import Option
 from nichenas.core.space import SearchSpace
 
 HIDDEN = (4, 8, 16, 32, 64, 128, 256)
@@ -68,6 +70,21 @@ def agnn_space(layers: int) -> SearchSpace:
         for name, options in CLASSES.items()
     ]
     return SearchSpace(choices, canonical)
+
+
+def known_agnn(layers: int) -> Mapping[str, Architecture]:
+    """Returns networks of AGNN's space that people use: GAT at the paper's sizes for citation graphs, and GCN's."""
+
+    def stack(attention: str, hidden: int, heads: int, activation: str) -> Architecture:
+        inner: list[Option] = [hidden, attention, heads, "sum", "identity", activation]
+        last: list[Option] = [HIDDEN[0], attention, 1, "sum", "identity", "linear"]
+        values: dict[str, Option] = {}
+        for layer in range(1, layers + 1):
+            own = zip(CLASSES, inner if layer < layers else last, strict=True)
+            values.update((f"layer{layer}.{name}", value) for name, value in own)
+        return Architecture(values)
+
+    return {"GAT": stack("gat", 8, 8, "elu"), "GCN": stack("gcn", 16, 1, "relu")}
 
 
 def reduced_width(hidden: int, share: float) -> int:

@@ -1,11 +1,8 @@
-"""Training of one or several networks on the same graphs, in step.
-
-Networks that are trained together share the product of the sparse features and their first-layer weights laid
-side by side; everything else is per network.
-"""
+"""Training of a network on labelled nodes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -13,6 +10,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 from typing import ClassVar
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -24,8 +22,8 @@ from nichenas.core.settings import Settings
 from nichenas.core.training.loop import Training
 from nichenas.domains.gnn.features import Features
 from nichenas.domains.gnn.graph import ReceptiveField
-from nichenas.domains.gnn.model import AGNN
-from nichenas.domains.gnn.model import Noise
+from nichenas.domains.gnn.network import NodeNetwork
+from nichenas.domains.gnn.network import Noise
 
 VALUE = itemgetter(1)  # of a point of a curve
 
@@ -40,6 +38,8 @@ class TrainSettings(Settings):
         dropout: of layer inputs and attention coefficients.
         patience: epochs without a better validation score or loss before training stops; none for never.
         validate_every: epochs between looks at validation data.
+        select: by which the epoch that counts is chosen: the highest validation score, or the lowest validation loss,
+            which is less often a stroke of luck on few nodes.
     """
 
     epochs: int = Field(300, ge=1)
@@ -48,6 +48,7 @@ class TrainSettings(Settings):
     dropout: float = Field(0.6, ge=0, le=0.99)
     patience: int | None = Field(40, ge=1)
     validate_every: int = Field(1, ge=1)
+    select: Literal["score", "loss"] = "score"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def counts(outputs: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([hits, hits + (predicted ^ true).sum()])
 
 
-def evaluate(network: AGNN, pieces: Sequence[Piece]) -> tuple[float, float]:
+def evaluate(network: NodeNetwork, pieces: Sequence[Piece]) -> tuple[float, float]:
     """Returns (score, mean loss) of a network in evaluation mode."""
     network.eval()
     with torch.no_grad():
@@ -109,7 +110,6 @@ class NodeTraining(Training):
 
     Args:
         network: on the device of the data.
-        noise: that networks of the space draw; those that are trained together share the first one's feature masks.
         train: one optimiser step each, every epoch, in order.
         validation: what epochs are chosen by.
         keep_best: whether the weights of the best epoch are kept.
@@ -124,19 +124,26 @@ class NodeTraining(Training):
         validation: Sequence[Any],
         settings: TrainSettings,
         *,
-        noise: Noise | None = None,
         keep_best: bool = False,
     ) -> None:
         super().__init__(validate_every=settings.validate_every)
         self.network, self.train, self.validation = network, train, validation
-        self.settings, self.noise, self.keep_best = settings, noise, keep_best
-        self.optimiser = torch.optim.Adam(
-            network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=self.fused
-        )
+        self.settings, self.keep_best = settings, keep_best
+        self.optimiser = torch.optim.Adam(self.parameter_groups(), settings.learning_rate, fused=self.fused)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Returns the groups of parameters that the optimiser treats differently."""
+        return [{"params": list(self.network.parameters()), "weight_decay": self.settings.weight_decay}]
 
     def better(self, figures: Mapping[str, float], best: Mapping[str, float]) -> bool:
-        """Compares scores: validation accuracy, or micro-F1; losses decide between equal ones."""
+        """Compares what the settings say; the other decides between equal ones."""
+        if self.settings.select == "loss":
+            return (-figures["loss"], figures["score"]) > (-best["loss"], best["score"])
         return (figures["score"], -figures["loss"]) > (best["score"], -best["loss"])
+
+    def progress(self) -> float:
+        """Returns the best score so far, which need not be that of the epoch that counts."""
+        return max(self.history.curves["score"], key=VALUE)[1]
 
     def weights(self) -> Mapping[str, Tensor]:
         """Returns a copy of the weights, if they were asked for."""
@@ -155,46 +162,38 @@ class NodeTraining(Training):
         return {"network": self.network, "optimiser": self.optimiser}
 
 
-class AGNNTraining(NodeTraining):
-    """The training of a network of the space; :func:`advance_together` advances several."""
+class SpaceTraining(NodeTraining):
+    """The training of a network of one of the spaces.
 
-    network: AGNN
-    noise: Noise
-    loss = torch.zeros(())  # of the last step
+    Args:
+        noise: that it draws.
+    """
+
+    network: NodeNetwork
+
+    def __init__(self, network: NodeNetwork, noise: Noise, *args: Any, **kwargs: Any) -> None:
+        super().__init__(network, *args, **kwargs)
+        self.noise = noise
+        self.loss = torch.zeros(())  # of the last step
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Returns those of the network."""
+        return self.network.parameter_groups(self.settings.weight_decay)
 
     def advance(self) -> None:
         """Trains an epoch."""
-        advance_together([self])
+        for piece in self.train:
+            loss = node_loss(self.network(piece.field, piece.features, self.noise), piece.labels)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimiser.step()
+        self.loss = loss.detach()
 
     def validate(self) -> dict[str, float]:
         """Returns score and loss; a training loss that is not finite makes the latter so."""
         score, loss = evaluate(self.network, self.validation)
-        return {"score": score, "loss": loss + 0.0 * float(self.loss)}
+        return {"score": score, "loss": loss if self.loss.isfinite() else math.nan}
 
     def stateful(self) -> dict[str, Any]:
         """Returns the generators too."""
         return {**super().stateful(), "feature noise": self.noise.features, "inner noise": self.noise.inner}
-
-
-def advance_together(trainings: Sequence[AGNNTraining]) -> None:
-    """Trains networks on the same graphs for an epoch."""
-    networks = [training.network for training in trainings]
-    noises = [training.noise for training in trainings]
-    for piece in trainings[0].train:
-        if len(networks) == 1:  # splitting and joining would copy the widest tensors there are
-            losses = [node_loss(networks[0](piece.field, piece.features, noises[0]), piece.labels)]
-        else:
-            weights = [weight for network in networks for weight in network.first_weights]
-            projected = piece.features.project(torch.cat(weights, 1), noises[0].p, noises[0].features)
-            widths = [sum(weight.shape[1] for weight in network.first_weights) for network in networks]
-            losses = [
-                node_loss(network.forward_projected(piece.field, part, noise), piece.labels)
-                for network, noise, part in zip(networks, noises, projected.split(widths, 1), strict=True)
-            ]
-        for training in trainings:
-            training.optimiser.zero_grad(set_to_none=True)
-        torch.stack(losses).sum().backward()
-        for training in trainings:
-            training.optimiser.step()
-    for training, loss in zip(trainings, losses, strict=True):
-        training.loss = loss.detach()

@@ -46,6 +46,7 @@ def full() -> Trial:
         horizon=0.75,
         start=0.25,
         rung=2,
+        repeats=5,
     )
     measured = Measurement(
         {"accuracy": 0.5},
@@ -55,6 +56,7 @@ def full() -> Trial:
         scalars={"entropy": 1.5, "ratio": math.inf},
         epochs=4,
         simulated_seconds=60.5,
+        stopped=True,
     )
     return Trial(8, proposal, measured, seconds=0.5, epochs=4, stage=2, final=True, record={"iteration": 0})
 
@@ -77,8 +79,10 @@ def test_no_field_of_a_trial_is_left_out_of_the_record() -> None:
         for field in dataclasses.fields(part):
             made = field.default_factory is not dataclasses.MISSING
             default = field.default_factory() if made else field.default  # type: ignore[misc]
-            # Weights are never written; a trial either has a measurement or says why not.
-            assert field.name in ("weights", "failure", "detail") or getattr(part, field.name) != default, field.name
+            # Weights are never written, and what a training must reach follows from earlier trials; a trial either has a measurement or says why not.
+            assert (
+                field.name in ("weights", "failure", "detail", "stop_below") or getattr(part, field.name) != default
+            ), field.name
 
 
 def test_trials_are_read_in_pages() -> None:

@@ -61,7 +61,7 @@ def test_time_left_goes_by_what_is_spent_of_the_budget(monkeypatch: pytest.Monke
 def test_tensorboard_holds_every_trial(toy: Callable[..., ResolvedConfig], tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    resolved = toy(run={"tensorboard": True}, search={"strategy": "conservative"})
+    resolved = toy(run={"tensorboard": True}, search={"strategy": "conservative", "start": {"random": 3}})
     run_search(resolved, tmp_path / "run", RunOptions(quiet=True))
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()

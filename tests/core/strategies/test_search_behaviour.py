@@ -196,7 +196,7 @@ class TestConservative:
             assert strategy.incumbent_score == best
 
     def test_only_encoders_that_acted_are_trained(self) -> None:
-        strategy = self.strategy()
+        strategy = self.strategy(baseline_start="zero")
         self.tell(strategy, 0, strategy.ask(1)[0], 0.5)
         for number in range(1, 10):
             before = {g: [p.clone() for p in e.parameters()] for g, e in strategy.encoders.items()}
@@ -207,7 +207,7 @@ class TestConservative:
                 assert changed == (group in proposal.tag["classes"])
 
     def test_entropy_is_that_of_uniform_decisions_at_zero_logits(self) -> None:
-        strategy = self.strategy()
+        strategy = self.strategy(guide="softmax")
         with torch.no_grad():
             for encoder in strategy.encoders.values():
                 for decoder in encoder.decoders.values():
@@ -219,13 +219,72 @@ class TestConservative:
             assert strategy.diagnostics()[f"entropy/{group}"] == pytest.approx(3 * math.log(options), rel=1e-5)
 
     def test_reward_is_the_change_against_the_incumbent(self) -> None:
-        strategy = self.strategy(baseline_decay=0.95)
+        strategy = self.strategy(baseline_decay=0.95, baseline_start="zero")
         self.tell(strategy, 0, strategy.ask(1)[0], 0.5)
         (proposal,) = strategy.ask(1)
         (group,) = proposal.tag["classes"]
         self.tell(strategy, 1, proposal, 0.7)
         assert strategy._baselines[group] == pytest.approx(0.05 * 0.2)
         assert all(value == 0 for other, value in strategy._baselines.items() if other != group)
+
+    def test_the_baseline_starts_at_the_first_reward(self) -> None:
+        strategy = self.strategy(baseline_decay=0.5)
+        self.tell(strategy, 0, strategy.ask(1)[0], 0.5)
+        (proposal,) = strategy.ask(1)
+        before = {group: [p.clone() for p in e.parameters()] for group, e in strategy.encoders.items()}
+        self.tell(strategy, 1, proposal, 0.3)
+        assert strategy._baselines == {proposal.tag["classes"][0]: pytest.approx(-0.2)}
+        for group, encoder in strategy.encoders.items():  # it is as good as expected
+            assert all(torch.equal(a, b) for a, b in zip(before[group], encoder.parameters(), strict=True))
+
+    def test_no_class_starves(self) -> None:
+        counts = {guide: dict.fromkeys(GROUPS, 0) for guide in ("uniform", "softmax")}
+        for guide, count in counts.items():
+            strategy = self.strategy(guide=guide, patience=None)
+            self.tell(strategy, 0, strategy.ask(1)[0], 1.0)
+            for number in range(1, 301):
+                (proposal,) = strategy.ask(1)
+                count[proposal.tag["classes"][0]] += 1
+                self.tell(strategy, number, proposal, 0.5)
+        # Seven offspring of the incumbent differ in the smallest class alone; the others soon are all known.
+        assert counts["uniform"]["combine"] >= 7
+        assert counts["uniform"]["heads"] > 1.8 * counts["softmax"]["heads"]
+        assert counts["softmax"]["combine"] < 7
+
+    def test_a_climb_without_progress_begins_anew(self) -> None:
+        strategy = self.strategy(patience=5, restart=3)
+        self.tell(strategy, 0, strategy.ask(1)[0], 1.0)
+        first = strategy.incumbent
+        (late,) = strategy.ask(1)
+        for number in range(1, 6):
+            (proposal,) = strategy.ask(1)
+            self.tell(strategy, number, proposal, 0.5)
+        assert strategy.incumbent is None
+        self.tell(strategy, 6, late, 2.0)  # of the climb before
+        assert strategy.incumbent is None
+        drawn = []
+        for number, quality in enumerate((0.2, 0.4, 0.3), 7):
+            (proposal,) = strategy.ask(1)
+            assert "classes" not in proposal.tag
+            drawn.append(proposal.architecture)
+            self.tell(strategy, number, proposal, quality)
+        assert first not in drawn
+        assert strategy.incumbent == drawn[1]
+        assert "classes" in strategy.ask(1)[0].tag
+
+    def test_unread_choices_are_left_out(self) -> None:
+        plain = self.space()
+
+        def canonical(architecture: Architecture) -> Architecture:  # heads of the last layer are never read
+            return Architecture({**architecture, "l2.heads": 0})
+
+        space = SearchSpace(plain.choices, canonical)
+        strategy = Conservative(space, QUALITY, 0, Conservative.Options())
+        self.tell(strategy, 0, strategy.ask(1)[0], 0.5)
+        assert strategy.incumbent is not None
+        assert space.unread(strategy.incumbent) == {"l2.heads"}
+        assert plain.unread(strategy.incumbent) == frozenset()
+        assert [choice.name for choice in strategy._active("heads", strategy.incumbent)] == ["l0.heads", "l1.heads"]
 
     def test_argmax_takes_the_class_of_largest_entropy_unless_normalised(self) -> None:
         strategy = self.strategy(guide="argmax", deduplicate=False)

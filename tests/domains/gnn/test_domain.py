@@ -14,13 +14,12 @@ from nichenas.core.errors import CandidateFailure
 from nichenas.core.sharing.homogeneous import HomogeneousStore
 from nichenas.core.space import Architecture
 from nichenas.core.testing.baselines_contract import BaselinesContract
-from nichenas.core.testing.batching_contract import BatchingContract
 from nichenas.core.testing.datasets_contract import DatasetsContract
 from nichenas.core.testing.domain_contract import DomainContract
 from nichenas.core.testing.fidelity_contract import FidelityContract
 from nichenas.core.testing.inheritance_contract import InheritanceContract
+from nichenas.core.testing.known_contract import KnownContract
 from nichenas.core.testing.probing_contract import ProbingContract
-from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 from nichenas.domains.gnn import GNNDomain
 from nichenas.domains.gnn.domain import GNNSettings
@@ -34,7 +33,7 @@ class GNNContract(
     DomainContract,
     FidelityContract,
     InheritanceContract,
-    BatchingContract,
+    KnownContract,
     BaselinesContract,
     ProbingContract,
     DatasetsContract,
@@ -53,6 +52,11 @@ class GNNContract(
 
 class TestDigits(GNNContract):
     settings = {"dataset": "digits-knn", "epochs": 10, "patience": None}
+    data = Path(".")
+
+
+class TestDigitsWide(GNNContract):
+    settings = {"dataset": "digits-knn", "epochs": 10, "patience": None, "space": "wide"}
     data = Path(".")
 
 
@@ -115,28 +119,12 @@ def test_parameter_counts_of_gat(features: int, classes: int, heads: int, expect
     assert sum(parameter.numel() for parameter in network.parameters()) == expected
 
 
-def test_groups_of_candidates_measure_as_they_do_alone() -> None:
-    of = domain(epochs=25, patience=5)
-    rng = np.random.default_rng(0)
-    proposals = [Proposal(of.space.sample(rng)) for _ in range(6)]
-    contexts = [Context(1, trial, limits=Limits(memory_mb=60)) for trial in range(6)]
-    together = of.evaluate_many(proposals, contexts)
-    close = 0
-    for trial, (proposal, found) in enumerate(zip(proposals, together, strict=True)):
-        (alone,) = of.evaluate_many([proposal], [Context(1, trial, limits=Limits(memory_mb=60))])
-        assert type(alone) is type(found)
-        if isinstance(found, Measurement) and isinstance(alone, Measurement):
-            close += abs(found.values["loss"] - alone.values["loss"]) < 1e-3
-    assert close >= 4
-
-
 def test_mixed_fidelities_train_for_their_own_epochs() -> None:
     from nichenas.core.fidelity import Fidelity
 
     of = domain(epochs=20, patience=None)
-    proposals = [Proposal(GAT, Fidelity(epochs=share)) for share in (1.0, 0.5, 0.1)]
-    found = of.evaluate_many(proposals, [Context(0, t) for t in range(3)])
-    assert [m.curve[-1][0] for m in found if isinstance(m, Measurement)] == [20, 10, 2]
+    found = [of.evaluate(Proposal(GAT, Fidelity(epochs=share)), Context(0)) for share in (1.0, 0.5, 0.1)]
+    assert [measured.curve[-1][0] for measured in found] == [20, 10, 2]
 
 
 def test_limits_cut_candidates_off() -> None:
@@ -146,23 +134,6 @@ def test_limits_cut_candidates_off() -> None:
         of.evaluate(Proposal(wide), Context(0, limits=Limits(memory_mb=50)))
     with pytest.raises(CandidateFailure, match="limit:seconds"):
         of.evaluate(Proposal(wide), Context(0, limits=Limits(seconds=0.01)))
-
-
-def test_what_breaks_in_a_group_costs_no_other_its_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
-    of = domain(epochs=3)
-    network = of.network
-
-    def breaking(architecture: Architecture, context: Context, share: float) -> object:
-        if context.trial == 1:
-            raise MemoryError("no more of it")
-        return network(architecture, context, share)
-
-    monkeypatch.setattr(of, "network", breaking)
-    found = of.evaluate_many([Proposal(GAT)] * 3, [Context(0, trial) for trial in range(3)])
-    assert isinstance(found[0], Measurement)
-    assert isinstance(found[2], Measurement)
-    assert isinstance(found[1], CandidateFailure)
-    assert found[1].reason == "out of memory"
 
 
 def test_divergence_is_a_failure() -> None:
@@ -195,6 +166,9 @@ def test_sharing_saves_training() -> None:
     warm = of.evaluate(Proposal(GAT), Context(0, 1, inherited=dict(scratch.weights)))
     assert (len(scratch.curve), len(warm.curve)) == (60, 20)
     assert warm.curve[0][1] > scratch.curve[0][1] + 0.2
+    without = {name: tensor for name, tensor in scratch.weights.items() if not name.startswith("layers.0")}
+    late = of.evaluate(Proposal(GAT), Context(0, 1, inherited=without))
+    assert len(late.curve) == 60  # nearly all of the weights are fresh: it needs a training of full length
 
 
 def test_validation_and_test_nodes_have_no_label_in_training() -> None:

@@ -49,14 +49,15 @@ def test_every_factor_is_really_reduced() -> None:
 
 def test_the_part_of_the_nodes_is_stratified_and_always_the_same() -> None:
     of = domain()
-    (whole,), (part,) = of._reduced_train(1.0), of._reduced_train(0.25)
+    architecture = small(of)
+    (whole,), (part,) = of.pieces(architecture, "train"), of.pieces(architecture, "train", 0.25)
     assert len(part.labels) == round(0.25 * len(whole.labels)) == of.resolve_fidelity(Fidelity(samples=0.25))["samples"]
     share = torch.bincount(part.labels) / torch.bincount(whole.labels)
     assert share.min() > 0.15
     assert share.max() < 0.35
-    again = domain()._reduced_train(0.25)[0]
+    again = domain().pieces(architecture, "train", 0.25)[0]
     assert torch.equal(part.field.targets, again.field.targets)
-    assert of._reduced_train(0.25)[0] is part
+    assert of.pieces(architecture, "train", 0.25)[0] is part
 
 
 @pytest.mark.parametrize("patience", [None, 2])

@@ -1,0 +1,76 @@
+"""What the domain asks of a search space of its own: networks, how they are trained, what they cost and look like."""
+
+from __future__ import annotations
+
+from abc import ABC
+from abc import abstractmethod
+from collections.abc import Hashable
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from nichenas.core.space import Architecture
+from nichenas.core.space import SearchSpace
+from nichenas.core.trial import Drawing
+from nichenas.domains.gnn.data import LabelledNodes
+from nichenas.domains.gnn.graph import ReceptiveField
+from nichenas.domains.gnn.network import NodeNetwork
+from nichenas.domains.gnn.training import Piece
+from nichenas.domains.gnn.training import TrainSettings
+
+
+class Family(ABC):
+    """The networks of a search space, for graphs with features of one width.
+
+    Args:
+        features: width of the node features.
+        outputs: number of classes or labels.
+        settings: of training; where the space has training choices, an architecture's come before them.
+
+    Attributes:
+        known: architectures that people use, by the name that they are known by.
+    """
+
+    known: Mapping[str, Architecture] = {}
+
+    def __init__(self, features: int, outputs: int, settings: Any) -> None:
+        self.features, self.outputs, self.settings = features, outputs, settings
+
+    @property
+    @abstractmethod
+    def space(self) -> SearchSpace:
+        """The search space."""
+
+    @abstractmethod
+    def network(self, architecture: Architecture, generator: torch.Generator, share: float = 1.0) -> NodeNetwork:
+        """Returns a freshly initialised network on the CPU, with a share of its hidden units."""
+
+    def train_settings(self, architecture: Architecture) -> TrainSettings:
+        """Returns how an architecture's network is trained."""
+        settings: TrainSettings = self.settings
+        return settings
+
+    @abstractmethod
+    def layout(self, architecture: Architecture) -> Hashable:
+        """Returns what decides the receptive field; architectures of one layout can use the same pieces."""
+
+    @abstractmethod
+    def piece(self, part: LabelledNodes, architecture: Architecture) -> Piece:
+        """Returns labelled nodes ready for the network of an architecture."""
+
+    @abstractmethod
+    def memory(self, architecture: Architecture, fields: list[ReceptiveField], share: float = 1.0) -> int:
+        """Returns an estimate of the bytes that training a network on these fields takes at its peak."""
+
+    @abstractmethod
+    def macs(self, architecture: Architecture, field: ReceptiveField) -> int:
+        """Returns the multiply-adds of one pass over a field."""
+
+    @abstractmethod
+    def attributes(self, architecture: Architecture, tensor: str) -> tuple[int, str, Mapping[str, str]]:
+        """Returns the layer of a named tensor, its role in it, and the attributes of the layer for sharing rules."""
+
+    @abstractmethod
+    def draw(self, architecture: Architecture) -> Drawing:
+        """Returns the architecture as a graph."""

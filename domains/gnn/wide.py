@@ -1,0 +1,169 @@
+"""The wide space as the domain uses it: networks, receptive fields, costs and drawings."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable
+from collections.abc import Mapping
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from nichenas.core.space import Architecture
+from nichenas.core.space import SearchSpace
+from nichenas.core.trial import Drawing
+from nichenas.domains.gnn.data import LabelledNodes
+from nichenas.domains.gnn.families import Family
+from nichenas.domains.gnn.features import DenseFeatures
+from nichenas.domains.gnn.features import features_of
+from nichenas.domains.gnn.graph import ReceptiveField
+from nichenas.domains.gnn.training import Piece
+from nichenas.domains.gnn.training import TrainSettings
+from nichenas.domains.gnn.wide_model import WideNetwork
+from nichenas.domains.gnn.wide_space import known_wide
+from nichenas.domains.gnn.wide_space import wide_rates
+from nichenas.domains.gnn.wide_space import wide_space
+from nichenas.domains.gnn.wide_space import wide_spec
+
+
+class WideFamily(Family):
+    """The networks of the wide space."""
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The wide space."""
+        return wide_space()
+
+    @cached_property
+    def known(self) -> Mapping[str, Architecture]:  # type: ignore[override]
+        """Networks of the space that people use."""
+        return known_wide()
+
+    def network(self, architecture: Architecture, generator: torch.Generator, share: float = 1.0) -> WideNetwork:
+        """Returns a freshly initialised network."""
+        decay = wide_rates(architecture).convolution_decay
+        return WideNetwork(wide_spec(architecture, share), self.features, self.outputs, generator, decay)
+
+    def train_settings(self, architecture: Architecture) -> TrainSettings:
+        """Returns the settings with the architecture's learning rate and weight decay."""
+        rates = wide_rates(architecture)
+        settings: TrainSettings = self.settings
+        return settings.model_copy(update={"learning_rate": rates.learning_rate, "weight_decay": rates.weight_decay})
+
+    def layout(self, architecture: Architecture) -> Hashable:
+        """Returns depth and pruning of interleaved networks, and what a linear one propagates."""
+        spec = wide_spec(architecture)
+        if spec.interleaved:
+            return "interleaved", spec.layers, spec.norm == "batch"
+        return (spec.propagation, spec.steps, spec.teleport) if spec.linear else "decoupled"
+
+    def piece(self, part: LabelledNodes, architecture: Architecture) -> Piece:
+        """Returns labelled nodes with their receptive field; for a linear network with propagated features."""
+        spec, graph = wide_spec(architecture), part.graph
+        if spec.linear:
+            x = propagated(part, spec.propagation, spec.steps, spec.teleport)
+            return Piece(ReceptiveField(part.nodes, [], part.nodes), DenseFeatures(x[part.nodes]), part.labels)
+        if spec.interleaved:
+            field = graph.receptive_field(part.nodes, spec.layers, prune=spec.norm != "batch")
+        else:
+            field = graph.whole_field(part.nodes)
+        return Piece(field, features_of(part.x, field.inputs), part.labels)
+
+    def memory(self, architecture: Architecture, fields: list[ReceptiveField], share: float = 1.0) -> int:
+        """Returns an estimate of the bytes that training takes at its peak.
+
+        Four copies of the weights (themselves, gradient, two Adam moments), six node-wise tensors a layer (four a step
+        of propagation), and what attention keeps for every edge.
+        """
+        spec = wide_spec(architecture, share)
+        network = self.network(architecture, torch.Generator(), share)
+        numbers = 4 * sum(parameter.numel() for parameter in network.parameters())
+        if spec.linear:
+            return 4 * (numbers + max(field.targets.numel() for field in fields) * (self.features + self.outputs))
+        largest = 0
+        for field in fields:
+            nodes = [block.pattern.columns for block in field.blocks]
+            edges = [block.pattern.entries for block in field.blocks]
+            if spec.interleaved:
+                edge_wise = 8 * spec.heads if spec.propagation == "gat" else 2 * (spec.edge_dropout > 0)
+                own = 6 * spec.hidden * sum(nodes) + edge_wise * sum(edges)
+            else:
+                hidden = spec.hidden * (spec.perceptron - 1)
+                own = 6 * nodes[0] * hidden + 4 * spec.steps * nodes[0] * self.outputs
+                own += 2 * (spec.edge_dropout > 0) * spec.steps * edges[0]
+            largest = max(largest, own)
+        return 4 * (numbers + largest)
+
+    def macs(self, architecture: Architecture, field: ReceptiveField) -> int:
+        """Returns products with weights of every node, and one for every edge and channel."""
+        spec = wide_spec(architecture)
+        if spec.linear:
+            return field.targets.numel() * self.features * self.outputs
+        if not spec.interleaved:
+            (block,) = field.blocks
+            widths = [self.features, *[spec.hidden] * (spec.perceptron - 1), self.outputs]
+            dense = sum(a * b for a, b in itertools.pairwise(widths))
+            return dense * block.pattern.columns + spec.steps * self.outputs * block.pattern.entries
+        macs, width = 0, self.features
+        if spec.propagation == "gcnii":
+            macs, width = self.features * spec.hidden * field.blocks[0].pattern.columns, spec.hidden
+        for block in field.blocks:
+            macs += spec.hidden * (width * block.pattern.columns + block.pattern.entries)
+            width = spec.hidden
+        return macs + field.targets.numel() * spec.hidden * self.outputs
+
+    def attributes(self, architecture: Architecture, tensor: str) -> tuple[int, str, Mapping[str, str]]:
+        """Returns layer, role and attributes; all that is not a number of layers or a rate of training must agree."""
+        parts = tensor.split(".")
+        layer = next((int(part) for part in parts if part.isdigit()), 0)
+        role = ".".join(part for part in parts if not part.isdigit())
+        spec = wide_spec(architecture)
+        attributes = {
+            "attention": spec.propagation,
+            "activation": spec.activation,
+            "aggregate": f"{spec.residual} {spec.readout}",
+            "heads": str(spec.heads),
+        }
+        return layer, role, attributes
+
+    def draw(self, architecture: Architecture) -> Drawing:
+        """Returns the stages of the network with what each does."""
+        spec, rates = wide_spec(architecture), wide_rates(architecture)
+        stages = [f"features\n{self.features}, dropout {spec.feature_dropout:g}"]
+        if spec.interleaved:
+            parts = [f"{spec.layers} x {spec.propagation}, {spec.hidden} wide"]
+            if spec.propagation == "gcnii":
+                parts.append(f"teleport {spec.teleport:g}, lambda {spec.gcnii_lambda:g}")
+            else:
+                heads = f"{spec.heads} heads, " if spec.propagation == "gat" else ""
+                parts.append(f"{heads}residual {spec.residual}, {spec.activation}")
+            stages += ["\n".join([*parts, f"norm {spec.norm}, dropout {spec.dropout:g}"]), f"readout {spec.readout}"]
+        else:
+            teleport = f"\nteleport {spec.teleport:g}" if spec.teleport else ""
+            steps = f"{spec.steps} steps of {spec.propagation}{teleport}"
+            perceptron = f"perceptron, {spec.perceptron} layers\n{spec.hidden} wide, dropout {spec.dropout:g}"
+            stages += [steps, "linear map"] if spec.linear else [perceptron, steps]
+        trained = f"learning rate {rates.learning_rate:g}, weight decay {rates.weight_decay:g}"
+        stages.append(f"classes\n{self.outputs}\n{trained}")
+        names = [f"stage{index}" for index in range(len(stages))]
+        edges = [(one, other, "") for one, other in itertools.pairwise(names)]
+        return Drawing(dict(zip(names, stages, strict=True)), edges)
+
+
+def propagated(part: LabelledNodes, kind: str, steps: int, teleport: float) -> Tensor:
+    """Returns the features of all nodes after propagation, ``(nodes, features)``.
+
+    SGC takes the last of the steps; SSGC their mean, with a share of the features themselves (equation 7 of Zhu and
+    Koniusz 2021).
+    """
+    x, block = part.x, part.graph.whole
+    if kind == "sgc":
+        for _ in range(steps):
+            x = block.product("gcn", x)
+        return x
+    total = torch.zeros_like(x)
+    for _ in range(steps):
+        x = block.product("gcn", x)
+        total += x
+    return torch.lerp(total / steps, part.x, teleport)

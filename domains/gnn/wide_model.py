@@ -1,0 +1,290 @@
+"""Networks of the wide space, computed on receptive fields with sparse products.
+
+Each propagation is that of its paper: GCN (Kipf and Welling 2017), GAT (Velickovic et al. 2018), GraphSAGE with mean
+aggregation (Hamilton et al. 2017), GCNII (Chen et al. 2020), SGC (Wu et al. 2019), SSGC (Zhu and Koniusz 2021), APPNP
+(Gasteiger et al. 2019), GPRGNN (Chien et al. 2021), DAGNN (Liu et al. 2020); equal to PyG's layers where it has them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import nn
+
+from nichenas.domains.gnn.features import Features
+from nichenas.domains.gnn.graph import Block
+from nichenas.domains.gnn.graph import ReceptiveField
+from nichenas.domains.gnn.model import ACTIVATION
+from nichenas.domains.gnn.model import gat_scores
+from nichenas.domains.gnn.network import NodeNetwork
+from nichenas.domains.gnn.network import Noise
+from nichenas.domains.gnn.network import glorot
+from nichenas.domains.gnn.operations import dropout
+from nichenas.domains.gnn.operations import row_softmax
+from nichenas.domains.gnn.operations import sparse_matmul
+from nichenas.domains.gnn.wide_space import WideSpec
+
+
+def propagate(block: Block, kind: str, x: Tensor, p: float, noise: Noise | None) -> Tensor:
+    """Returns the normalised adjacency times ``x``, ``(destinations, width)``.
+
+    Args:
+        kind: ``gcn`` for symmetric normalisation with self loops, ``neighbours`` for the mean without them.
+        x: of the sources, ``(sources, width)``.
+        p: probability of dropping an edge; those kept are scaled up.
+    """
+    if noise is None or p == 0:
+        return block.product(kind, x)
+    return sparse_matmul(block.pattern, dropout(block.constant(kind), p, noise.inner), x)
+
+
+class Affine(nn.Module):
+    """A linear map, ``(n, inputs)`` to ``(n, outputs)``, with Glorot's initial weights and bias 0."""
+
+    def __init__(self, inputs: int, outputs: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.weight = glorot(generator, inputs, outputs)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the map of ``x``."""
+        return torch.addmm(self.bias, x, self.weight)
+
+
+class GATAttention(nn.Module):
+    """GAT's attention over what its maps made of the sources, ``(sources, heads * outputs)``."""
+
+    def __init__(self, heads: int, outputs: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.left = glorot(generator, outputs, 1, heads, outputs)
+        self.right = glorot(generator, outputs, 1, heads, outputs)
+
+    def forward(self, mapped: Tensor, block: Block, p: float, noise: Noise | None) -> Tensor:
+        """Returns the weighted neighbours, ``(destinations, heads * outputs)``; ``p`` drops coefficients."""
+        heads, outputs = self.left.shape
+        pattern = block.pattern.heads(heads)
+        z = mapped.view(-1, heads, outputs)
+        values = row_softmax(pattern, gat_scores((z * self.left).sum(-1), (z * self.right).sum(-1), block))
+        values = values if noise is None else dropout(values, p, noise.inner)
+        return sparse_matmul(pattern, values, mapped.reshape(-1, outputs)).view(-1, heads * outputs)
+
+
+class Convolution(nn.Module):
+    """A GCN, GAT or GraphSAGE convolution, with the linear map of a residual connection where it has one.
+
+    Its maps of the input lie side by side in one weight: that of the neighbours, that of the node itself (GraphSAGE),
+    and the residual one.
+
+    Args:
+        kind: ``gcn``, ``gat`` or ``sage``.
+        heads: of GAT; their outputs are concatenated.
+    """
+
+    def __init__(
+        self, kind: str, inputs: int, outputs: int, generator: torch.Generator, *, heads: int = 1, residual: bool
+    ) -> None:
+        super().__init__()
+        self.kind, self.outputs = kind, outputs
+        parts = 1 + (kind == "sage") + residual
+        self.weight = nn.Parameter(torch.cat([glorot(generator, inputs, outputs).detach() for _ in range(parts)], 1))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.attention = GATAttention(heads, outputs // heads, generator) if kind == "gat" else None
+
+    def forward(self, mapped: Tensor, block: Block, spec: WideSpec, noise: Noise | None) -> Tensor:
+        """Returns the convolution of what :attr:`weight` mapped, ``(destinations, outputs)``."""
+        neighbours, *own = mapped.split(self.outputs, 1)
+        if self.attention is not None:
+            result = self.attention(neighbours.contiguous(), block, spec.attention_dropout, noise)
+        else:
+            kind = "gcn" if self.kind == "gcn" else "neighbours"
+            result = propagate(block, kind, neighbours.contiguous(), spec.edge_dropout, noise)
+        result = result + self.bias
+        for part in own:
+            result = result + block.at_destinations(part)
+        return result
+
+
+class WideNetwork(NodeNetwork):
+    """A network of the wide space.
+
+    Args:
+        features: width of the node features.
+        outputs: number of classes or labels.
+        generator: draws the initial weights, on the CPU whatever the device, so that they are the same on all.
+        convolution_decay: weight decay of the matrices inside GCNII's convolutions.
+    """
+
+    def __init__(
+        self, spec: WideSpec, features: int, outputs: int, generator: torch.Generator, convolution_decay: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.spec, self.convolution_decay = spec, convolution_decay
+        hidden = spec.hidden
+        self.convolutions = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        self.head: Affine | None = None
+        if spec.linear:
+            self.input = Affine(features, outputs, generator)
+        elif spec.propagation == "gcnii":
+            self.input = Affine(features, hidden, generator)
+            self.matrices = nn.ParameterList(glorot(generator, hidden, hidden) for _ in range(spec.layers))
+            self.norms.extend(_norm(spec.norm, hidden) for _ in range(spec.layers))
+            self.head = Affine(hidden, outputs, generator)
+        elif spec.interleaved:
+            self._build_layers(features, outputs, generator)
+        else:
+            self._build_decoupled(features, outputs, generator)
+
+    def _build_layers(self, features: int, outputs: int, generator: torch.Generator) -> None:
+        spec = self.spec
+        direct = spec.readout == "convolution"
+        if spec.residual == "initial":
+            self.input = Affine(features, spec.hidden, generator)
+        for layer in range(spec.layers):
+            last = direct and layer == spec.layers - 1
+            convolution = Convolution(
+                spec.propagation,
+                features if layer == 0 else spec.hidden,
+                outputs if last else spec.hidden,
+                generator,
+                heads=1 if last else spec.heads,
+                residual=spec.residual == "linear" and not last,
+            )
+            self.convolutions.append(convolution)
+            if not last:
+                self.norms.append(_norm(spec.norm, spec.hidden))
+        if not direct:
+            width = spec.hidden * (spec.layers if spec.readout == "concat" else 1)
+            self.head = Affine(width, outputs, generator)
+
+    def _build_decoupled(self, features: int, outputs: int, generator: torch.Generator) -> None:
+        spec = self.spec
+        widths = [features, *[spec.hidden] * (spec.perceptron - 1), outputs]
+        maps = [Affine(a, b, generator) for a, b in itertools.pairwise(widths)]
+        self.input, self.inner = maps[0], nn.ModuleList(maps[1:])
+        if spec.propagation == "gpr":  # personalised PageRank's weights to begin with
+            powers = [spec.teleport * (1 - spec.teleport) ** k for k in range(spec.steps)]
+            self.gammas = nn.Parameter(torch.tensor([*powers, (1 - spec.teleport) ** spec.steps]))
+        if spec.propagation == "dagnn":
+            self.gate = Affine(outputs, 1, generator)
+
+    @property
+    def first_weight(self) -> str:  # type: ignore[override]
+        """Name of the tensor that multiplies the node features."""
+        layered = self.spec.interleaved and self.spec.propagation != "gcnii"
+        return "convolutions.0.weight" if layered else "input.weight"
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Returns a group for every weight decay; norms and GPRGNN's gammas have none."""
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            first = name.split(".")[0]
+            decay = {"matrices": self.convolution_decay, "norms": 0.0, "gammas": 0.0}.get(first, weight_decay)
+            groups.setdefault(decay, []).append(parameter)
+        return [{"params": parameters, "weight_decay": decay} for decay, parameters in groups.items()]
+
+    def forward(self, field: ReceptiveField, features: Features, noise: Noise | None = None) -> Tensor:
+        """Returns the outputs at the targets of the field, ``(targets, outputs)``.
+
+        Args:
+            field: nodes and edges; of a linear network the targets alone.
+            features: of ``field.inputs``; of a linear network, those that propagation made of them.
+            noise: of dropout; none in evaluation.
+        """
+        spec = self.spec
+        if spec.linear:
+            return self._mapped_input(features, noise)
+        if spec.propagation == "gcnii":
+            return self._gcnii(field, features, noise)
+        if spec.interleaved:
+            return self._layers(field, features, noise)
+        return self._decoupled(field, features, noise)
+
+    def _project(self, weight: Tensor, features: Features, noise: Noise | None) -> Tensor:
+        return features.project(weight, self.spec.feature_dropout, noise.features if noise else None)
+
+    def _mapped_input(self, features: Features, noise: Noise | None) -> Tensor:
+        return self._project(self.input.weight, features, noise) + self.input.bias
+
+    def _drop(self, x: Tensor, noise: Noise | None) -> Tensor:
+        return x if noise is None else dropout(x, self.spec.dropout, noise.inner)
+
+    def _layers(self, field: ReceptiveField, features: Features, noise: Noise | None) -> Tensor:
+        spec, kept = self.spec, list[Tensor]()
+        initial: Tensor | None = None
+        weights = [layer.weight for layer in self._convolutions()]
+        if spec.residual == "initial":
+            both = self._project(torch.cat([weights[0], self.input.weight], 1), features, noise)
+            mapped, initial = both.split([weights[0].shape[1], spec.hidden], 1)
+            initial = initial + self.input.bias
+        else:
+            mapped = self._project(weights[0], features, noise)
+        x = mapped
+        for index, (layer, block) in enumerate(zip(self._convolutions(), field.blocks, strict=True)):
+            x = layer(mapped if index == 0 else self._drop(x, noise) @ weights[index], block, spec, noise)
+            if index == len(self.norms):  # the last convolution gives the outputs
+                return x
+            if initial is not None:
+                initial = block.at_destinations(initial)
+                x = x + initial
+            x = ACTIVATION[spec.activation](self.norms[index](x))
+            if spec.readout in ("sum", "max", "concat"):
+                kept = [*(block.at_destinations(one) for one in kept), x]
+        if spec.readout == "concat":
+            x = torch.cat(kept, 1)
+        elif kept:
+            stacked = torch.stack(kept)
+            x = stacked.sum(0) if spec.readout == "sum" else stacked.amax(0)
+        assert self.head is not None
+        return self.head(self._drop(x, noise))
+
+    def _convolutions(self) -> Iterator[Convolution]:
+        for layer in self.convolutions:
+            assert isinstance(layer, Convolution)
+            yield layer
+
+    def _gcnii(self, field: ReceptiveField, features: Features, noise: Noise | None) -> Tensor:
+        """Equation 5 of Chen et al. 2020, with beta = log(lambda / layer + 1)."""
+        spec = self.spec
+        x = initial = torch.relu(self._mapped_input(features, noise))
+        for index, (matrix, norm, block) in enumerate(zip(self.matrices, self.norms, field.blocks, strict=True), 1):
+            beta = math.log(spec.gcnii_lambda / index + 1)
+            x = propagate(block, "gcn", self._drop(x, noise), spec.edge_dropout, noise)
+            initial = block.at_destinations(initial)
+            x = torch.lerp(x, initial, spec.teleport)
+            x = torch.relu(norm(torch.addmm(x, x, matrix, beta=1 - beta, alpha=beta)))
+        assert self.head is not None
+        return self.head(self._drop(x, noise))
+
+    def _decoupled(self, field: ReceptiveField, features: Features, noise: Noise | None) -> Tensor:
+        spec = self.spec
+        x = self._mapped_input(features, noise)
+        for layer in self.inner:
+            x = layer(self._drop(torch.relu(x), noise))
+        (block,), targets = field.blocks, field.targets
+        if spec.propagation == "appnp":
+            start = spec.teleport * x
+            for _ in range(spec.steps):
+                x = torch.add(start, propagate(block, "gcn", x, spec.edge_dropout, noise), alpha=1 - spec.teleport)
+            return x.index_select(0, targets)
+        if spec.propagation == "gpr":
+            x = self._drop(x, noise)
+        hops = [x.index_select(0, targets)]
+        for _ in range(spec.steps):
+            x = propagate(block, "gcn", x, spec.edge_dropout, noise)
+            hops.append(x.index_select(0, targets))
+        stacked = torch.stack(hops)
+        if spec.propagation == "gpr":
+            return (stacked * self.gammas[:, None, None]).sum(0)
+        scores = torch.sigmoid(stacked @ self.gate.weight + self.gate.bias)
+        return (stacked * scores).sum(0)
+
+
+def _norm(kind: str, width: int) -> nn.Module:
+    norms = {"none": nn.Identity, "layer": nn.LayerNorm, "batch": nn.BatchNorm1d}
+    return norms[kind](width)

@@ -1,0 +1,200 @@
+"""The wide space: what the strongest hand-made networks for node classification use, as choices.
+
+A network either interleaves propagation with weights (GCN, GAT, GraphSAGE, GCNII) or first maps every node by a
+perceptron and then propagates (SGC, SSGC, APPNP, GPRGNN, DAGNN). Residual connections, jumping knowledge, normalisation
+and depth follow "Classic GNNs are strong baselines" (Luo et al. 2024). How a network is trained is searched with it.
+Every choice is conditional on what reads it, so that two architectures that differ are two networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nichenas.core.space import Architecture
+from nichenas.core.space import Choice
+from nichenas.core.space import Option
+from nichenas.core.space import SearchSpace
+
+LAYERED = ("gcn", "gat", "sage")  # propagation and weights interleaved
+LINEAR = ("sgc", "ssgc")  # no hidden layer, so that propagation is done once for all trainings
+DECOUPLED = ("appnp", "gpr", "dagnn")  # a perceptron first, then propagation
+NONLINEAR = (*LAYERED, "gcnii", *DECOUPLED)
+INTERLEAVED = (*LAYERED, "gcnii")
+
+CHOICES = (
+    Choice("propagation", (*INTERLEAVED, *LINEAR, *DECOUPLED), group="propagation"),
+    # Depth and width.
+    Choice("hidden", (16, 32, 64, 128, 256), {"propagation": NONLINEAR}, "size"),
+    Choice("layers", (2, 3, 4, 6, 9, 12, 15), {"propagation": LAYERED}, "size"),
+    Choice("depth", (4, 8, 16, 32, 64), {"propagation": ("gcnii",)}, "size"),
+    Choice("perceptron", (1, 2, 3), {"propagation": DECOUPLED}, "size"),
+    Choice("steps", (2, 3, 5, 8, 10, 12, 16, 20), {"propagation": (*LINEAR, *DECOUPLED)}, "propagation"),
+    # How signals are mixed.
+    Choice("teleport", (0.05, 0.1, 0.2, 0.5), {"propagation": ("ssgc", "appnp", "gpr", "gcnii")}, "mixing"),
+    Choice("gcnii_lambda", (0.4, 0.5, 0.6, 1.0, 1.5), {"propagation": ("gcnii",)}, "mixing"),
+    Choice("heads", (1, 2, 4, 8), {"propagation": ("gat",)}, "mixing"),
+    Choice("residual", ("none", "linear", "initial"), {"propagation": LAYERED}, "mixing"),
+    Choice("readout", ("convolution", "linear", "sum", "max", "concat"), {"propagation": LAYERED}, "mixing"),
+    Choice("norm", ("none", "layer", "batch"), {"propagation": INTERLEAVED}, "norm"),
+    Choice("activation", ("relu", "elu"), {"propagation": LAYERED}, "norm"),
+    # Training.
+    Choice("feature_dropout", (0.0, 0.2, 0.5, 0.6, 0.8), group="dropout"),
+    Choice("dropout", (0.0, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8), {"propagation": NONLINEAR}, "dropout"),
+    Choice("edge_dropout", (0.0, 0.2, 0.5), {"propagation": ("gcn", "sage", "gcnii", *DECOUPLED)}, "dropout"),
+    Choice("attention_dropout", (0.0, 0.3, 0.6), {"propagation": ("gat",)}, "dropout"),
+    Choice("learning_rate", (0.001, 0.005, 0.01, 0.02), {"propagation": NONLINEAR}, "optimiser"),
+    Choice("linear_learning_rate", (0.05, 0.1, 0.2, 0.5), {"propagation": LINEAR}, "optimiser"),
+    Choice("weight_decay", (0.0, 5e-5, 5e-4, 1e-3, 2e-3, 5e-3, 0.01), group="optimiser"),
+    Choice("convolution_decay", (0.0, 5e-4, 5e-3, 0.01), {"propagation": ("gcnii",)}, "optimiser"),
+)
+
+
+@dataclass(frozen=True)
+class WideSpec:
+    """A network of the wide space; what its propagation does not read has no meaning.
+
+    Attributes:
+        layers: with propagation, in interleaved networks.
+        perceptron: layers of the perceptron before a decoupled propagation.
+        steps: of propagation, in decoupled and linear networks.
+        teleport: share of the start in every step (alpha of APPNP, SSGC, GCNII; of GPRGNN's initial weights).
+        gcnii_lambda: how fast convolutions of GCNII approach the identity with depth.
+        readout: what gives the outputs: the last convolution, a linear map after it, or one of all layers together.
+    """
+
+    propagation: str
+    hidden: int = 0
+    layers: int = 0
+    perceptron: int = 0
+    steps: int = 0
+    teleport: float = 0.0
+    gcnii_lambda: float = 0.0
+    heads: int = 1
+    residual: str = "none"
+    readout: str = "linear"
+    norm: str = "none"
+    activation: str = "relu"
+    feature_dropout: float = 0.0
+    dropout: float = 0.0
+    edge_dropout: float = 0.0
+    attention_dropout: float = 0.0
+
+    @property
+    def interleaved(self) -> bool:
+        """Whether propagation and weights take turns."""
+        return self.propagation in INTERLEAVED
+
+    @property
+    def linear(self) -> bool:
+        """Whether propagation comes before everything that is trained."""
+        return self.propagation in LINEAR
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How a network of the wide space is trained.
+
+    Attributes:
+        convolution_decay: of the weights inside GCNII's convolutions; the others have ``weight_decay``.
+    """
+
+    learning_rate: float
+    weight_decay: float
+    convolution_decay: float
+
+
+def wide_space() -> SearchSpace:
+    """Returns the space."""
+    return SearchSpace(CHOICES)
+
+
+def wide_spec(architecture: Architecture, share: float = 1.0) -> WideSpec:
+    """Returns the network of an architecture.
+
+    Args:
+        share: of the hidden units.
+    """
+    values = {name: value for name, value in architecture.items() if name in WideSpec.__dataclass_fields__}
+    if "depth" in architecture:
+        values["layers"] = architecture["depth"]
+    if "hidden" in values:
+        heads = int(str(values.get("heads", 1)))
+        values["hidden"] = heads * max(1, round(int(str(values["hidden"])) * share / heads))
+    return WideSpec(**values)  # type: ignore[arg-type]  # options have the types of the fields
+
+
+def wide_rates(architecture: Architecture) -> Rates:
+    """Returns how an architecture's network is trained."""
+
+    def rate(*names: str) -> float:
+        return next((float(str(architecture[name])) for name in names if name in architecture), 0.0)
+
+    return Rates(rate("learning_rate", "linear_learning_rate"), rate("weight_decay"), rate("convolution_decay"))
+
+
+def _known(propagation: str, **values: Option) -> Architecture:
+    defaults: dict[str, Option] = {
+        "residual": "none",
+        "readout": "convolution",
+        "norm": "none",
+        "activation": "relu",
+        "feature_dropout": 0.5,
+        "dropout": 0.5,
+        "edge_dropout": 0.0,
+        "attention_dropout": 0.0,
+        "learning_rate": 0.01,
+        "weight_decay": 5e-4,
+        "perceptron": 2,
+        "hidden": 64,
+        "layers": 2,
+    }
+    wanted = {**defaults, "propagation": propagation, **values}
+
+    def missing(choice: Choice) -> Option:
+        raise KeyError(f"{propagation} has no value for '{choice.name}'")
+
+    return wide_space().complete(wanted, missing)
+
+
+def known_wide() -> Mapping[str, Architecture]:
+    """Returns networks that people use, by the name that they are known by.
+
+    Values are those of each paper for citation graphs, as far as the space has them; where a paper's own value is not
+    an option, the nearest.
+    """
+    deep = {"feature_dropout": 0.0, "dropout": 0.2, "weight_decay": 0.0, "hidden": 64}
+    return {
+        "GCN": _known("gcn", hidden=16),
+        "GAT": _known(
+            "gat",
+            heads=8,
+            activation="elu",
+            feature_dropout=0.6,
+            dropout=0.6,
+            attention_dropout=0.6,
+            learning_rate=0.005,
+        ),
+        "GraphSAGE": _known("sage"),
+        "SGC": _known("sgc", steps=2, feature_dropout=0.0, linear_learning_rate=0.2, weight_decay=5e-5),
+        "SSGC": _known(
+            "ssgc", steps=16, teleport=0.05, feature_dropout=0.0, linear_learning_rate=0.2, weight_decay=5e-5
+        ),
+        "APPNP": _known("appnp", steps=10, teleport=0.1),
+        "GPRGNN": _known("gpr", steps=10, teleport=0.1),
+        "DAGNN": _known("dagnn", steps=10, feature_dropout=0.8, dropout=0.8, weight_decay=5e-3),
+        "GCNII": _known(
+            "gcnii",
+            depth=64,
+            teleport=0.1,
+            gcnii_lambda=0.5,
+            feature_dropout=0.6,
+            dropout=0.6,
+            convolution_decay=0.01,
+        ),
+        "GCN, 3 layers, wide": _known(
+            "gcn", hidden=256, layers=3, readout="linear", dropout=0.7, feature_dropout=0.0, learning_rate=0.001
+        ),
+        "GCN, 12 layers": _known("gcn", layers=12, readout="linear", residual="linear", norm="batch", **deep),
+        "GraphSAGE, 15 layers": _known("sage", layers=15, readout="linear", residual="linear", norm="batch", **deep),
+    }

@@ -1,0 +1,288 @@
+"""The wide space: every network equal to PyG's own layers, or to the paper's formula where PyG has none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch import nn
+from torch_geometric.nn import APPNP
+from torch_geometric.nn import GATConv
+from torch_geometric.nn import GCN2Conv
+from torch_geometric.nn import GCNConv
+from torch_geometric.nn import JumpingKnowledge
+from torch_geometric.nn import SAGEConv
+from torch_geometric.nn import SGConv
+from torch_geometric.nn import SSGConv
+
+from nichenas.core.seeds import torch_generator
+from nichenas.core.space import Architecture
+from nichenas.domains.gnn.data import LabelledNodes
+from nichenas.domains.gnn.graph import Graph
+from nichenas.domains.gnn.network import Noise
+from nichenas.domains.gnn.training import TrainSettings
+from nichenas.domains.gnn.wide import WideFamily
+from nichenas.domains.gnn.wide_model import WideNetwork
+from nichenas.domains.gnn.wide_space import known_wide
+from nichenas.domains.gnn.wide_space import wide_rates
+from nichenas.domains.gnn.wide_space import wide_space
+from nichenas.domains.gnn.wide_space import wide_spec
+
+NODES, FEATURES, CLASSES = 40, 9, 4
+SPACE = wide_space()
+
+
+@pytest.fixture(scope="module")
+def part() -> LabelledNodes:
+    """A directed graph with isolated nodes, some of its nodes labelled, in float64."""
+    rng = np.random.default_rng(0)
+    edges = torch.from_numpy(rng.integers(0, NODES - 4, (2, 110)))
+    x = torch.from_numpy(rng.random((NODES, FEATURES)) * (rng.random((NODES, FEATURES)) < 0.2))
+    nodes = torch.tensor([0, 3, 7, 21, 38])
+    return LabelledNodes(Graph(edges, NODES, torch.float64), x, nodes, torch.tensor([0, 1, 2, 3, 0]))
+
+
+def of(propagation: str, **values: object) -> Architecture:
+    """Returns an architecture without dropout and with few layers, where nothing else is said."""
+    zeros = {choice.name: 0.0 for choice in SPACE.choices if choice.name.endswith("dropout")}
+    wanted = {**zeros, "propagation": propagation, "hidden": 16, **values}
+    return SPACE.complete(wanted, lambda choice: choice.options[0])  # type: ignore[arg-type]
+
+
+def made(architecture: Architecture) -> tuple[WideFamily, WideNetwork]:
+    family = WideFamily(FEATURES, CLASSES, TrainSettings())
+    network = family.network(architecture, torch_generator(0, "weights")).double()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith("bias"):  # zeros at first, which would hide a bias that is left out
+                parameter.uniform_(-0.5, 0.5)
+    return family, network
+
+
+def outputs(architecture: Architecture, part: LabelledNodes) -> tuple[WideNetwork, Tensor]:
+    family, network = made(architecture)
+    network.eval()
+    piece = family.piece(part, architecture)
+    return network, network(piece.field, piece.features)
+
+
+def with_weights(layer: nn.Module, **tensors: Tensor) -> nn.Module:
+    state = dict(layer.named_parameters())
+    for name, tensor in tensors.items():
+        state[name.replace("__", ".")].data = tensor.detach().clone()
+    return layer.double()
+
+
+def plain_layers(network: WideNetwork, part: LabelledNodes) -> Tensor:
+    """Returns what an interleaved network gives, from PyG's layers on the whole graph."""
+    spec, x, loops = network.spec, part.x, part.graph.edge_index
+    others = loops[:, loops[0] != loops[1]]
+    initial = None if spec.residual != "initial" else x @ network.input.weight + network.input.bias
+    kept = []
+    for index, own in enumerate(network._convolutions()):
+        parts = [weight.t() for weight in own.weight.split(own.outputs, 1)]
+        inputs = x.shape[1]
+        last = spec.readout == "convolution" and index == spec.layers - 1
+        if spec.propagation == "gcn":
+            layer: nn.Module = GCNConv(inputs, own.outputs, add_self_loops=False)
+            y = with_weights(layer, lin__weight=parts[0], bias=own.bias)(x, loops)
+        elif spec.propagation == "sage":
+            layer = SAGEConv(inputs, own.outputs)
+            tensors = {"lin_l__weight": parts[0], "lin_l__bias": own.bias, "lin_r__weight": parts[1]}
+            y = with_weights(layer, **tensors)(x, others)
+        else:
+            assert own.attention is not None
+            heads = 1 if last else spec.heads
+            layer = GATConv(inputs, own.outputs // heads, heads=heads, add_self_loops=False)
+            attention = own.attention
+            tensors = {"att_dst": attention.left[None], "att_src": attention.right[None]}
+            y = with_weights(layer, lin__weight=parts[0], bias=own.bias, **tensors)(x, loops)
+        if last:
+            return y
+        if spec.residual == "linear":
+            y = y + x @ parts[-1].t()
+        elif initial is not None:
+            y = y + initial
+        x = getattr(nn.functional, spec.activation)(network.norms[index](y))
+        kept.append(x)
+    if spec.readout in ("max", "concat"):
+        x = JumpingKnowledge("max" if spec.readout == "max" else "cat")(kept)
+    elif spec.readout == "sum":
+        x = torch.stack(kept).sum(0)
+    assert network.head is not None
+    return network.head(x)
+
+
+@pytest.mark.parametrize("readout", ["convolution", "linear", "sum", "max", "concat"])
+@pytest.mark.parametrize("residual", ["none", "linear", "initial"])
+@pytest.mark.parametrize("propagation", ["gcn", "gat", "sage"])
+def test_layers_equal_pyg(propagation: str, residual: str, readout: str, part: LabelledNodes) -> None:
+    for norm, layers, activation in (("none", 2, "relu"), ("layer", 3, "elu"), ("batch", 4, "relu")):
+        values = {"norm": norm, "layers": layers, "activation": activation, "heads": 4}
+        network, found = outputs(of(propagation, readout=readout, residual=residual, **values), part)
+        torch.testing.assert_close(found, plain_layers(network, part)[part.nodes], rtol=1e-9, atol=1e-11)
+
+
+def dense_gcn(part: LabelledNodes) -> Tensor:
+    """Returns the symmetrically normalised adjacency with self loops."""
+    matrix = torch.zeros(NODES, NODES, dtype=torch.float64)
+    matrix[part.graph.row, part.graph.col] = 1.0
+    degree = matrix.sum(1)
+    return matrix / (degree[:, None] * degree[None, :]).sqrt()
+
+
+def perceptron(network: WideNetwork, x: Tensor) -> Tensor:
+    x = network.input(x)
+    for layer in network.inner:
+        x = layer(torch.relu(x))
+    return x
+
+
+def appnp(network: WideNetwork, part: LabelledNodes) -> Tensor:
+    spec = network.spec
+    return APPNP(spec.steps, spec.teleport, add_self_loops=False)(perceptron(network, part.x), part.graph.edge_index)
+
+
+def gpr(network: WideNetwork, part: LabelledNodes) -> Tensor:
+    x, matrix = perceptron(network, part.x), dense_gcn(part)
+    powers = [torch.linalg.matrix_power(matrix, k) for k in range(network.spec.steps + 1)]
+    return sum(gamma * (power @ x) for gamma, power in zip(network.gammas, powers, strict=True))  # type: ignore[return-value]
+
+
+def dagnn(network: WideNetwork, part: LabelledNodes) -> Tensor:
+    x, matrix = perceptron(network, part.x), dense_gcn(part)
+    hops = torch.stack([torch.linalg.matrix_power(matrix, k) @ x for k in range(network.spec.steps + 1)], 1)
+    scores = torch.sigmoid(hops @ network.gate.weight + network.gate.bias)
+    return (scores.transpose(1, 2) @ hops).squeeze(1)
+
+
+def gcnii(network: WideNetwork, part: LabelledNodes) -> Tensor:
+    spec = network.spec
+    x = initial = torch.relu(network.input(part.x))
+    for index, (matrix, norm) in enumerate(zip(network.matrices, network.norms, strict=True), 1):
+        layer = GCN2Conv(spec.hidden, spec.teleport, spec.gcnii_lambda, index, add_self_loops=False)
+        x = torch.relu(norm(with_weights(layer, weight1=matrix)(x, initial, part.graph.edge_index)))
+    assert network.head is not None
+    return network.head(x)
+
+
+def sgc(network: WideNetwork, part: LabelledNodes) -> Tensor:
+    layer = SGConv(FEATURES, CLASSES, network.spec.steps, add_self_loops=False)
+    with_weights(layer, lin__weight=network.input.weight.t(), lin__bias=network.input.bias)
+    result: Tensor = layer(part.x, part.graph.edge_index)
+    return result
+
+
+def ssgc(network: WideNetwork, part: LabelledNodes) -> Tensor:
+    layer = SSGConv(FEATURES, CLASSES, network.spec.teleport, network.spec.steps, add_self_loops=False)
+    with_weights(layer, lin__weight=network.input.weight.t(), lin__bias=network.input.bias)
+    result: Tensor = layer(part.x, part.graph.edge_index)
+    return result
+
+
+@pytest.mark.parametrize("reference", [appnp, gpr, dagnn, gcnii, sgc, ssgc])
+def test_other_propagations_equal_pyg_or_the_formula(
+    reference: Callable[[WideNetwork, LabelledNodes], Tensor], part: LabelledNodes
+) -> None:
+    for own in ({}, {"steps": 5, "teleport": 0.2, "perceptron": 3, "depth": 8, "gcnii_lambda": 1.0, "norm": "layer"}):
+        network, found = outputs(of(reference.__name__, **own), part)
+        torch.testing.assert_close(found, reference(network, part)[part.nodes], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", list(known_wide()))
+def test_gradients_equal_the_numerical_ones(name: str, part: LabelledNodes) -> None:
+    """By finite differences along a random direction of all parameters together."""
+    smaller = {"hidden": 16, "depth": 4, "layers": 3}
+    architecture = SPACE.complete({**known_wide()[name], **smaller}, lambda choice: choice.options[0])
+    family, network = made(architecture)
+    piece = family.piece(part, architecture)
+
+    def loss() -> Tensor:
+        return nn.functional.cross_entropy(network(piece.field, piece.features), part.labels)
+
+    parameters = list(network.parameters())
+    gradients = torch.autograd.grad(loss(), parameters)
+    direction = [torch.randn(p.shape, dtype=p.dtype, generator=torch_generator(1, "direction")) for p in parameters]
+    expected = sum(float((g * d).sum()) for g, d in zip(gradients, direction, strict=True))
+    sides = []
+    for step in (1e-6, -2e-6):
+        with torch.no_grad():
+            for parameter, d in zip(parameters, direction, strict=True):
+                parameter.add_(d, alpha=step)
+        sides.append(float(loss()))
+    assert (sides[0] - sides[1]) / 2e-6 == pytest.approx(expected, rel=1e-4, abs=1e-7)
+
+
+def test_dropout_keeps_the_mean_and_reaches_every_place(part: LabelledNodes) -> None:
+    for propagation, places in (
+        ("gcn", ("feature_dropout", "dropout", "edge_dropout")),
+        ("gat", ("feature_dropout", "dropout", "attention_dropout")),
+        ("sgc", ("feature_dropout",)),
+        ("appnp", ("feature_dropout", "dropout", "edge_dropout")),
+        ("gcnii", ("feature_dropout", "dropout", "edge_dropout")),
+    ):
+        for place in places:
+            rate = next(option for option in SPACE[place].options if option)
+            architecture = of(propagation, **{place: rate}, perceptron=2)
+            family, network = made(architecture)
+            piece = family.piece(part, architecture)
+            noises = [Noise(0.0, torch_generator(s, "features"), torch_generator(s, "inner")) for s in (1, 1, 2)]
+            first, same, other = (network(piece.field, piece.features, noise) for noise in noises)
+            assert torch.equal(first, same)
+            assert not torch.equal(first, other), (propagation, place)
+    architecture = of("sgc", feature_dropout=0.5)
+    family, network = made(architecture)
+    piece = family.piece(part, architecture)
+    noise = Noise(0.0, torch_generator(0, "features"), torch_generator(0, "inner"))
+    mean = torch.stack([network(piece.field, piece.features, noise) for _ in range(4000)]).mean(0)
+    torch.testing.assert_close(mean, network(piece.field, piece.features), rtol=0.05, atol=0.02)
+
+
+def test_the_space_has_no_choice_that_is_not_read(part: LabelledNodes) -> None:
+    """Any change of a choice changes the network, its dropout, or its training."""
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        architecture = SPACE.sample(rng)
+        for other in (SPACE.mutate(architecture, rng) for _ in range(3)):
+            one, two = ((wide_spec(a), wide_rates(a)) for a in (architecture, other))
+            assert one != two, (architecture, other)
+
+
+def test_known_networks_have_the_published_sizes() -> None:
+    """On Cora: GCN of 16 units, GAT of 8 x 8 (its output layer has a bias a class), APPNP's perceptron of 64 units."""
+    known = known_wide()
+    assert len({architecture.key for architecture in known.values()}) == len(known) >= 12
+
+    def parameters(name: str) -> int:
+        network = WideFamily(1433, 7, TrainSettings()).network(known[name], torch_generator(0, "weights"))
+        return sum(parameter.numel() for parameter in network.parameters())
+
+    assert parameters("GCN") == 1433 * 16 + 16 + 16 * 7 + 7
+    assert parameters("GAT") == 92_373
+    assert parameters("APPNP") == 1433 * 64 + 64 + 64 * 7 + 7
+    assert parameters("SGC") == 1433 * 7 + 7
+    assert parameters("GCNII") == 1433 * 64 + 64 + 64 * 64 * 64 + 64 * 7 + 7
+    assert parameters("GPRGNN") == parameters("APPNP") + 11
+    assert parameters("DAGNN") == parameters("APPNP") + 8
+
+
+def test_weight_decay_is_that_of_the_place() -> None:
+    family = WideFamily(FEATURES, CLASSES, TrainSettings())
+    network = family.network(known_wide()["GCNII"], torch_generator(0, "weights"))
+    groups = {group["weight_decay"]: len(group["params"]) for group in network.parameter_groups(5e-4)}
+    assert groups == {5e-4: 4, 0.01: 64}
+    network = family.network(known_wide()["GPRGNN"], torch_generator(0, "weights"))
+    groups = {group["weight_decay"]: len(group["params"]) for group in network.parameter_groups(5e-4)}
+    assert groups == {5e-4: 4, 0.0: 1}
+    settings = family.train_settings(known_wide()["GAT"])
+    assert (settings.learning_rate, settings.weight_decay) == (0.005, 5e-4)
+
+
+def test_a_share_of_the_units_keeps_the_heads() -> None:
+    gat = known_wide()["GAT"]
+    assert [wide_spec(gat, share).hidden for share in (1.0, 0.5, 0.25, 0.01)] == [64, 32, 16, 8]
+    assert math.isclose(wide_spec(known_wide()["GCN"], 0.5).hidden, 8)
