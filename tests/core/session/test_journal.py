@@ -79,10 +79,10 @@ def test_no_field_of_a_trial_is_left_out_of_the_record() -> None:
         for field in dataclasses.fields(part):
             made = field.default_factory is not dataclasses.MISSING
             default = field.default_factory() if made else field.default  # type: ignore[misc]
-            # Weights are never written, and what a training must reach follows from earlier trials; a trial either has a measurement or says why not.
-            assert (
-                field.name in ("weights", "failure", "detail", "stop_below") or getattr(part, field.name) != default
-            ), field.name
+            # Weights are never written, and what a training must reach follows from earlier trials; a trial either
+            # has a measurement or says why not.
+            absent = field.name in ("weights", "failure", "detail", "stop_below")
+            assert absent or getattr(part, field.name) != default, field.name
 
 
 def test_trials_are_read_in_pages() -> None:
