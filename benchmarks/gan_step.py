@@ -43,7 +43,8 @@ def make_driver(arguments: argparse.Namespace, stage: int) -> OneShotLoop:
         f"domain.shared.channels={arguments.channels}",
         f"domain.shared.discriminator_channels={arguments.channels}",
         f"search.one_shot.shared_steps={arguments.steps}",
-        "domain.cells=3",
+        f"domain.cells={arguments.stages}",
+        f"search.one_shot.iterations={[1] * arguments.stages}",
     ]
     resolved = load_config("gan/digits", words)
     domain, _ = prepare_domain(resolved)
@@ -110,6 +111,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--channels", type=int, default=24)
+    parser.add_argument("--stages", type=int, default=3)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     keep_freed_memory()
@@ -122,7 +124,7 @@ def main() -> None:
         "stages": [],
         "same_weights": True,
     }
-    for stage in range(3):
+    for stage in range(arguments.stages):
         times: dict[str, list[float]] = {"driver": [], "plain": []}
         for repeat in range(arguments.repeats + 1):
             driver = make_driver(arguments, stage)

@@ -35,13 +35,31 @@ def example(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([".", os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == code, done.stdout + done.stderr
+    done = subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return python(folder, "-m", *arguments)
+
+
+SEVERAL = """
+import json, sys
+from nichenas.core.cli import main
+
+for arguments in json.loads(sys.argv[1]):
+    assert main(arguments) == 2, arguments
+"""
+
+
+def mistakes(folder: Path, *commands: list[str]) -> list[str]:
+    """Returns what each of several commands, all of them the user's mistakes, answers; from one process."""
+    lines = python(folder, "-c", SEVERAL, json.dumps(commands)).stderr.splitlines()
+    assert len(lines) == len(commands)
+    return lines
 
 
 def search(folder: Path, name: str, **changes: Any) -> dict[str, Any]:
@@ -76,8 +94,8 @@ def test_the_strategy_is_used_by_its_path(example: Path) -> None:
     assert result["trials"] == 8
     config = example / "annealed.yaml"
     config.write_text(config.read_text().replace("decay", "decoy"))
-    done = run(example, "nichenas.core.cli", "search", "annealed.yaml", "--out", "other", code=2)
-    assert "search.options.my_parts:Annealing.decoy: unknown key (did you mean 'decay'?)" in done.stderr
+    (found,) = mistakes(example, ["search", "annealed.yaml", "--out", "other"])
+    assert "search.options.my_parts:Annealing.decoy: unknown key (did you mean 'decay'?)" in found
 
 
 def test_the_scheduler_is_used_by_its_path(example: Path) -> None:
@@ -95,8 +113,8 @@ def test_the_scheduler_is_used_by_its_path(example: Path) -> None:
     left = list((example / "runs/two/checkpoints").glob("trial-*.pt"))
     assert len(left) <= 2  # those that are obsolete are gone
     # The domain of the page cannot continue trainings, and says so.
-    done = run(example, "nichenas.core.cli", "search", "digits_mlp.yaml", "search.schedule=my_parts:TwoRungs", code=2)
-    assert "cannot continue a trial's training; allowed: full" in done.stderr
+    (found,) = mistakes(example, ["search", "digits_mlp.yaml", "search.schedule=my_parts:TwoRungs"])
+    assert "cannot continue a trial's training; allowed: full" in found
 
 
 def test_the_method_is_used_by_its_path(example: Path) -> None:
@@ -104,18 +122,19 @@ def test_the_method_is_used_by_its_path(example: Path) -> None:
     assert result["trials"] == 3
     page = (example / "runs/screened/report.html").read_text()
     assert "best so far" in page
-    command = ["nichenas.core.cli", "search", "screened.yaml", "--quiet"]
-    run(example, *command, "--resume")
+    command = ["search", "screened.yaml", "--quiet"]
+    run(example, "nichenas.core.cli", *command, "--resume")
     assert json.loads((example / "runs/screened/result.json").read_text())["key"] == result["key"]
-    done = run(example, *command, "--out", "x", "search.batch=3", code=2)
-    assert "search.batch: the method 'my_parts:Screened' does not use it; it belongs to: trial" in done.stderr
-    done = run(example, *command, "--out", "x", "search.score=nothing", code=2)
-    assert "unknown zero-cost proxy 'nothing'" in done.stderr
-    done = run(example, *command, "--out", "x", "domain={kind: 'nichenas.core.testing.toy:ToyDomain'}", code=2)
-    assert "has no untrained networks to score" in done.stderr
-    done = run(example, *command, "--out", "x", "search.options={evolution: {size: 3}}", code=2)
-    assert "search.options.evolution.size: unknown key" in done.stderr
-    done = run(example, "nichenas.core.cli", "compare", "screened.yaml", "--strategies", "random", code=2)
-    assert "strategies are compared, not the method 'my_parts:Screened'" in done.stderr
+    told = {
+        "search.batch=3": "search.batch: the method 'my_parts:Screened' does not use it; it belongs to: trial",
+        "search.score=nothing": "unknown zero-cost proxy 'nothing'",
+        "domain={kind: 'nichenas.core.testing.toy:ToyDomain'}": "has no untrained networks to score",
+        "search.options={evolution: {size: 3}}": "search.options.evolution.size: unknown key",
+    }
+    compared = ["compare", "screened.yaml", "--strategies", "random"]
+    *found, last = mistakes(example, *([*command, "--out", "x", word] for word in told), compared)
+    for line, message in zip(found, told.values(), strict=True):
+        assert message in line
+    assert "strategies are compared, not the method 'my_parts:Screened'" in last
     (example / "my_parts.py").unlink()  # the page of a run can be written where its method is not there any more
     run(example, "nichenas.core.cli", "report", "runs/screened")

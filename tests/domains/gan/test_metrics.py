@@ -13,6 +13,7 @@ from nichenas.core.data.images import Images
 from nichenas.core.data.images import resize
 from nichenas.core.errors import CandidateFailure
 from nichenas.core.errors import DataError
+from nichenas.domains.gan import extractors
 from nichenas.domains.gan.extractors import INCEPTION_FILE
 from nichenas.domains.gan.extractors import InceptionExtractor
 from nichenas.domains.gan.extractors import load_classifier
@@ -207,6 +208,10 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Images, Images, Pa
 
 
 class TestClassifier:
+    @pytest.fixture(autouse=True)
+    def _longer_training(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(extractors, "STEPS", 1000)
+
     def test_is_trained_once_and_kept_with_accuracy_and_hash(self, digits: tuple[Images, Images, Path]) -> None:
         train, held_out, cache = digits
         first = load_classifier("digits-cnn", train, held_out, 10, cache, torch.device("cpu"))
