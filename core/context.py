@@ -69,6 +69,8 @@ class Context:
             kept.
         checkpoint_in: checkpoint of the parent, whose training this one continues.
         checkpoint_out: where to leave a checkpoint from which this training may be continued.
+        repeat: which of several measurements, or full trainings, of the same thing this is; a domain with several
+            splits of its data takes them in turn.
         stop_below: when it stops early; see :class:`~nichenas.core.trial.Proposal`.
     """
 
@@ -85,6 +87,7 @@ class Context:
         artifacts: Path | None = None,
         checkpoint_in: Path | None = None,
         checkpoint_out: Path | None = None,
+        repeat: int = 0,
         stop_below: Sequence[tuple[int, float]] = (),
     ) -> None:
         self.seed = seed
@@ -97,6 +100,7 @@ class Context:
         self.artifacts = artifacts
         self.checkpoint_in = checkpoint_in
         self.checkpoint_out = checkpoint_out
+        self.repeat = repeat
         self.stop_below = stop_below
         self.started = time.perf_counter()
 

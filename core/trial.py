@@ -32,7 +32,8 @@ class Proposal:
             fidelity's. A training in several parts has the same horizon in all of them.
         start: share of the full epochs that the parent had been trained for; 0 without a parent.
         rung: which part of its training this is, from 1, where a scheduler divides trainings.
-        repeats: number of the trial whose architecture is measured again, with other randomness.
+        repeat_of: number of the trial whose architecture is measured again, with other randomness.
+        repeat: which measurement of its architecture this is; 0 is the first.
         stop_below: (epoch, value) pairs: the training stops early where its best value is below one of them by then.
             Values of the primary objective, turned so that larger is better; not kept in the journal, since they follow
             from the trials before.
@@ -45,7 +46,8 @@ class Proposal:
     horizon: float | None = None
     start: float = 0.0
     rung: int | None = None
-    repeats: int | None = None
+    repeat_of: int | None = None
+    repeat: int = 0
     stop_below: tuple[tuple[int, float], ...] = field(default=(), compare=False)
 
 

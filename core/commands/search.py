@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from nichenas.core.capabilities.baselines import baselines_of
+from nichenas.core.capabilities.notes import notes_of
 from nichenas.core.capabilities.precomputed import simulates_time
 from nichenas.core.commands.sessions import KEPT
 from nichenas.core.commands.sessions import RunOptions
@@ -26,6 +27,7 @@ from nichenas.core.files import write_json
 from nichenas.core.gate import plain
 from nichenas.core.methods import Method
 from nichenas.core.report.run_page import write_run_page
+from nichenas.core.report.terminal import print_notes
 from nichenas.core.session.progress import Progress
 from nichenas.core.session.progress import retraining_progress
 from nichenas.core.session.results import RunResult
@@ -91,6 +93,7 @@ class _Search:
     def run(self) -> None:
         domain, method, progress = self.session.domain, self.method, None
         if not self.quiet:
+            print_notes(notes_of(domain))
             objective, simulated = method.objectives(domain)[0], simulates_time(domain)
             progress = Progress(objective, method.budget(), unit=method.unit, simulated_time=simulated)
         with listening(self.session, progress, self.resolved.config.run.tensorboard):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nichenas.core.capabilities.notes import notes_of
 from nichenas.core.config import ResolvedConfig
 from nichenas.core.config import diff_configs
 from nichenas.core.config import resolve_stored
@@ -113,6 +114,7 @@ def open_session(
             journal.set_meta("objectives", [dataclasses.asdict(objective) for objective in measured])
             journal.set_meta("retraining_objective", dataclasses.asdict(domain.objectives[0]))
             journal.set_meta("space", domain.space.signature)
+            journal.set_meta("notes", list(notes_of(domain)))
             journal.flush()
         elif journal.meta("space", domain.space.signature) != domain.space.signature:
             raise RunFolderError(

@@ -83,6 +83,7 @@ class EvaluationJob:
             keep_weights=self.keep_weights,
             checkpoint_in=checkpoint_in,
             checkpoint_out=checkpoint_out,
+            repeat=proposal.repeat,
             stop_below=proposal.stop_below,
         )
 
@@ -99,10 +100,12 @@ class RetrainingJob:
     Attributes:
         checkpoints: folder for what this training must have to continue after a restart.
         artifacts: folder for what people may look at.
+        repeat: index of the seed.
     """
 
     seed: int
     subject: Architecture | str
+    repeat: int = 0
     limits: Limits = field(default_factory=Limits)
     keep_weights: bool = False
     checkpoints: Path | None = None
@@ -183,6 +186,7 @@ def _retrain(domain: Domain, job: RetrainingJob, device: torch.device) -> Retrai
         keep_weights=job.keep_weights,
         checkpoints=job.checkpoints,
         artifacts=job.artifacts,
+        repeat=job.repeat,
     )
     began = time.perf_counter()
     with open_test_data():

@@ -52,6 +52,7 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
         folder / "report.html",
         "run.html",
         name=record.config["name"],
+        notes=record.notes,
         result=record.result,
         metric=metric.name,
         test_metric=record.metric.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +16,12 @@ from nichenas.core.report.comparison_summary import ComparisonSummary
 from nichenas.core.session.results import RetrainedResult
 from nichenas.core.session.results import RunResult
 from nichenas.core.session.results import Statistics
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Prints what users should know of their data, on stderr."""
+    for note in notes:
+        Console(stderr=True, markup=False).print(f"note: {note}", highlight=False, soft_wrap=True)
 
 
 def print_result(result: RunResult, folder: Path) -> None:

@@ -41,7 +41,7 @@ class Confirmation:
 
     def tell(self, trial: Trial) -> None:
         """Holds a would-be incumbent back until it has been measured again."""
-        repeats = trial.proposal.repeats
+        repeats = trial.proposal.repeat_of
         if repeats is not None:
             group = self._open[repeats]
             group.append(trial)
@@ -49,10 +49,9 @@ class Confirmation:
                 self._settle(mean_trial(self._open.pop(repeats)))
         elif trial.proposal.fidelity == self.complete and self.searcher.score(trial) > self.best:
             self._open[trial.number] = [trial]
-            again = dataclasses.replace(
-                trial.proposal, repeats=trial.number, parent=None, start=0.0, rung=None, horizon=None, tag={}
-            )
-            self._queue.extend([again] * self.repeats)
+            again = dataclasses.replace(trial.proposal, parent=None, start=0.0, rung=None, horizon=None, tag={})
+            for repeat in range(1, self.repeats + 1):
+                self._queue.append(dataclasses.replace(again, repeat_of=trial.number, repeat=repeat))
         else:
             self.searcher.tell(trial)
 

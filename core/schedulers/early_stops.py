@@ -82,11 +82,11 @@ class EarlyStops:
         """Returns proposals with what they must reach; what is measured again is trained to its end."""
         stop_below = self.thresholds.present()
         asked = self.searcher.ask(n)
-        return [one if one.repeats is not None else dataclasses.replace(one, stop_below=stop_below) for one in asked]
+        return [one if one.repeat_of is not None else dataclasses.replace(one, stop_below=stop_below) for one in asked]
 
     def tell(self, trial: Trial) -> None:
         """Notes what a trial has reached."""
-        if trial.measurement is not None and trial.proposal.repeats is None:
+        if trial.measurement is not None and trial.proposal.repeat_of is None:
             self.thresholds.add(trial.measurement.curve)
             self._stopped += trial.measurement.stopped
         self.searcher.tell(trial)
@@ -126,7 +126,7 @@ def study_stops(trials: Sequence[Trial], objective: Objective, epochs: int, sett
     thresholds = Thresholds(epochs, objective.sign, settings)
     rows: list[tuple[float, int, int | None]] = []  # final value, epochs, and the epoch at which it would have stopped
     for trial in trials:
-        if trial.measurement is None or not trial.measurement.curve or trial.proposal.repeats is not None:
+        if trial.measurement is None or not trial.measurement.curve or trial.proposal.repeat_of is not None:
             continue
         curve = trial.measurement.curve
         at = None

@@ -31,6 +31,7 @@ class RunRecord:
         metric: primary objective of full trainings.
         trials: in the order of completion.
         drawings: by key of the architecture.
+        notes: on the data.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class RunRecord:
     seconds: float
     result: RunResult | None
     drawings: dict[str, Drawing]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> RunRecord:
@@ -57,6 +59,7 @@ class RunRecord:
             retraining = journal.meta("retraining_objective")
             trials = list(journal.trials())
             seconds = float(journal.meta("seconds", 0.0))
+            notes = tuple(journal.meta("notes", []))
         drawings = {}
         if (folder / "drawings.json").exists():
             for key, fields in read_json(folder / "drawings.json").items():
@@ -71,6 +74,7 @@ class RunRecord:
             seconds,
             RunResult.read_if_finished(folder),
             drawings,
+            notes,
         )
 
     @cached_property
@@ -103,7 +107,7 @@ class RunRecord:
         """The trials of the last stage with those of one architecture as one, by the number of the last of them."""
         groups: dict[int, list[Trial]] = {}
         for trial in self.last_stage:
-            repeats = trial.proposal.repeats
+            repeats = trial.proposal.repeat_of
             groups.setdefault(trial.number if repeats is None else repeats, []).append(trial)
         judged = {group[-1].number: mean_trial(group) if len(group) > 1 else group[0] for group in groups.values()}
         return dict(sorted(judged.items()))

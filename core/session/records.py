@@ -29,7 +29,8 @@ def trial_to_json(trial: Trial) -> str:
         "horizon": proposal.horizon,
         "start": proposal.start or None,
         "rung": proposal.rung,
-        "repeats": proposal.repeats,
+        "repeat_of": proposal.repeat_of,
+        "repeat": proposal.repeat or None,
         "tag": dict(proposal.tag) or None,
         "epochs": trial.epochs or None,
         "stage": trial.stage or None,
@@ -85,7 +86,8 @@ def trial_from_json(number: int, text: str) -> Trial:
         horizon=record.get("horizon"),
         start=record.get("start", 0.0),
         rung=record.get("rung"),
-        repeats=record.get("repeats"),
+        repeat_of=record.get("repeat_of"),
+        repeat=record.get("repeat", 0),
     )
     return Trial(
         number,

@@ -178,6 +178,7 @@ def _job(session: Session, subject: Subject, index: int, limits: Limits) -> Retr
     folder = session.folder
     return RetrainingJob(
         seed=seed_of(session.seed, index),
+        repeat=index,
         subject=subject,
         limits=limits,
         keep_weights=folder is not None and isinstance(subject, Architecture),

@@ -180,6 +180,6 @@ def same_work(one: Proposal, other: Proposal) -> bool:
     """Returns whether two proposals ask for the same training; tags may come back from JSON in another form."""
 
     def work(proposal: Proposal) -> tuple[object, ...]:
-        return proposal.architecture, proposal.fidelity, proposal.parent, proposal.repeats
+        return proposal.architecture, proposal.fidelity, proposal.parent, proposal.repeat_of, proposal.repeat
 
     return work(one) == work(other)

@@ -63,7 +63,7 @@ class SearchState:
         if trial.failed:
             self.failures[trial.failure or "error"] += 1
             self.details.setdefault(trial.failure or "error", trial.detail)
-            if trial.proposal.repeats is not None:
+            if trial.proposal.repeat_of is not None:
                 self._kept.pop(identity, None)
                 self._update_least()
             return
@@ -77,7 +77,7 @@ class SearchState:
     def offer(self, trial: Trial, score: float, identity: str) -> None:
         """Keeps a trial if it is among the best; it is not counted."""
         held = self._kept.get(identity)
-        if trial.proposal.repeats is not None:
+        if trial.proposal.repeat_of is not None:
             if held is not None:
                 self._kept[identity] = held.with_repeat(trial, score)
                 self._update_least()

@@ -53,6 +53,7 @@ from nichenas.core.validation import validated
 CONTRACTS: Mapping[str, str] = {
     "Baselines": "baselines_contract.BaselinesContract",
     "BatchedEvaluation": "batching_contract.BatchingContract",
+    "DataNotes": "notes_contract.NotesContract",
     "DifferentiableSupernet": "supernet_contract.SupernetContract",
     "Exporting": "exporting_contract.ExportingContract",
     "KnownArchitectures": "known_contract.KnownContract",

@@ -83,12 +83,13 @@ class PlainTraining(NodeTraining):
 
     def validate(self) -> dict[str, float]:
         """Returns score and loss."""
-        score, loss = evaluate_plain(self.network, self.validation)
+        score, loss = evaluate_plain(self.network, self.validation, self.metric)
         return {"score": score, "loss": loss}
 
 
 @torch.no_grad()
-def evaluate_plain(network: nn.Module, parts: Sequence[LabelledNodes]) -> tuple[float, float]:
+def evaluate_plain(network: nn.Module, parts: Sequence[LabelledNodes], metric: str = "accuracy") -> tuple[float, float]:
     """Returns (score, mean loss) of a network in evaluation mode."""
     network.eval()
-    return score_and_loss((network(part.x, part.graph.edge_index)[part.nodes], part.labels) for part in parts)
+    found = ((network(part.x, part.graph.edge_index)[part.nodes], part.labels) for part in parts)
+    return score_and_loss(found, metric)

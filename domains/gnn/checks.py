@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -44,18 +45,21 @@ def check_graph(name: str, data: Data) -> None:
     if y.numel() == nodes and int(y.max()) >= nodes:
         raise DataError(f"{name}: y names the class {int(y.max())}, of {nodes} nodes")
     for mask in MASKS:
-        if mask in data and data[mask].shape != (nodes,):
-            raise DataError(f"{name}: {mask} is {tuple(data[mask].shape)}; wanted: ({nodes},)")
+        if mask in data and (data[mask].dim() not in (1, 2) or len(data[mask]) != nodes):
+            raise DataError(f"{name}: {mask} is {tuple(data[mask].shape)}; wanted: ({nodes},) or ({nodes}, splits)")
+    columns = {data[mask].shape[1] for mask in MASKS if mask in data and data[mask].dim() == 2}
+    if len(columns) > 1:
+        raise DataError(f"{name}: masks of {' and '.join(map(str, sorted(columns)))} splits")
 
 
-def check_split(name: str, data: Data) -> None:
-    """Checks that every part of the split has nodes, all of them labelled.
+def check_split(name: str, y: Tensor, masks: Mapping[str, Tensor]) -> None:
+    """Checks that every part of a split has nodes, all of them labelled.
 
     Raises:
         DataError: for one that does not.
     """
-    for mask in MASKS:
-        labels = data.y[data[mask].nonzero().flatten()]
+    for mask, nodes in masks.items():
+        labels = y[nodes.nonzero().flatten()]
         if len(labels) == 0:
             raise DataError(f"{name}: {mask} marks no node")
         if int(labels.min()) < 0:

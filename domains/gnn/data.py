@@ -19,6 +19,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.data import InMemoryDataset
 from torch_geometric.datasets import PPI
+from torch_geometric.utils import to_undirected
 
 from nichenas.core.context import Environment
 from nichenas.core.context import TestData
@@ -31,6 +32,10 @@ from nichenas.domains.gnn.checks import check_archives
 from nichenas.domains.gnn.checks import check_graph
 from nichenas.domains.gnn.checks import check_split
 from nichenas.domains.gnn.graph import Graph
+from nichenas.domains.gnn.own_graphs import READERS
+from nichenas.domains.gnn.own_graphs import UNLABELLED
+from nichenas.domains.gnn.own_graphs import find_own
+from nichenas.domains.gnn.own_graphs import load_own
 from nichenas.domains.gnn.pyg_data import Source
 from nichenas.domains.gnn.raw_files import PLANETOID
 from nichenas.domains.gnn.raw_files import SafePlanetoid
@@ -49,6 +54,7 @@ KNOWN = {
 }
 
 DIGITS_NEIGHBOURS = 10
+DRAWN_PER_CLASS = {"train": 20, "validation": 30}  # at most, where a data set has no split
 DIGITS_PER_CLASS = {"train": 10, "validation": 20}
 
 
@@ -73,30 +79,62 @@ class LabelledNodes:
 
 
 @dataclass(frozen=True)
+class Split:
+    """Labelled nodes to train with, to select by, and to report; the last open only inside a retraining."""
+
+    train: Sequence[LabelledNodes]
+    validation: Sequence[LabelledNodes]
+    test: TestData[Sequence[LabelledNodes]]
+
+
+@dataclass(frozen=True)
 class NodeTask:
-    """A data set, split; the test part opens only inside a retraining.
+    """A data set, split once or several times.
 
     Attributes:
         features: width of the node features.
         outputs: number of classes, or of labels a node.
-        multilabel: whether nodes have several labels (scored by micro-F1) or one class (accuracy).
+        multilabel: whether nodes have several labels or one class.
+        splits: at least one.
+        notes: what users should know of the data as they are used.
     """
 
     name: str
     features: int
     outputs: int
     multilabel: bool
-    train: Sequence[LabelledNodes]
-    validation: Sequence[LabelledNodes]
-    test: TestData[Sequence[LabelledNodes]]
+    splits: Sequence[Split]
+    notes: Sequence[str] = ()
+
+    @property
+    def metric(self) -> str:
+        """What is measured unless the user wants something else."""
+        return "micro_f1" if self.multilabel else "accuracy"
+
+    @property
+    def train(self) -> Sequence[LabelledNodes]:
+        """Training nodes of the first split."""
+        return self.splits[0].train
+
+    @property
+    def validation(self) -> Sequence[LabelledNodes]:
+        """Validation nodes of the first split."""
+        return self.splits[0].validation
+
+    @property
+    def test(self) -> TestData[Sequence[LabelledNodes]]:
+        """Test nodes of the first split."""
+        return self.splits[0].test
 
 
 def load_task(dataset: str, options: Options, normalize: bool | None, environment: Environment) -> NodeTask:
     """Loads a data set.
 
     Args:
-        dataset: one of :data:`KNOWN`, in any case, or the dotted name of a PyG ``InMemoryDataset``.
-        options: further arguments of the data set's class; ``split`` picks a column where masks have several.
+        dataset: one of :data:`KNOWN`, in any case; a user's own file or folder, here or in the data root (see
+            :mod:`~nichenas.domains.gnn.own_graphs`); or the dotted name of a PyG ``InMemoryDataset``.
+        options: further arguments of the data set's class; ``split_index`` picks one of several splits; ``directed``
+            leaves the edges of a user's own graph as they are, which are otherwise used both ways.
         normalize: whether the features of every node are scaled to sum 1; none for the data set's custom.
 
     Raises:
@@ -114,8 +152,14 @@ def load_task(dataset: str, options: Options, normalize: bool | None, environmen
     if name in PLANETOID:
         data = _planetoid(name, options, environment)
         return _transductive(name, data, normalize is not False, environment, root / name)
+    path = find_own(dataset, environment)
+    if path is not None:
+        return _own(path, dict(options), bool(normalize), environment)
+    if Path(dataset).suffix in READERS or "/" in dataset:
+        looked = f"looked in '{environment.data_root}' and here"
+        raise ConfigError(f"domain.dataset: '{dataset}' is not there, or a folder without edges.csv ({looked})")
     if "." not in dataset:
-        allowed = f"{', '.join(KNOWN)}, or the dotted name of a PyG InMemoryDataset"
+        allowed = f"{', '.join(KNOWN)}, a file or folder, or the dotted name of a PyG InMemoryDataset"
         raise ConfigError(
             f"domain.dataset: {unknown_name_message('data set', dataset, KNOWN).split(';')[0]}; allowed: {allowed}"
         )
@@ -125,7 +169,7 @@ def load_task(dataset: str, options: Options, normalize: bool | None, environmen
 
 def _planetoid(name: str, options: Options, environment: Environment) -> Data:
     root, own = environment.data_root, dict(options)
-    column = own.pop("split_index", 0)
+    column = own.pop("split_index", None)
     raw = root / name / ("geom-gcn" if str(own.get("split")).lower() == "geom-gcn" else "") / "raw"
     source = Source(
         SafePlanetoid,
@@ -158,9 +202,7 @@ def _ppi(normalize: bool, environment: Environment) -> NodeTask:
         features=train[0].x.shape[1],
         outputs=train[0].labels.shape[1],
         multilabel=True,
-        train=train,
-        validation=graphs("val"),
-        test=TestData(graphs("test")),
+        splits=[Split(train, graphs("val"), TestData(graphs("test")))],
     )
 
 
@@ -172,7 +214,7 @@ def _by_dotted_name(name: str, options: dict[str, Any], environment: Environment
         raise ConfigError(f"domain.dataset: '{name}' cannot be imported ({error})") from None
     if not (isinstance(cls, type) and issubclass(cls, InMemoryDataset)):
         raise ConfigError(f"domain.dataset: '{name}' is not a PyG InMemoryDataset")
-    column = options.pop("split_index", 0)
+    column = options.pop("split_index", None)
     root = environment.data_root / class_name
     existed = root.exists()
     source = Source(
@@ -195,15 +237,34 @@ def _by_dotted_name(name: str, options: dict[str, Any], environment: Environment
 
 
 def _column(data: Data, column: Any) -> Data:
-    """Returns a graph with one of its splits, where it has several."""
+    """Returns a graph with one of its splits, where it has several and one is named."""
     for mask in MASKS:
-        if mask in data and data[mask].dim() == 2:
+        if mask in data and data[mask].dim() == 2 and column is not None:
             if isinstance(column, (str, float)) or not 0 <= column < data[mask].shape[1]:
                 raise ConfigError(
                     f"domain.dataset_options.split_index: {column} is not among 0 .. {data[mask].shape[1] - 1}"
                 )
             data[mask] = data[mask][:, int(column)]
     return data
+
+
+def _own(path: Path, options: dict[str, Any], normalize: bool, environment: Environment) -> NodeTask:
+    column, directed = options.pop("split_index", None), options.pop("directed", False)
+    for name in options:
+        message = unknown_name_message("option", name, ("split_index", "directed"), quote=False)
+        raise ConfigError(f"domain.dataset_options.{name}: {message}")
+    data = _column(load_own(path), column)
+    check_graph(str(path), data)
+    notes = []
+    if not directed:
+        both = to_undirected(data.edge_index, num_nodes=len(data.x))
+        if both.shape[1] != data.edge_index.unique(dim=1).shape[1]:
+            notes.append("edges are used both ways; dataset_options={directed: true} leaves them as they are")
+        data.edge_index = both
+    missing = 0 if data.y.dim() == 2 else int((data.y == UNLABELLED).sum())
+    if missing:
+        notes.append(f"{missing:,} of {len(data.y):,} nodes have no label; they are in no part of the split")
+    return _transductive(str(path), data, normalize, environment, notes=notes)
 
 
 def _digits() -> Data:
@@ -228,14 +289,26 @@ def _digits() -> Data:
 
 
 def _split(data: Data, seed: int, per_class: Mapping[str, int]) -> Data:
-    """Adds masks: so many nodes a class for training and validation, the rest for testing."""
+    """Adds masks: so many nodes a class for training and validation, the rest for testing.
+
+    Of a small class a fifth each at most. Nodes without a label are in no part.
+
+    Raises:
+        DataError: for a class of fewer than three nodes.
+    """
     rng = numpy_generator(seed, "split")
     nodes = int(data.num_nodes or 0)
     masks = {name: torch.zeros(nodes, dtype=torch.bool) for name in MASKS}
     for label in data.y.unique():
+        if label < 0:
+            continue
         members = (data.y == label).nonzero().flatten().numpy()
+        if len(members) < len(MASKS):
+            raise DataError(f"no split can be made with a class of {len(members)} node{'s' * (len(members) != 1)}")
         rng.shuffle(members)
-        first, second = per_class["train"], per_class["train"] + per_class["validation"]
+        share = max(1, len(members) // 5)
+        first = min(per_class["train"], share)
+        second = first + min(per_class["validation"], share)
         masks["train_mask"][members[:first]] = True
         masks["val_mask"][members[first:second]] = True
         masks["test_mask"][members[second:]] = True
@@ -245,26 +318,45 @@ def _split(data: Data, seed: int, per_class: Mapping[str, int]) -> Data:
 
 
 def _transductive(
-    name: str, data: Data, normalize: bool, environment: Environment, root: Path | None = None
+    name: str,
+    data: Data,
+    normalize: bool,
+    environment: Environment,
+    root: Path | None = None,
+    notes: Sequence[str] = (),
 ) -> NodeTask:
     where = f"{name} in '{root}'" if root else name
     check_graph(where, data)
+    told = list(notes)
     if any(mask not in data for mask in MASKS):
         if data.y.dim() != 1:
             raise DataError(f"{where}: has no split, and one cannot be drawn for several labels a node")
-        data = _split(data, environment.seed, {"train": 20, "validation": 30})
-    check_split(where, data)
+        try:
+            data = _split(data, environment.seed, DRAWN_PER_CLASS)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from None
+        sizes = ", ".join(f"{int(data[mask].sum()):,}" for mask in MASKS)
+        told.append(f"a split was made by class with the run's seed, since there is none: {sizes} nodes")
     whole = _labelled(data, normalize, environment.device)
-    parts = {mask: whole.subset(data[mask].nonzero().flatten().to(environment.device)) for mask in MASKS}
+    columns = max(data[mask].shape[1] if data[mask].dim() == 2 else 1 for mask in MASKS)
+    if columns > 1:
+        told.append(f"{columns} splits: searched with the first, confirmed and trained in full with all in turn")
+    splits = []
+    for column in range(columns):
+        masks = {mask: data[mask][:, column] if data[mask].dim() == 2 else data[mask] for mask in MASKS}
+        check_split(where, data.y, masks)
+        train, validation, test = (
+            whole.subset(mask.nonzero().flatten().to(environment.device)) for mask in masks.values()
+        )
+        splits.append(Split([train], [validation], TestData([test])))
     multilabel = whole.labels.dim() == 2
     return NodeTask(
         name=name,
         features=data.x.shape[1],
         outputs=whole.labels.shape[1] if multilabel else int(whole.labels.max()) + 1,
         multilabel=multilabel,
-        train=[parts["train_mask"]],
-        validation=[parts["val_mask"]],
-        test=TestData([parts["test_mask"]]),
+        splits=splits,
+        notes=told,
     )
 
 

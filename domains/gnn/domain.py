@@ -20,11 +20,13 @@ from nichenas.core.capabilities.fidelity import ReducedFidelity
 from nichenas.core.capabilities.inheritance import ShareKey
 from nichenas.core.capabilities.inheritance import WeightInheritance
 from nichenas.core.capabilities.known import KnownArchitectures
+from nichenas.core.capabilities.notes import DataNotes
 from nichenas.core.capabilities.probing import Probe
 from nichenas.core.capabilities.probing import Probing
 from nichenas.core.context import Context
 from nichenas.core.data.splits import stratified
 from nichenas.core.domain import Domain
+from nichenas.core.errors import ConfigError
 from nichenas.core.fidelity import FULL
 from nichenas.core.fidelity import Fidelity
 from nichenas.core.objectives import Objective
@@ -68,7 +70,9 @@ class GNNSettings(TrainSettings):
         dataset_options: further arguments of that class.
         space: ``wide``, what the strongest hand-made networks use, and how they are trained; or ``agnn``, as published.
         layers: depth of AGNN's networks; 2 for citation graphs, 3 for PPI.
-        objectives: ``score`` is accuracy, or micro-F1 where nodes have several labels.
+        metric: of the score: ``accuracy``, ``roc_auc`` (of two classes), ``micro_f1`` (of several labels a node); by
+            default what the labels say.
+        objectives: ``score`` is the metric.
         normalize: scale the features of every node to sum 1; by default for citation graphs only.
         batch_norm: normalise after hidden layers of AGNN's networks.
         skip: linear skip connections around them.
@@ -80,6 +84,7 @@ class GNNSettings(TrainSettings):
     dataset_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
     space: Literal["agnn", "wide"] = "agnn"
     layers: int = Field(2, ge=1, le=8)
+    metric: Literal["accuracy", "roc_auc", "micro_f1"] | None = None
     objectives: tuple[Literal["score", "parameters"], ...] = ("score",)
     normalize: bool | None = None
     batch_norm: bool = False
@@ -98,7 +103,9 @@ FAMILIES: Mapping[str, type[Family]] = {"agnn": AGNNFamily, "wide": WideFamily}
 KEPT_LAYOUTS = 12  # receptive fields that stay in memory; a search in one region of the space needs few
 
 
-class GNNDomain(Domain, ReducedFidelity, WeightInheritance, KnownArchitectures, Baselines, Probing, NamedDatasets):
+class GNNDomain(
+    Domain, ReducedFidelity, WeightInheritance, KnownArchitectures, Baselines, Probing, NamedDatasets, DataNotes
+):
     """Searches node classifiers, in one of several spaces."""
 
     Settings = GNNSettings
@@ -118,8 +125,17 @@ class GNNDomain(Domain, ReducedFidelity, WeightInheritance, KnownArchitectures, 
         return KNOWN
 
     def prepare(self) -> None:
-        """Loads the data."""
-        _ = self.task
+        """Loads the data.
+
+        Raises:
+            ConfigError: for a metric that the labels do not have.
+        """
+        task, metric = self.task, self.settings.metric
+        if metric == "roc_auc" and (task.multilabel or task.outputs != 2):
+            kind = "labels" if task.multilabel else "classes"
+            raise ConfigError(f"domain.metric: roc_auc needs two classes, not {task.outputs} {kind}")
+        if metric not in (None, "roc_auc", task.metric):
+            raise ConfigError(f"domain.metric: '{metric}' is not for these labels; allowed: {task.metric}")
 
     @cached_property
     def family(self) -> Family:
@@ -132,29 +148,35 @@ class GNNDomain(Domain, ReducedFidelity, WeightInheritance, KnownArchitectures, 
         s = self.settings
         return load_task(s.dataset, s.dataset_options, s.normalize, self.environment)
 
-    def _labelled(self, split: str, share: float) -> Sequence[LabelledNodes]:
+    def split(self, context: Context) -> int:
+        """Returns which split of the data a measurement, or a full training, uses: they are taken in turn."""
+        return context.repeat % len(self.task.splits)
+
+    def _labelled(self, part: str, share: float, split: int) -> Sequence[LabelledNodes]:
         """Returns ``train`` or ``validation`` nodes; of the former a share of every class, the same in all trials."""
-        if split == "validation":
-            return self.task.validation
+        held = self.task.splits[split]
+        if part == "validation":
+            return held.validation
         if share >= 1:
-            return self.task.train
+            return held.train
         parts = []
-        for part in self.task.train:
+        for graph in held.train:
             # Nodes with several labels have no classes to be drawn in proportion.
-            classes = torch.zeros(len(part.nodes)) if self.task.multilabel else part.labels
+            classes = torch.zeros(len(graph.nodes)) if self.task.multilabel else graph.labels
             draws = Context(self.environment.seed).numpy("fidelity samples")
             chosen = stratified(classes, share, draws)[1]
             if len(chosen):
-                parts.append(dataclasses.replace(part, nodes=part.nodes[chosen], labels=part.labels[chosen]))
-        return parts or self.task.train
+                parts.append(dataclasses.replace(graph, nodes=graph.nodes[chosen], labels=graph.labels[chosen]))
+        return parts or held.train
 
-    def pieces(self, architecture: Architecture, split: str, share: float = 1.0) -> list[Piece]:
+    def pieces(self, architecture: Architecture, part: str, share: float = 1.0, split: int = 0) -> list[Piece]:
         """Returns a share of ``train`` nodes, or ``validation`` nodes, ready for an architecture's network."""
-        key = split, share if split == "train" else 1.0, self.family.layout(architecture)
+        key = part, share if part == "train" else 1.0, split, self.family.layout(architecture)
         if key not in self._pieces:
             while len(self._pieces) >= 2 * KEPT_LAYOUTS:
                 del self._pieces[next(iter(self._pieces))]
-            self._pieces[key] = [self.family.piece(part, architecture) for part in self._labelled(split, share)]
+            labelled = self._labelled(part, share, split)
+            self._pieces[key] = [self.family.piece(graph, architecture) for graph in labelled]
         return self._pieces[key]
 
     @cached_property
@@ -172,10 +194,20 @@ class GNNDomain(Domain, ReducedFidelity, WeightInheritance, KnownArchitectures, 
         return self.family.known
 
     @property
+    def metric(self) -> str:
+        """What the score is."""
+        return self.settings.metric or self.task.metric
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What users should know of their data as they are used."""
+        return self.task.notes
+
+    @property
     def objectives(self) -> tuple[Objective, ...]:
-        """Accuracy or micro-F1 on validation nodes, and the number of parameters if wanted."""
+        """The score on validation nodes, and the number of parameters if wanted."""
         known = {
-            "score": Objective("micro_f1" if self.task.multilabel else "accuracy"),
+            "score": Objective(self.metric),
             "parameters": Objective("parameters", "minimize"),
         }
         return tuple(known[name] for name in self.settings.objectives)
@@ -223,14 +255,15 @@ class GNNDomain(Domain, ReducedFidelity, WeightInheritance, KnownArchitectures, 
     def _training(
         self, architecture: Architecture, context: Context, fidelity: Fidelity = FULL, *, keep_best: bool = False
     ) -> SpaceTraining:
-        features = context.torch("feature dropout", trial=0, device=context.device)
+        features = context.torch("feature dropout", device=context.device)
         inner = context.torch("inner dropout", device=context.device)
         return SpaceTraining(
             self.network(architecture, context, fidelity["channels"]),
             Noise(p=self.settings.dropout, features=features, inner=inner),
-            self.pieces(architecture, "train", fidelity["samples"]),
-            self.pieces(architecture, "validation"),
+            self.pieces(architecture, "train", fidelity["samples"], self.split(context)),
+            self.pieces(architecture, "validation", split=self.split(context)),
             self.family.train_settings(architecture),
+            metric=self.metric,
             keep_best=keep_best or context.keep_weights,
         )
 
@@ -255,20 +288,21 @@ class GNNDomain(Domain, ReducedFidelity, WeightInheritance, KnownArchitectures, 
         training = self._training(architecture, context, keep_best=True)
         history = train(training, context, Part.whole(self.settings.epochs))
         training.network.load_state_dict(history.weights)
-        pieces = [self.family.piece(part, architecture) for part in self.task.test.read()]
-        test = evaluate(training.network, pieces)
+        test_nodes = self.task.splits[self.split(context)].test.read()
+        test = evaluate(training.network, [self.family.piece(part, architecture) for part in test_nodes], self.metric)
         return self._retrained(history, test, context)
 
     def train_baseline(self, name: str, context: Context) -> Retrained:
         """Trains GCN, GAT or GraphSAGE from PyG's layers; see :mod:`nichenas.domains.gnn.baselines`."""
-        task = self.task
+        task, split = self.task, self.task.splits[self.split(context)]
         with context.seeded("baseline"):  # PyG's layers draw from the global generator
             network, settings = make_baseline(name, task.features, task.outputs, self.settings)
             network = network.to(context.device)
-            training = PlainTraining(network, task.train, task.validation, settings, keep_best=True)
+            parts = (network, split.train, split.validation, settings)
+            training = PlainTraining(*parts, metric=self.metric, keep_best=True)
             history = train(training, context, Part.whole(settings.epochs))
         network.load_state_dict(history.weights)
-        return self._retrained(history, evaluate_plain(network, task.test.read()), context)
+        return self._retrained(history, evaluate_plain(network, split.test.read(), self.metric), context)
 
     def _retrained(self, history: History, test: tuple[float, float], context: Context) -> Retrained:
         name = self.objectives[0].name

@@ -86,22 +86,37 @@ def counts(outputs: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([hits, hits + (predicted ^ true).sum()])
 
 
-def evaluate(network: NodeNetwork, pieces: Sequence[Piece]) -> tuple[float, float]:
+def roc_auc(graphs: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """Returns the area under the ROC curve of two classes, over all graphs together."""
+    from sklearn.metrics import roc_auc_score
+
+    scores = torch.cat([outputs[:, 1] - outputs[:, 0] for outputs, _ in graphs]).cpu().numpy()
+    return float(roc_auc_score(torch.cat([labels for _, labels in graphs]).cpu().numpy(), scores))
+
+
+def evaluate(network: NodeNetwork, pieces: Sequence[Piece], metric: str = "accuracy") -> tuple[float, float]:
     """Returns (score, mean loss) of a network in evaluation mode."""
     network.eval()
     with torch.no_grad():
-        result = score_and_loss((network(piece.field, piece.features), piece.labels) for piece in pieces)
+        result = score_and_loss(((network(piece.field, piece.features), piece.labels) for piece in pieces), metric)
     network.train()
     return result
 
 
-def score_and_loss(graphs: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-    """Returns (score, mean loss) over the (outputs, labels) of some graphs."""
+def score_and_loss(graphs: Iterable[tuple[Tensor, Tensor]], metric: str = "accuracy") -> tuple[float, float]:
+    """Returns (score, mean loss) over the (outputs, labels) of some graphs.
+
+    Args:
+        metric: ``roc_auc``; any other is what labels say, accuracy or micro-F1.
+    """
+    held = list(graphs)
     total, loss, nodes = torch.zeros(2, dtype=torch.float64), 0.0, 0
-    for outputs, labels in graphs:
+    for outputs, labels in held:
         total += counts(outputs, labels).cpu()
         loss += float(node_loss(outputs, labels)) * len(labels)
         nodes += len(labels)
+    if metric == "roc_auc":
+        return (roc_auc(held) if math.isfinite(loss) else 0.0), loss / nodes
     return float(total[0] / total[1]) if total[1] else 0.0, loss / nodes
 
 
@@ -112,6 +127,7 @@ class NodeTraining(Training):
         network: on the device of the data.
         train: one optimiser step each, every epoch, in order.
         validation: what epochs are chosen by.
+        metric: of the score.
         keep_best: whether the weights of the best epoch are kept.
     """
 
@@ -124,10 +140,11 @@ class NodeTraining(Training):
         validation: Sequence[Any],
         settings: TrainSettings,
         *,
+        metric: str = "accuracy",
         keep_best: bool = False,
     ) -> None:
         super().__init__(validate_every=settings.validate_every)
-        self.network, self.train, self.validation = network, train, validation
+        self.network, self.train, self.validation, self.metric = network, train, validation, metric
         self.settings, self.keep_best = settings, keep_best
         self.optimiser = torch.optim.Adam(self.parameter_groups(), settings.learning_rate, fused=self.fused)
 
@@ -191,7 +208,7 @@ class SpaceTraining(NodeTraining):
 
     def validate(self) -> dict[str, float]:
         """Returns score and loss; a training loss that is not finite makes the latter so."""
-        score, loss = evaluate(self.network, self.validation)
+        score, loss = evaluate(self.network, self.validation, self.metric)
         return {"score": score, "loss": loss if self.loss.isfinite() else math.nan}
 
     def stateful(self) -> dict[str, Any]:

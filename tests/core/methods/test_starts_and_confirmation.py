@@ -137,21 +137,21 @@ def test_a_would_be_incumbent_counts_with_its_mean() -> None:
     tell(searcher, 0, first, 0.9)
     assert recording.told == []
     again = searcher.ask(3)
-    assert [proposal.repeats for proposal in again] == [0, 0, None]
+    assert [proposal.repeat_of for proposal in again] == [0, 0, None]
     assert {proposal.architecture for proposal in again[:2]} == {first.architecture}
     tell(searcher, 1, again[0], 0.3)
     tell(searcher, 3, again[2], 0.2)  # there is no incumbent yet, so it would be one as well
     tell(searcher, 2, again[1], 0.6)
     assert recording.told == [(0, pytest.approx(0.6))]
     repeats = searcher.ask(2)
-    assert [proposal.repeats for proposal in repeats] == [3, 3]
+    assert [proposal.repeat_of for proposal in repeats] == [3, 3]
     tell(searcher, 4, repeats[0], 0.2)
     tell(searcher, 5, repeats[1], None)
     assert recording.told[1:] == [(3, None)]  # it cannot be relied on
     (worse,) = searcher.ask()
     tell(searcher, 6, worse, 0.55)
     assert recording.told[2:] == [(6, 0.55)]
-    assert searcher.ask()[0].repeats is None
+    assert searcher.ask()[0].repeat_of is None
 
 
 @pytest.mark.parametrize("name", ["conservative", "evolution", "optuna"])
@@ -160,7 +160,7 @@ def test_confirmed_searches_resume(name: str, cut: int) -> None:
     of = known(noise=0.3, fail=0.1)
     arguments: dict[str, Any] = {"strategy": name, "confirm": 2, "start": {"random": 4}}
     state, trials = searched(of, 40, **arguments)
-    repeats = [trial for trial in trials if trial.proposal.repeats is not None]
+    repeats = [trial for trial in trials if trial.proposal.repeat_of is not None]
     assert len(repeats) >= 4
     values = {trial.measurement.values["quality"] for trial in repeats if trial.measurement}
     assert len(values) == sum(trial.measurement is not None for trial in repeats)  # each with randomness of its own
@@ -170,16 +170,16 @@ def test_confirmed_searches_resume(name: str, cut: int) -> None:
     assert outline(again) == outline(trials)
     assert resumed.top(5) == state.top(5)
     best = state.best
-    group = [t for t in trials if best.number in (t.number, t.proposal.repeats)]
+    group = [t for t in trials if best.number in (t.number, t.proposal.repeat_of)]
     assert best == mean_trial(group)
 
 
 def test_confirmation_under_a_scheduler() -> None:
     of = known(noise=0.2)
     state, trials = searched(of, 60, strategy="random", schedule="asha", confirm=1)
-    repeated = [trial for trial in trials if trial.proposal.repeats is not None]
+    repeated = [trial for trial in trials if trial.proposal.repeat_of is not None]
     assert repeated
     by_number = {trial.number: trial for trial in trials}
     for trial in repeated:
-        assert trial.proposal.fidelity == by_number[trial.proposal.repeats or 0].proposal.fidelity == FULL
+        assert trial.proposal.fidelity == by_number[trial.proposal.repeat_of or 0].proposal.fidelity == FULL
         assert (trial.proposal.parent, trial.epochs) == (None, of.settings.epochs)

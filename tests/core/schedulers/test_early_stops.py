@@ -76,7 +76,7 @@ def test_hopeless_trainings_stop_and_the_search_resumes(graph: GNNDomain) -> Non
         assert trial.epochs == trial.measurement.epochs == trial.measurement.curve[-1][0]
         assert trial.epochs in (2, 4, 8, 16)
         assert trial.number >= 4
-        assert trial.proposal.repeats is None
+        assert trial.proposal.repeat_of is None
     assert state.best.measurement.stopped is False
     assert state.epochs < 24 * 32
     for cut in (3, 11):

@@ -46,7 +46,8 @@ def full() -> Trial:
         horizon=0.75,
         start=0.25,
         rung=2,
-        repeats=5,
+        repeat_of=5,
+        repeat=2,
     )
     measured = Measurement(
         {"accuracy": 0.5},

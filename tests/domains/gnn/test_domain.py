@@ -19,6 +19,7 @@ from nichenas.core.testing.domain_contract import DomainContract
 from nichenas.core.testing.fidelity_contract import FidelityContract
 from nichenas.core.testing.inheritance_contract import InheritanceContract
 from nichenas.core.testing.known_contract import KnownContract
+from nichenas.core.testing.notes_contract import NotesContract
 from nichenas.core.testing.probing_contract import ProbingContract
 from nichenas.core.trial import Proposal
 from nichenas.domains.gnn import GNNDomain
@@ -34,6 +35,7 @@ class GNNContract(
     FidelityContract,
     InheritanceContract,
     KnownContract,
+    NotesContract,
     BaselinesContract,
     ProbingContract,
     DatasetsContract,

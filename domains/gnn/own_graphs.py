@@ -1,0 +1,273 @@
+"""A user's own graph: an ``.npz`` file, a PyG ``Data`` in a ``.pt`` file, or a folder of CSV files.
+
+Names are those that people use; what a file holds is checked before anything uses it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch_geometric.data import Data
+
+from nichenas.core.context import Environment
+from nichenas.core.data.array_files import csr_from_parts
+from nichenas.core.data.array_files import load_npz
+from nichenas.core.data.array_files import reason_of
+from nichenas.core.errors import DataError
+from nichenas.domains.gnn.checks import MASKS
+
+Array = NDArray[Any]
+
+EDGES = ("edge_index", "edges", "edge_list")
+ADJACENCY = ("adj", "adj_matrix", "adjacency")  # as matrices, or as the parts of sparse ones
+FEATURES = ("x", "features", "node_features", "attr", "attr_matrix")
+LABELS = ("y", "labels", "node_labels", "label")
+SPLITS = {
+    "train_mask": ("train_mask", "train_masks"),
+    "val_mask": ("val_mask", "val_masks", "valid_mask", "validation_mask", "validation_masks"),
+    "test_mask": ("test_mask", "test_masks"),
+}
+PARTS = ("data", "indices", "indptr", "shape")
+FILES = {"edges": "edges.csv", "features": "features.csv", "labels": "labels.csv", "split": "split.csv"}
+MOST = 2**31  # features as a dense matrix; more would not leave room to train in
+UNLABELLED = -1
+
+
+def find_own(dataset: str, environment: Environment) -> Path | None:
+    """Returns the file or folder that a data set's name says, here or in the data root; none where there is none."""
+    for path in (Path(dataset), environment.data_root / dataset):
+        if (path.is_file() and path.suffix in READERS) or (path.is_dir() and (path / FILES["edges"]).is_file()):
+            return path
+    return None
+
+
+def load_own(path: Path) -> Data:
+    """Returns the graph of a file or folder, with masks where it has them; of several splits, a column a split.
+
+    Nodes without a label have the class -1.
+
+    Raises:
+        DataError: with the first thing that is missing or does not fit.
+    """
+    return _folder(path) if path.is_dir() else READERS[path.suffix](path)
+
+
+def _npz(path: Path) -> Data:
+    arrays = load_npz(path)
+    edges = _edges(path, arrays)
+    x = _features(path, arrays)
+    name = _first(arrays, LABELS)
+    if name is None:
+        raise DataError(f"{path}: holds no labels; one of {', '.join(LABELS)} is wanted, not {_held(arrays)}")
+    data = Data(x=x, edge_index=edges, y=_labels(path, arrays[name]))
+    for mask, names in SPLITS.items():
+        found = _first(arrays, names)
+        if found is not None:
+            data[mask] = _mask(path, found, arrays[found], len(data.y))
+    return _whole(path, data)
+
+
+def _first(arrays: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    return next((name for name in names if name in arrays), None)
+
+
+def _held(arrays: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(arrays)[:12]) or "nothing"
+
+
+def _sparse(path: Path, arrays: Mapping[str, Array], name: str) -> Any:
+    """Returns the sparse matrix whose parts are ``<name>_data`` and so on, or without a name for ``name`` empty."""
+    keys = [f"{name}_{part}" if name else part for part in PARTS]
+    if not set(keys) <= set(arrays):
+        return None
+    try:
+        return csr_from_parts(*(arrays[key] for key in keys))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"{path}: {name or 'the sparse matrix'}: damaged ({reason_of(error)})") from None
+
+
+def _edges(path: Path, arrays: Mapping[str, Array]) -> torch.Tensor:
+    name = _first(arrays, EDGES)
+    if name is not None:
+        pairs = arrays[name]
+        if pairs.ndim == 2 and pairs.shape[1] == 2 and pairs.shape[0] != 2:
+            pairs = pairs.T
+        if pairs.ndim != 2 or len(pairs) != 2 or pairs.dtype.kind not in "iu":
+            raise DataError(f"{path}: {name} is {pairs.dtype} {pairs.shape}; wanted: whole numbers, (2, edges)")
+        return torch.from_numpy(pairs.astype(np.int64))
+    for name in (*ADJACENCY, ""):
+        matrix = _sparse(path, arrays, name)
+        if matrix is None and name in arrays:
+            matrix = arrays[name]
+        if matrix is not None:
+            if len(matrix.shape) != 2 or matrix.shape[0] != matrix.shape[1]:
+                raise DataError(f"{path}: {name or 'the matrix'} is {matrix.shape}; wanted: (nodes, nodes)")
+            row, column = matrix.nonzero()
+            return torch.from_numpy(np.stack([row, column]).astype(np.int64))
+    raise DataError(
+        f"{path}: holds no edges; {EDGES[0]} (2, edges) or a matrix {ADJACENCY[0]} is wanted, not {_held(arrays)}"
+    )
+
+
+def _features(path: Path, arrays: Mapping[str, Array]) -> torch.Tensor:
+    for name in FEATURES:
+        matrix = _sparse(path, arrays, name)
+        if matrix is not None:
+            if 4 * matrix.shape[0] * matrix.shape[1] > MOST:
+                raise DataError(f"{path}: {name} of {matrix.shape} takes more than {MOST >> 30} GiB as a dense matrix")
+            return torch.from_numpy(matrix.toarray().astype(np.float32))
+        if name in arrays:
+            x = arrays[name]
+            if x.ndim != 2 or x.dtype.kind not in "biuf":
+                raise DataError(f"{path}: {name} is {x.dtype} {x.shape}; wanted: numbers, (nodes, features)")
+            return torch.from_numpy(x.astype(np.float32))
+    raise DataError(f"{path}: holds no node features; one of {', '.join(FEATURES)} is wanted, not {_held(arrays)}")
+
+
+def _labels(path: Path, given: Array) -> torch.Tensor:
+    """Returns classes ``(nodes,)`` int64, from 0 without a gap, or 0/1 labels ``(nodes, labels)`` float32."""
+    y = given[:, 0] if given.ndim == 2 and given.shape[1] == 1 else given
+    if y.ndim == 2:
+        if y.dtype.kind not in "biuf" or not np.isin(y, (0, 1)).all():
+            raise DataError(f"{path}: labels of {y.shape} must be 0 or 1, a column each")
+        return torch.from_numpy(y.astype(np.float32))
+    if y.ndim != 1 or y.dtype.kind not in "biufUS":
+        raise DataError(f"{path}: labels are {y.dtype} {y.shape}; wanted: a class for every node")
+    if y.dtype.kind == "f":
+        known = np.isfinite(y)
+        if (y[known] != np.round(y[known])).any():
+            raise DataError(f"{path}: labels are not whole numbers; regression is not supported, only classes are")
+    elif y.dtype.kind in "US":
+        known = y != np.array("", y.dtype)
+    else:
+        known = np.ones(len(y), bool)
+    if y.dtype.kind in "if":
+        known &= np.where(known, y, 0) >= 0
+    classes, positions = np.unique(y[known], return_inverse=True)
+    if len(classes) < 2:
+        raise DataError(f"{path}: all labelled nodes have the same class; there is nothing to learn")
+    found = np.full(len(y), UNLABELLED, np.int64)
+    found[known] = positions
+    return torch.from_numpy(found)
+
+
+def _mask(path: Path, name: str, given: Array, nodes: int) -> torch.Tensor:
+    """Returns ``(nodes,)``, or ``(nodes, splits)``; either order of the latter is taken."""
+    if given.dtype.kind not in "bui" or not np.isin(given, (0, 1)).all() or given.ndim not in (1, 2):
+        raise DataError(f"{path}: {name} is {given.dtype} {given.shape}; wanted: true or false for every node")
+    if given.ndim == 2 and given.shape[0] != nodes:
+        given = given.T
+    if len(given) != nodes:
+        raise DataError(f"{path}: {name} is {given.shape}, of {nodes} nodes")
+    return torch.from_numpy(np.ascontiguousarray(given.astype(bool)))
+
+
+def _whole(path: Path, data: Data) -> Data:
+    if len(data.x) != len(data.y):
+        raise DataError(f"{path}: features of {len(data.x)} nodes and labels of {len(data.y)}")
+    missing = [mask for mask in MASKS if mask not in data]
+    if missing and len(missing) < len(MASKS):
+        raise DataError(f"{path}: has no {missing[0]}; all of {', '.join(MASKS)} are wanted, or none")
+    return data
+
+
+def _pt(path: Path) -> Data:
+    from torch_geometric.data.data import DataEdgeAttr
+    from torch_geometric.data.data import DataTensorAttr
+    from torch_geometric.data.storage import EdgeStorage
+    from torch_geometric.data.storage import GlobalStorage
+    from torch_geometric.data.storage import NodeStorage
+
+    parts = [Data, DataEdgeAttr, DataTensorAttr, GlobalStorage, NodeStorage, EdgeStorage]
+    try:
+        with torch.serialization.safe_globals(parts):
+            held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise DataError(
+            f"{path}: cannot be read as a PyG Data without running code in it ({reason_of(error)})"
+        ) from None
+    if isinstance(held, (list, tuple)):
+        raise DataError(f"{path}: holds {len(held)} objects; one graph is wanted (graph-level tasks are not supported)")
+    fields = held.to_dict() if isinstance(held, Data) else held
+    if not isinstance(fields, Mapping):
+        raise DataError(f"{path}: holds a {type(held).__name__}; a PyG Data is wanted")
+    arrays = {name: value.numpy() for name, value in fields.items() if isinstance(value, torch.Tensor)}
+    if "edge_label_index" in fields:
+        raise DataError(f"{path}: has edge_label_index; link prediction is not supported, only classes of nodes are")
+    names = {name: name for name in ("edge_index", "x", "y", *MASKS) if name in arrays}
+    missing = [name for name in ("edge_index", "x", "y") if name not in names]
+    if missing:
+        raise DataError(f"{path}: has no {missing[0]} (graph-level and link-level tasks are not supported)")
+    if len(arrays["y"]) == 1 and len(arrays["x"]) > 1:
+        raise DataError(f"{path}: y is of the graph; graph-level tasks are not supported, only classes of nodes are")
+    data = Data(x=_features(path, arrays), edge_index=_edges(path, arrays), y=_labels(path, arrays["y"]))
+    for mask in MASKS:
+        if mask in arrays:
+            data[mask] = _mask(path, mask, arrays[mask], len(data.y))
+    return _whole(path, data)
+
+
+def _folder(path: Path) -> Data:
+    """Returns the graph of ``edges.csv``, ``features.csv``, ``labels.csv``, and ``split.csv`` where there is one.
+
+    All have a line of headings. The first column of the latter three is the node's name; edges name two of them.
+    """
+    features = _table(path / FILES["features"])
+    if not features or len(features[0]) < 2:
+        raise DataError(f"{path / FILES['features']}: a node and at least one feature a line are wanted")
+    nodes = {row[0]: index for index, row in enumerate(features)}
+    if len(nodes) < len(features):
+        raise DataError(f"{path / FILES['features']}: a node stands there twice")
+    try:
+        x = np.array([[float(value) for value in row[1:]] for row in features], np.float32)
+    except ValueError as error:
+        raise DataError(f"{path / FILES['features']}: {error}") from None
+
+    def number(file: str, name: str) -> int:
+        if name not in nodes:
+            raise DataError(f"{path / file}: the node '{name[:50]}' is not among those of {FILES['features']}")
+        return nodes[name]
+
+    pairs = [[number(FILES["edges"], name) for name in row[:2]] for row in _table(path / FILES["edges"], 2)]
+    labels = np.full(len(nodes), "", object)
+    for row in _table(path / FILES["labels"], 2):
+        labels[number(FILES["labels"], row[0])] = row[1]
+    data = Data(
+        x=torch.from_numpy(x),
+        edge_index=torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).t().contiguous(),
+        y=_labels(path / FILES["labels"], labels.astype(str)),
+    )
+    if (path / FILES["split"]).is_file():
+        for mask in MASKS:
+            data[mask] = torch.zeros(len(nodes), dtype=torch.bool)
+        parts = {"train": "train_mask", "val": "val_mask", "validation": "val_mask", "test": "test_mask"}
+        for row in _table(path / FILES["split"], 2):
+            if row[1] not in parts:
+                raise DataError(f"{path / FILES['split']}: '{row[1][:50]}' is not one of {', '.join(parts)}")
+            data[parts[row[1]]][number(FILES["split"], row[0])] = True
+    return data
+
+
+def _table(file: Path, columns: int | None = None) -> list[list[str]]:
+    """Returns the lines below the headings; all have as many columns as these."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as opened:
+            heading, *rows = [[cell.strip() for cell in row] for row in csv.reader(opened) if row]
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        raise DataError(f"{file}: cannot be read ({reason_of(error)})") from None
+    wanted = max(columns or 0, len(heading))
+    for line, row in enumerate(rows, 2):
+        if len(row) != wanted:
+            raise DataError(f"{file}: line {line} has {len(row)} columns, not {wanted}")
+    return rows
+
+
+READERS: Mapping[str, Callable[[Path], Data]] = {".npz": _npz, ".pt": _pt, ".pth": _pt}
