@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import ClassVar
 
 from nichenas.core.capabilities.base import Capability
 from nichenas.core.context import Context
+from nichenas.core.space import Option
 from nichenas.core.trial import Retrained
 
 
@@ -19,6 +22,13 @@ class Baselines(Capability):
 
     offers: ClassVar[str] = "baselines"
     baselines: tuple[str, ...] = ()
+
+    def baseline_choices(self, name: str) -> Mapping[str, Sequence[Option]]:
+        """Returns the part of the search space in which one of :attr:`baselines` is tuned, as options by choice.
+
+        Empty, as by default, for a baseline that cannot be tuned.
+        """
+        return {}
 
     @abstractmethod
     def train_baseline(self, name: str, context: Context) -> Retrained:

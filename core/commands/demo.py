@@ -30,7 +30,9 @@ def run_demo(out: Path, quiet: bool = False) -> tuple[RunResult, RunResult]:
     workers = min(2, cpu_count())
     common = [f"run.workers={workers}", "run.executor=processes"] if workers > 1 else []
     result = run_search(load_config(CONFIG, common), out, options)
-    random = load_config(CONFIG, [*common, "name=random", "search.strategy=random", "retrain.seeds=0"])
+    random = load_config(
+        CONFIG, [*common, "name=random", "search.strategy=random", "search.start.known=false", "retrain.seeds=0"]
+    )
     beside = run_search(random, out / "random", options)
     write_run_page(out, baseline=out / "random")
     return result, beside

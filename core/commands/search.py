@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 import shutil
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
@@ -12,12 +14,14 @@ from functools import cached_property
 from pathlib import Path
 
 from nichenas.core.capabilities.baselines import baselines_of
+from nichenas.core.capabilities.known import known_of
 from nichenas.core.capabilities.notes import notes_of
 from nichenas.core.capabilities.precomputed import simulates_time
 from nichenas.core.commands.sessions import KEPT
 from nichenas.core.commands.sessions import RunOptions
 from nichenas.core.commands.sessions import listening
 from nichenas.core.commands.sessions import open_session
+from nichenas.core.config import RawConfig
 from nichenas.core.config import ResolvedConfig
 from nichenas.core.context import Limits
 from nichenas.core.domain import Domain
@@ -30,6 +34,7 @@ from nichenas.core.report.run_page import write_run_page
 from nichenas.core.report.terminal import print_notes
 from nichenas.core.session.progress import Progress
 from nichenas.core.session.progress import retraining_progress
+from nichenas.core.session.results import RetrainedResult
 from nichenas.core.session.results import RunResult
 from nichenas.core.session.retraining import Subject
 from nichenas.core.session.retraining import Summary
@@ -38,6 +43,7 @@ from nichenas.core.session.retraining import ranked
 from nichenas.core.session.retraining import retrain_all
 from nichenas.core.session.session import Session
 from nichenas.core.space import Architecture
+from nichenas.core.space import Option
 from nichenas.core.trial import Trial
 
 log = logging.getLogger(__name__)
@@ -66,9 +72,32 @@ def run_search(resolved: ResolvedConfig, folder: Path, options: RunOptions | Non
         search.retrain()
         result = search.result()
         write_best(session, result)
-        result.write(folder)
+        choices = search.tuned_choices
+    if choices:
+        tuned = tuple(_tuned(resolved, folder, name, allowed, options) for name, allowed in choices.items())
+        result = dataclasses.replace(result, baselines=(*result.baselines, *tuned))
+    result.write(folder)
     write_run_page(folder)
     return result
+
+
+def _tuned(
+    resolved: ResolvedConfig, folder: Path, name: str, allowed: Mapping[str, Sequence[Option]], options: RunOptions
+) -> RetrainedResult:
+    """Returns a baseline whose training was tuned by a random search of its own, in a folder of its own.
+
+    The search is measured, confirmed and judged as the main one is.
+    """
+    search, retrain = resolved.raw.values.get("search", {}), resolved.config.retrain
+    kept = {key: search[key] for key in ("confirm", "early_stop", "proxy", "batch") if key in search}
+    own = {"strategy": "random", "trials": retrain.tune_baselines, "restrict": {k: list(v) for k, v in allowed.items()}}
+    values = {**copy.deepcopy(dict(resolved.raw.values)), "name": f"{resolved.config.name}-{name}"}
+    values["search"] = {**kept, **own}
+    values["retrain"] = {**values.get("retrain", {}), "baselines": False, "tune_baselines": 0}
+    raw = RawConfig(values, resolved.source)
+    found = run_search(raw.resolve(), folder / "baselines" / name, dataclasses.replace(options, resume=None))
+    (row,) = (row for row in found.retrained if row.label == found.key)
+    return dataclasses.replace(row, label=f"{name}, tuned", trial=None, known="")
 
 
 @dataclass
@@ -126,6 +155,15 @@ class _Search:
             self.summaries.update(trained([*self.survivors, *others], config.seeds))
 
     @property
+    def tuned_choices(self) -> dict[str, Mapping[str, Sequence[Option]]]:
+        """The parts of the space in which baselines are tuned, by name; empty where none are."""
+        config, domain = self.resolved.config.retrain, self.session.domain
+        if not (config.tune_baselines and config.baselines and config.seeds):
+            return {}
+        found = {name: domain.baseline_choices(name) for name in baselines_of(domain)}  # type: ignore[attr-defined]
+        return {name: allowed for name, allowed in found.items() if allowed}
+
+    @property
     def candidates(self) -> list[Architecture]:
         """The architectures that are trained in full."""
         return [
@@ -142,6 +180,7 @@ class _Search:
         candidates = list(dict.fromkeys([*self.survivors, *self.candidates]))
         measured = by_key[chosen.key].measurement
         assert measured is not None
+        names = {domain.space.canonical(one).key: name for name, one in known_of(domain).items()}
         facts = plain(self.method.facts(domain, self.session.journal), "facts")
         return RunResult(
             name=config.name,
@@ -153,7 +192,11 @@ class _Search:
             trial=by_key[chosen.key].number,
             validation=dict(measured.values),
             test=summaries[chosen.key].statistics("test") if chosen.key in summaries else {},
-            retrained=tuple(summaries[a.key].result(a, by_key[a.key].number) for a in candidates if a.key in summaries),
+            retrained=tuple(
+                summaries[a.key].result(a, by_key[a.key].number, names.get(domain.space.canonical(a).key, ""))
+                for a in candidates
+                if a.key in summaries
+            ),
             baselines=tuple(summaries[name].result() for name in baselines_of(domain) if name in summaries),
             trials=state.completed,
             failed=state.failed,

@@ -157,17 +157,15 @@ def _spread(found: Mapping[str, float]) -> str:
 
 def _rows(record: RunRecord) -> list[dict[str, Any]]:
     """Returns the rows of the table of final trainings: architectures first, then baselines."""
-    result, rows = record.result, []
-    for entry in () if result is None else result.trainings:
-        baseline = not entry.architecture
-        rows.append(
-            {
-                "name": entry.label if baseline else f"{record.result.unit} {entry.trial}",  # type: ignore[union-attr]
-                "chosen": result is not None and entry.label == result.key,
-                "baseline": baseline,
-                **dataclasses.asdict(entry),
-            }
-        )
+    result = record.result
+    if result is None:
+        return []
+    rows = []
+    for index, entry in enumerate(result.trainings):
+        baseline = index >= len(result.retrained)
+        name = result.name_of(entry)
+        chosen = not baseline and entry.label == result.key
+        rows.append({"name": name, "chosen": chosen, "baseline": baseline, **dataclasses.asdict(entry)})
     return rows
 
 

@@ -38,14 +38,14 @@ def print_result(result: RunResult, folder: Path) -> None:
             table.add_column(column, justify="left" if not column else "right")
         for entry in result.retrained:
             chosen = entry.label == result.key
-            label = f"{result.unit} {entry.trial}" if entry.trial is not None else entry.label
-            _row(table, label + (" (chosen)" if chosen else ""), entry, result.metric, "bold" if chosen else "")
+            label = result.name_of(entry) + (" (chosen)" if chosen else "")
+            _row(table, label, entry, result.metric, "bold" if chosen else "")
         for entry in result.baselines:
             _row(table, f"{entry.label} (baseline)", entry, result.metric, "")
         console.print(table)
         for entry in result.trainings:
             if entry.failures:
-                label = f"{result.unit} {entry.trial}" if entry.trial is not None else entry.label
+                label = result.name_of(entry)
                 text = f"{label}: {len(entry.failures)} final trainings failed, the first: {entry.failures[0]}"
                 console.print(text, highlight=False, soft_wrap=True)
     else:

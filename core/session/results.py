@@ -26,6 +26,7 @@ class RetrainedResult:
         label: the architecture's key, or the baseline's name.
         architecture: empty for a baseline.
         trial: that measured the architecture in the search; none for a baseline, or one that was given.
+        known: name that the architecture is known by, if any.
         failures: reasons of the trainings that failed.
     """
 
@@ -35,6 +36,7 @@ class RetrainedResult:
     failures: tuple[str, ...] = ()
     architecture: Mapping[str, Any] = field(default_factory=dict)
     trial: int | None = None
+    known: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ class RunResult:
     def trainings(self) -> tuple[RetrainedResult, ...]:
         """All full trainings: architectures first, then baselines."""
         return (*self.retrained, *self.baselines)
+
+    def name_of(self, entry: RetrainedResult) -> str:
+        """Returns what one of the trainings is called in tables."""
+        name = entry.label if entry.trial is None else f"{self.unit} {entry.trial}"
+        return f"{name}, {entry.known}" if entry.known else name
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the result as JSON; what is not known is left out."""

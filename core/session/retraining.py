@@ -62,8 +62,10 @@ class Summary:
             result[name] = {"mean": float(values.mean()), "std": std, "n": len(values)}
         return result
 
-    def result(self, architecture: Architecture | None = None, trial: int | None = None) -> RetrainedResult:
-        """Returns the statistics, with the architecture and its trial where there are any."""
+    def result(
+        self, architecture: Architecture | None = None, trial: int | None = None, known: str = ""
+    ) -> RetrainedResult:
+        """Returns the statistics, with the architecture, its trial and its usual name, where there are any."""
         return RetrainedResult(
             self.label,
             self.statistics("validation"),
@@ -71,6 +73,7 @@ class Summary:
             failures=tuple(self.failures),
             architecture=dict(architecture or {}),
             trial=trial,
+            known=known,
         )
 
 

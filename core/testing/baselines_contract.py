@@ -27,6 +27,14 @@ class BaselinesContract(CapabilityContract):
         assert len(set(domain.baselines)) == len(domain.baselines)
         assert all(name and "/" not in name and "\n" not in name for name in domain.baselines)
 
+    def test_what_is_tuned_is_a_part_of_the_space(self, domain: Domain) -> None:
+        """Where a baseline can be tuned, its choices are of the space, and something is left to choose."""
+        assert isinstance(domain, Baselines)
+        for name in domain.baselines:
+            allowed = domain.baseline_choices(name)
+            if allowed:
+                assert domain.space.restricted(allowed).size > 1
+
     def test_baselines_train(self, domain: Domain) -> None:
         """Every baseline has the metrics of an architecture and passes the gate; the seed decides them."""
         assert isinstance(domain, Baselines)

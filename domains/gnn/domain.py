@@ -31,6 +31,7 @@ from nichenas.core.fidelity import FULL
 from nichenas.core.fidelity import Fidelity
 from nichenas.core.objectives import Objective
 from nichenas.core.space import Architecture
+from nichenas.core.space import Option
 from nichenas.core.space import SearchSpace
 from nichenas.core.training.loop import History
 from nichenas.core.training.loop import Part
@@ -60,6 +61,9 @@ from nichenas.domains.gnn.training import TrainSettings
 from nichenas.domains.gnn.training import evaluate
 from nichenas.domains.gnn.training import node_loss
 from nichenas.domains.gnn.wide import WideFamily
+from nichenas.domains.gnn.wide_space import TRAINING
+
+Baseline = Literal["GCN", "GAT", "GraphSAGE", "APPNP", "GPRGNN", "GCNII"]
 
 
 class GNNSettings(TrainSettings):
@@ -78,6 +82,7 @@ class GNNSettings(TrainSettings):
         skip: linear skip connections around them.
         warm_epochs: epochs of a candidate that inherits the weight of its first layer, among others (AGNN's warm-up;
             its lengths are not known for certain, 20 is what is recalled for citation graphs).
+        baselines: hand-made networks, from PyG's layers, that are trained beside what is found; GCNII takes long there.
     """
 
     dataset: str
@@ -90,6 +95,7 @@ class GNNSettings(TrainSettings):
     batch_norm: bool = False
     skip: bool = False
     warm_epochs: int = Field(20, ge=1)
+    baselines: tuple[Baseline, ...] = ("GCN", "GAT", "GraphSAGE", "APPNP", "GPRGNN")
 
     @field_validator("objectives")
     @classmethod
@@ -116,8 +122,20 @@ class GNNDomain(
         "homogeneous": ("attention", "activation", "heads"),
         "graphnas": ("attention", "aggregate", "heads"),
     }
-    baselines = ("GCN", "GAT", "GraphSAGE")
     settings: GNNSettings
+
+    @property
+    def baselines(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those that the settings name."""
+        return self.settings.baselines
+
+    def baseline_choices(self, name: str) -> Mapping[str, Sequence[Option]]:
+        """Returns the structure of a baseline in the wide space, where only its training is left to be chosen.
+
+        Networks of the space equal those of PyG's layers, and are trained faster.
+        """
+        known: Mapping[str, Option] = self.family.known.get(name, {}) if self.settings.space == "wide" else {}
+        return {choice: (option,) for choice, option in known.items() if choice not in TRAINING}
 
     @classmethod
     def datasets(cls) -> Mapping[str, str]:
@@ -293,7 +311,7 @@ class GNNDomain(
         return self._retrained(history, test, context)
 
     def train_baseline(self, name: str, context: Context) -> Retrained:
-        """Trains GCN, GAT or GraphSAGE from PyG's layers; see :mod:`nichenas.domains.gnn.baselines`."""
+        """Trains a network from PyG's layers; see :mod:`nichenas.domains.gnn.baselines`."""
         task, split = self.task, self.task.splits[self.split(context)]
         with context.seeded("baseline"):  # PyG's layers draw from the global generator
             network, settings = make_baseline(name, task.features, task.outputs, self.settings)

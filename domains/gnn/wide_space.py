@@ -50,6 +50,9 @@ CHOICES = (
 )
 
 
+TRAINING = frozenset(choice.name for choice in CHOICES if choice.group in ("dropout", "optimiser"))
+
+
 @dataclass(frozen=True)
 class WideSpec:
     """A network of the wide space; what its propagation does not read has no meaning.
