@@ -172,6 +172,7 @@ def compare(
     strategies: Sequence[str],
     *,
     schedules: Sequence[str] = (),
+    sharing: Sequence[str] = (),
     seeds: int = 5,
     out: str | Path | None = None,
     data_root: str | Path | None = None,
@@ -184,6 +185,7 @@ def compare(
         config: as in :func:`search`.
         strategies: names, or dotted paths.
         schedules: names of schedulers, each with a proxy setting behind a colon if wanted, ``full:c0r0s0e7``.
+        sharing: rules for inheriting weights, such as ``none`` and ``homogeneous``.
         seeds: runs of each.
         out: the folder; ``runs/compare-<name>`` by default.
         overrides: as in :func:`search`.
@@ -193,7 +195,7 @@ def compare(
     """
     raw = _raw(config, overrides)
     folder = Path(out) if out is not None else Path("runs") / f"compare-{raw.values.get('name', 'run')}"
-    design = ComparisonDesign(strategies, seeds, schedules)
+    design = ComparisonDesign(strategies, seeds, schedules, sharing)
     return Comparison(folder, run_compare(raw, design, folder, RunOptions(_text(data_root), quiet)))
 
 

@@ -171,13 +171,16 @@ def compare(
             "--schedules", metavar="A,B,...", help="Schedules for each, with a setting if wanted: full:c0r0s0e7."
         ),
     ] = None,
+    sharing: Annotated[
+        str | None, typer.Option("--sharing", metavar="A,B,...", help="Rules for inheriting weights, such as none.")
+    ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each strategy.")] = 5,
     data_root: DataRoot = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder [runs/compare-<name>].")] = None,
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
-    """Compare strategies and schedules at equal budget over several seeds; the same command continues."""
+    """Compare strategies, schedules, weight sharing at equal budget over several seeds; the same command continues."""
     from nichenas.core.commands.compare import ComparisonDesign
     from nichenas.core.commands.compare import run_compare
     from nichenas.core.commands.sessions import RunOptions
@@ -186,7 +189,7 @@ def compare(
 
     raw = read_raw(config, _words(overrides, device))
     folder = out or Path("runs") / f"compare-{raw.values.get('name', 'run')}"
-    design = ComparisonDesign(_names(strategies), seeds, _names(schedules or ""))
+    design = ComparisonDesign(_names(strategies), seeds, _names(schedules or ""), _names(sharing or ""))
     print_comparison(run_compare(raw, design, folder, RunOptions(data_root, quiet)), folder)
 
 

@@ -39,18 +39,20 @@ from nichenas.core.session.results import RunResult
 
 @dataclass(frozen=True)
 class ComparisonDesign:
-    """What is compared: every strategy with every schedule, over several seeds.
+    """What is compared: every strategy with every schedule and every sharing rule, over several seeds.
 
     Attributes:
         strategies: names; ``gradient`` is a method, but named here too.
         seeds: runs of each arm; they count up from the configuration's seed.
         schedules: names, each with a proxy setting behind a colon if it is to have another than the configuration's, as
             ``full:c0r0s0e7``; none for the configuration's own.
+        sharing: rules for inheriting weights, ``none`` among them if wanted; none for the configuration's own.
     """
 
     strategies: Sequence[str]
     seeds: int = 5
     schedules: Sequence[str] = ()
+    sharing: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -77,24 +79,27 @@ class _Run:
 
 
 def make_arms(design: ComparisonDesign) -> list[Arm]:
-    """Returns every strategy with every schedule.
+    """Returns every strategy with every schedule and every sharing rule.
 
     Raises:
         ConfigError: when there are none, or one twice.
     """
-    strategies, schedules = design.strategies, design.schedules
-    if len(set(strategies)) != len(strategies) or not strategies:
-        raise ConfigError("--strategies: name each strategy once, such as conservative,random")
-    if len(set(schedules)) != len(schedules):
-        raise ConfigError("--schedules: name each schedule once, such as full,hierarchical")
-    if not schedules:
-        return [Arm(strategy, {"strategy": strategy}) for strategy in strategies]
+    axes = {"strategies": design.strategies, "schedules": design.schedules, "sharing": design.sharing}
+    words = {
+        "strategies": ("strategy", "conservative,random"),
+        "schedules": ("schedule", "full,hierarchical"),
+        "sharing": ("rule", "none,homogeneous"),
+    }
+    for axis, names in axes.items():
+        kind, example = words[axis]
+        if len(set(names)) != len(names) or (axis == "strategies" and not names):
+            raise ConfigError(f"--{axis}: name each {kind} once, such as {example}")
     arms = []
-    for strategy, text in itertools.product(strategies, schedules):
+    for strategy, text, sharing in itertools.product(*(names or [""] for names in axes.values())):
         schedule, _, proxy = text.partition(":")
-        name = "-".join(part for part in (strategy, schedule, proxy) if part)
-        changes = {"strategy": strategy, "schedule": schedule, **({"proxy": proxy} if proxy else {})}
-        arms.append(Arm(name, changes))
+        name = "-".join(part for part in (strategy, schedule, proxy, sharing) if part)
+        changes = {"strategy": strategy, "schedule": schedule, "proxy": proxy, "sharing": sharing}
+        arms.append(Arm(name, {key: value for key, value in changes.items() if value}))
     return arms
 
 

@@ -100,6 +100,9 @@ def test_mistakes_in_arms() -> None:
             make_arms(ComparisonDesign(wrong))
     with pytest.raises(ConfigError, match="--schedules: name each schedule once"):
         make_arms(ComparisonDesign(["random"], schedules=["full", "full"]))
+    with pytest.raises(ConfigError, match="--sharing: name each rule once"):
+        make_arms(ComparisonDesign(["random"], sharing=["none", "none"]))
+
     # A key that no method has is answered by the schema.
     (own,) = sections(raw(strategy="random", trails=7), "random")
     with pytest.raises(ConfigError, match=r"search.trails: unknown key \(did you mean 'trials'\?\)"):
@@ -216,3 +219,19 @@ def test_an_interrupted_comparison_is_continued_by_the_same_command(
     found = run_compare(given, design, tmp_path / "parts", QUIET)
     assert found.pairs == whole.pairs
     assert [arm.best_validation for arm in found.arms] == [arm.best_validation for arm in whole.arms]
+
+
+def test_sharing_is_an_axis() -> None:
+    arms = make_arms(ComparisonDesign(["local", "random"], schedules=["full"], sharing=["none", "homogeneous"]))
+    assert [arm.name for arm in arms] == [
+        "local-full-none",
+        "local-full-homogeneous",
+        "random-full-none",
+        "random-full-homogeneous",
+    ]
+    own, other = arm_sections(raw(trials=5), make_arms(ComparisonDesign(["local"], sharing=["none", "homogeneous"])))
+    assert (own["sharing"], other["sharing"]) == ("none", "homogeneous")
+    wrong = ComparisonDesign(["local"], sharing=["none", "homogenous"])
+    with pytest.raises(ConfigError, match="unknown rule 'homogenous'"):
+        run_compare(raw(trials=5), wrong, Path("nowhere"), QUIET)
+    assert not Path("nowhere").exists()
