@@ -1,6 +1,6 @@
 """Seconds per candidate: this project's evaluation against the same networks built from PyG message passing.
 
-Draws architectures from AGNN's space and trains each twice with the same settings and epochs, without early
+Draws architectures from one of the spaces and trains each twice with the same settings and epochs, without early
 stopping: by the domain, and by a plain loop over PyG layers on the whole graph with dense features. Both sides look
 at validation data as often. Prints a table and writes JSON.
 
@@ -11,6 +11,7 @@ Example:
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from pathlib import Path
@@ -36,6 +37,8 @@ from nichenas.domains.gnn.baselines import PlainTraining
 from nichenas.domains.gnn.domain import GNNSettings
 from nichenas.domains.gnn.model import AGNN
 from nichenas.domains.gnn.reference import ReferenceAGNN
+from nichenas.domains.gnn.wide_model import WideNetwork
+from nichenas.domains.gnn.wide_reference import ReferenceWide
 
 
 def main() -> None:
@@ -45,17 +48,22 @@ def main() -> None:
     parser.add_argument("--data-root", default=None)
     parser.add_argument("--architectures", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--space", choices=("agnn", "wide"), default="agnn")
+    parser.add_argument("--memory-mb", type=float, default=None, help="leave out networks estimated to need more")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=None, help="where to write JSON")
     arguments = parser.parse_args()
     keep_freed_memory()
     root = data_root(arguments.data_root)
     dataset = arguments.dataset or ("Cora" if (root / "Cora").is_dir() else "digits-knn")
-    settings = GNNSettings(dataset=dataset, epochs=arguments.epochs, patience=None)
+    settings = GNNSettings(dataset=dataset, epochs=arguments.epochs, patience=None, space=arguments.space)
     domain = GNNDomain(settings, Environment(root, cache_folder()))
     domain.prepare()
     rng = numpy_generator(arguments.seed, "benchmark")
-    architectures = [domain.space.sample(rng) for _ in range(arguments.architectures)]
+    most = float("inf") if arguments.memory_mb is None else arguments.memory_mb * 2**20
+    drawn = (domain.space.sample(rng) for _ in itertools.count())
+    small = (architecture for architecture in drawn if domain.memory(architecture) <= most)
+    architectures = list(itertools.islice(small, arguments.architectures))
     rows: list[dict[str, Any]] = []
     for number, architecture in enumerate(architectures):
         fast, fast_score = _fast(domain, Proposal(architecture), number)
@@ -75,6 +83,7 @@ def main() -> None:
     scores = np.array([[row["score"], row["score_pyg"]] for row in rows])
     summary = {
         "dataset": dataset,
+        "space": arguments.space,
         "epochs": arguments.epochs,
         "architectures": len(rows),
         "median_ratio": float(np.median(ratios)),
@@ -103,11 +112,16 @@ def _fast(domain: GNNDomain, proposal: Proposal, number: int) -> tuple[float, fl
 
 def _plain(domain: GNNDomain, proposal: Proposal, number: int) -> tuple[float, float]:
     network = domain.network(proposal.architecture, Context(0, number))
-    assert isinstance(network, AGNN)
-    reference = ReferenceAGNN(network, domain.settings.dropout)
+    reference: torch.nn.Module
+    if isinstance(network, AGNN):
+        reference = ReferenceAGNN(network, domain.settings.dropout)
+    else:
+        assert isinstance(network, WideNetwork)
+        reference = ReferenceWide(network)
+    settings = domain.family.train_settings(proposal.architecture)
     torch.manual_seed(number)  # PyG's dropout draws from the global generator
     started = time.perf_counter()
-    training = PlainTraining(reference, domain.task.train, domain.task.validation, domain.settings)
+    training = PlainTraining(reference, domain.task.train, domain.task.validation, settings)
     history = train(training, Context(0, number), Part.whole(domain.settings.epochs))
     return time.perf_counter() - started, history.values["score"]
 

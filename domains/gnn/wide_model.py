@@ -124,6 +124,7 @@ class WideNetwork(NodeNetwork):
     ) -> None:
         super().__init__()
         self.spec, self.convolution_decay = spec, convolution_decay
+        self.in_features, self.out_features = features, outputs
         hidden = spec.hidden
         self.convolutions = nn.ModuleList()
         self.norms = nn.ModuleList()
@@ -217,7 +218,7 @@ class WideNetwork(NodeNetwork):
     def _layers(self, field: ReceptiveField, features: Features, noise: Noise | None) -> Tensor:
         spec, kept = self.spec, list[Tensor]()
         initial: Tensor | None = None
-        weights = [layer.weight for layer in self._convolutions()]
+        weights = [layer.weight for layer in self.own_convolutions()]
         if spec.residual == "initial":
             both = self._project(torch.cat([weights[0], self.input.weight], 1), features, noise)
             mapped, initial = both.split([weights[0].shape[1], spec.hidden], 1)
@@ -225,7 +226,7 @@ class WideNetwork(NodeNetwork):
         else:
             mapped = self._project(weights[0], features, noise)
         x = mapped
-        for index, (layer, block) in enumerate(zip(self._convolutions(), field.blocks, strict=True)):
+        for index, (layer, block) in enumerate(zip(self.own_convolutions(), field.blocks, strict=True)):
             x = layer(mapped if index == 0 else self._drop(x, noise) @ weights[index], block, spec, noise)
             if index == len(self.norms):  # the last convolution gives the outputs
                 return x
@@ -243,7 +244,8 @@ class WideNetwork(NodeNetwork):
         assert self.head is not None
         return self.head(self._drop(x, noise))
 
-    def _convolutions(self) -> Iterator[Convolution]:
+    def own_convolutions(self) -> Iterator[Convolution]:
+        """Yields the layers of a GCN, GAT or GraphSAGE."""
         for layer in self.convolutions:
             assert isinstance(layer, Convolution)
             yield layer

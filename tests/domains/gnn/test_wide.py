@@ -1,23 +1,14 @@
-"""The wide space: every network equal to PyG's own layers, or to the paper's formula where PyG has none."""
+"""The wide space: every network equal to PyG's own layers, and to the paper's formula where PyG has none."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch import nn
-from torch_geometric.nn import APPNP
-from torch_geometric.nn import GATConv
-from torch_geometric.nn import GCN2Conv
-from torch_geometric.nn import GCNConv
-from torch_geometric.nn import JumpingKnowledge
-from torch_geometric.nn import SAGEConv
-from torch_geometric.nn import SGConv
-from torch_geometric.nn import SSGConv
 
 from nichenas.core.seeds import torch_generator
 from nichenas.core.space import Architecture
@@ -27,6 +18,7 @@ from nichenas.domains.gnn.network import Noise
 from nichenas.domains.gnn.training import TrainSettings
 from nichenas.domains.gnn.wide import WideFamily
 from nichenas.domains.gnn.wide_model import WideNetwork
+from nichenas.domains.gnn.wide_reference import ReferenceWide
 from nichenas.domains.gnn.wide_space import known_wide
 from nichenas.domains.gnn.wide_space import wide_rates
 from nichenas.domains.gnn.wide_space import wide_space
@@ -70,51 +62,11 @@ def outputs(architecture: Architecture, part: LabelledNodes) -> tuple[WideNetwor
     return network, network(piece.field, piece.features)
 
 
-def with_weights(layer: nn.Module, **tensors: Tensor) -> nn.Module:
-    state = dict(layer.named_parameters())
-    for name, tensor in tensors.items():
-        state[name.replace("__", ".")].data = tensor.detach().clone()
-    return layer.double()
-
-
-def plain_layers(network: WideNetwork, part: LabelledNodes) -> Tensor:
-    """Returns what an interleaved network gives, from PyG's layers on the whole graph."""
-    spec, x, loops = network.spec, part.x, part.graph.edge_index
-    others = loops[:, loops[0] != loops[1]]
-    initial = None if spec.residual != "initial" else x @ network.input.weight + network.input.bias
-    kept = []
-    for index, own in enumerate(network._convolutions()):
-        parts = [weight.t() for weight in own.weight.split(own.outputs, 1)]
-        inputs = x.shape[1]
-        last = spec.readout == "convolution" and index == spec.layers - 1
-        if spec.propagation == "gcn":
-            layer: nn.Module = GCNConv(inputs, own.outputs, add_self_loops=False)
-            y = with_weights(layer, lin__weight=parts[0], bias=own.bias)(x, loops)
-        elif spec.propagation == "sage":
-            layer = SAGEConv(inputs, own.outputs)
-            tensors = {"lin_l__weight": parts[0], "lin_l__bias": own.bias, "lin_r__weight": parts[1]}
-            y = with_weights(layer, **tensors)(x, others)
-        else:
-            assert own.attention is not None
-            heads = 1 if last else spec.heads
-            layer = GATConv(inputs, own.outputs // heads, heads=heads, add_self_loops=False)
-            attention = own.attention
-            tensors = {"att_dst": attention.left[None], "att_src": attention.right[None]}
-            y = with_weights(layer, lin__weight=parts[0], bias=own.bias, **tensors)(x, loops)
-        if last:
-            return y
-        if spec.residual == "linear":
-            y = y + x @ parts[-1].t()
-        elif initial is not None:
-            y = y + initial
-        x = getattr(nn.functional, spec.activation)(network.norms[index](y))
-        kept.append(x)
-    if spec.readout in ("max", "concat"):
-        x = JumpingKnowledge("max" if spec.readout == "max" else "cat")(kept)
-    elif spec.readout == "sum":
-        x = torch.stack(kept).sum(0)
-    assert network.head is not None
-    return network.head(x)
+def plain(network: WideNetwork, part: LabelledNodes) -> Tensor:
+    """Returns what PyG's layers give for the labelled nodes."""
+    twin = ReferenceWide(network).double().eval()
+    result: Tensor = twin(part.x, part.graph.edge_index)
+    return result[part.nodes]
 
 
 @pytest.mark.parametrize("readout", ["convolution", "linear", "sum", "max", "concat"])
@@ -124,7 +76,7 @@ def test_layers_equal_pyg(propagation: str, residual: str, readout: str, part: L
     for norm, layers, activation in (("none", 2, "relu"), ("layer", 3, "elu"), ("batch", 4, "relu")):
         values = {"norm": norm, "layers": layers, "activation": activation, "heads": 4}
         network, found = outputs(of(propagation, readout=readout, residual=residual, **values), part)
-        torch.testing.assert_close(found, plain_layers(network, part)[part.nodes], rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(found, plain(network, part), rtol=1e-9, atol=1e-11)
 
 
 def dense_gcn(part: LabelledNodes) -> Tensor:
@@ -135,62 +87,27 @@ def dense_gcn(part: LabelledNodes) -> Tensor:
     return matrix / (degree[:, None] * degree[None, :]).sqrt()
 
 
-def perceptron(network: WideNetwork, x: Tensor) -> Tensor:
-    x = network.input(x)
+@pytest.mark.parametrize("propagation", ["appnp", "gpr", "dagnn", "gcnii", "sgc", "ssgc"])
+def test_other_propagations_equal_pyg(propagation: str, part: LabelledNodes) -> None:
+    for own in ({}, {"steps": 5, "teleport": 0.2, "perceptron": 3, "depth": 8, "gcnii_lambda": 1.0, "norm": "layer"}):
+        network, found = outputs(of(propagation, **own), part)
+        torch.testing.assert_close(found, plain(network, part), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("propagation", ["gpr", "dagnn"])
+def test_what_pyg_has_no_layer_for_equals_its_paper(propagation: str, part: LabelledNodes) -> None:
+    """GPRGNN, equation 4; DAGNN, equations 8 to 10: from powers of the dense adjacency."""
+    network, found = outputs(of(propagation, steps=5, perceptron=3), part)
+    x, matrix = network.input(part.x), dense_gcn(part)
     for layer in network.inner:
         x = layer(torch.relu(x))
-    return x
-
-
-def appnp(network: WideNetwork, part: LabelledNodes) -> Tensor:
-    spec = network.spec
-    return APPNP(spec.steps, spec.teleport, add_self_loops=False)(perceptron(network, part.x), part.graph.edge_index)
-
-
-def gpr(network: WideNetwork, part: LabelledNodes) -> Tensor:
-    x, matrix = perceptron(network, part.x), dense_gcn(part)
-    powers = [torch.linalg.matrix_power(matrix, k) for k in range(network.spec.steps + 1)]
-    return sum(gamma * (power @ x) for gamma, power in zip(network.gammas, powers, strict=True))  # type: ignore[return-value]
-
-
-def dagnn(network: WideNetwork, part: LabelledNodes) -> Tensor:
-    x, matrix = perceptron(network, part.x), dense_gcn(part)
-    hops = torch.stack([torch.linalg.matrix_power(matrix, k) @ x for k in range(network.spec.steps + 1)], 1)
-    scores = torch.sigmoid(hops @ network.gate.weight + network.gate.bias)
-    return (scores.transpose(1, 2) @ hops).squeeze(1)
-
-
-def gcnii(network: WideNetwork, part: LabelledNodes) -> Tensor:
-    spec = network.spec
-    x = initial = torch.relu(network.input(part.x))
-    for index, (matrix, norm) in enumerate(zip(network.matrices, network.norms, strict=True), 1):
-        layer = GCN2Conv(spec.hidden, spec.teleport, spec.gcnii_lambda, index, add_self_loops=False)
-        x = torch.relu(norm(with_weights(layer, weight1=matrix)(x, initial, part.graph.edge_index)))
-    assert network.head is not None
-    return network.head(x)
-
-
-def sgc(network: WideNetwork, part: LabelledNodes) -> Tensor:
-    layer = SGConv(FEATURES, CLASSES, network.spec.steps, add_self_loops=False)
-    with_weights(layer, lin__weight=network.input.weight.t(), lin__bias=network.input.bias)
-    result: Tensor = layer(part.x, part.graph.edge_index)
-    return result
-
-
-def ssgc(network: WideNetwork, part: LabelledNodes) -> Tensor:
-    layer = SSGConv(FEATURES, CLASSES, network.spec.teleport, network.spec.steps, add_self_loops=False)
-    with_weights(layer, lin__weight=network.input.weight.t(), lin__bias=network.input.bias)
-    result: Tensor = layer(part.x, part.graph.edge_index)
-    return result
-
-
-@pytest.mark.parametrize("reference", [appnp, gpr, dagnn, gcnii, sgc, ssgc])
-def test_other_propagations_equal_pyg_or_the_formula(
-    reference: Callable[[WideNetwork, LabelledNodes], Tensor], part: LabelledNodes
-) -> None:
-    for own in ({}, {"steps": 5, "teleport": 0.2, "perceptron": 3, "depth": 8, "gcnii_lambda": 1.0, "norm": "layer"}):
-        network, found = outputs(of(reference.__name__, **own), part)
-        torch.testing.assert_close(found, reference(network, part)[part.nodes], rtol=1e-9, atol=1e-11)
+    hops = torch.stack([torch.linalg.matrix_power(matrix, k) @ x for k in range(6)], 1)
+    if propagation == "gpr":
+        expected = (network.gammas[None, :, None] * hops).sum(1)
+    else:
+        scores = torch.sigmoid(hops @ network.gate.weight + network.gate.bias)
+        expected = (scores.transpose(1, 2) @ hops).squeeze(1)
+    torch.testing.assert_close(found, expected[part.nodes], rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", list(known_wide()))
