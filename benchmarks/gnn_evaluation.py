@@ -111,7 +111,7 @@ def _fast(domain: GNNDomain, proposal: Proposal, number: int) -> tuple[float, fl
 
 
 def _plain(domain: GNNDomain, proposal: Proposal, number: int) -> tuple[float, float]:
-    network = domain.network(proposal.architecture, Context(0, number))
+    network = domain.family.network(proposal.architecture, Context(0, number).torch("weights"))
     reference: torch.nn.Module
     if isinstance(network, AGNN):
         reference = ReferenceAGNN(network, domain.settings.dropout)

@@ -51,7 +51,6 @@ from nichenas.domains.gnn.data import NodeTask
 from nichenas.domains.gnn.data import load_task
 from nichenas.domains.gnn.families import Family
 from nichenas.domains.gnn.features import DenseFeatures
-from nichenas.domains.gnn.network import NodeNetwork
 from nichenas.domains.gnn.network import Noise
 from nichenas.domains.gnn.space import HIDDEN
 from nichenas.domains.gnn.space import reduced_width
@@ -82,7 +81,8 @@ class GNNSettings(TrainSettings):
         skip: linear skip connections around them.
         warm_epochs: epochs of a candidate that inherits the weight of its first layer, among others (AGNN's warm-up;
             its lengths are not known for certain, 20 is what is recalled for citation graphs).
-        baselines: hand-made networks, from PyG's layers, that are trained beside what is found; GCNII takes long there.
+        baselines: well-known networks that are trained beside what is found, by their names in the wide space.
+        pyg_baselines: train them with PyG's own layers, which compute the same and take long.
     """
 
     dataset: str
@@ -95,7 +95,8 @@ class GNNSettings(TrainSettings):
     batch_norm: bool = False
     skip: bool = False
     warm_epochs: int = Field(20, ge=1)
-    baselines: tuple[Baseline, ...] = ("GCN", "GAT", "GraphSAGE", "APPNP", "GPRGNN")
+    baselines: tuple[Baseline, ...] = ("GCN", "GAT", "GraphSAGE", "APPNP", "GPRGNN", "GCNII")
+    pyg_baselines: bool = False
 
     @field_validator("objectives")
     @classmethod
@@ -161,6 +162,12 @@ class GNNDomain(
         return FAMILIES[self.settings.space](self.task.features, self.task.outputs, self.settings)
 
     @cached_property
+    def baseline_family(self) -> Family:
+        """The networks that baselines are of."""
+        wide = self.settings.space == "wide"
+        return self.family if wide else WideFamily(self.task.features, self.task.outputs, self.settings)
+
+    @cached_property
     def task(self) -> NodeTask:
         """The data set."""
         s = self.settings
@@ -187,14 +194,27 @@ class GNNDomain(
                 parts.append(dataclasses.replace(graph, nodes=graph.nodes[chosen], labels=graph.labels[chosen]))
         return parts or held.train
 
-    def pieces(self, architecture: Architecture, part: str, share: float = 1.0, split: int = 0) -> list[Piece]:
-        """Returns a share of ``train`` nodes, or ``validation`` nodes, ready for an architecture's network."""
-        key = part, share if part == "train" else 1.0, split, self.family.layout(architecture)
+    def pieces(
+        self,
+        architecture: Architecture,
+        part: str,
+        share: float = 1.0,
+        *,
+        split: int = 0,
+        family: Family | None = None,
+    ) -> list[Piece]:
+        """Returns a share of ``train`` nodes, or ``validation`` nodes, ready for an architecture's network.
+
+        Args:
+            family: of the architecture; by default the one that is searched.
+        """
+        family = family or self.family
+        key = part, share if part == "train" else 1.0, split, type(family), family.layout(architecture)
         if key not in self._pieces:
             while len(self._pieces) >= 2 * KEPT_LAYOUTS:
                 del self._pieces[next(iter(self._pieces))]
             labelled = self._labelled(part, share, split)
-            self._pieces[key] = [self.family.piece(graph, architecture) for graph in labelled]
+            self._pieces[key] = [family.piece(graph, architecture) for graph in labelled]
         return self._pieces[key]
 
     @cached_property
@@ -230,16 +250,6 @@ class GNNDomain(
         }
         return tuple(known[name] for name in self.settings.objectives)
 
-    def network(self, architecture: Architecture, context: Context, share: float = 1.0) -> NodeNetwork:
-        """Returns a freshly initialised network on the context's device; inherited tensors replace their own.
-
-        Args:
-            share: of the hidden layers' widths.
-        """
-        network = self.family.network(architecture, context.torch("weights"), share)
-        network.load_state_dict({**network.state_dict(), **context.inherited})
-        return network.to(context.device)
-
     def resolve_fidelity(self, fidelity: Fidelity) -> Mapping[str, int]:
         """Returns the most epochs, labelled training nodes, and the widest head of a hidden layer."""
         return {
@@ -271,23 +281,33 @@ class GNNDomain(
         )
 
     def _training(
-        self, architecture: Architecture, context: Context, fidelity: Fidelity = FULL, *, keep_best: bool = False
+        self,
+        architecture: Architecture,
+        context: Context,
+        fidelity: Fidelity = FULL,
+        *,
+        keep_best: bool = False,
+        family: Family | None = None,
     ) -> SpaceTraining:
+        family, split = family or self.family, self.split(context)
+        network = family.network(architecture, context.torch("weights"), fidelity["channels"])
+        network.load_state_dict({**network.state_dict(), **context.inherited})
         features = context.torch("feature dropout", device=context.device)
         inner = context.torch("inner dropout", device=context.device)
         return SpaceTraining(
-            self.network(architecture, context, fidelity["channels"]),
+            network.to(context.device),
             Noise(p=self.settings.dropout, features=features, inner=inner),
-            self.pieces(architecture, "train", fidelity["samples"], self.split(context)),
-            self.pieces(architecture, "validation", split=self.split(context)),
-            self.family.train_settings(architecture),
+            self.pieces(architecture, "train", fidelity["samples"], split=split, family=family),
+            self.pieces(architecture, "validation", split=split, family=family),
+            family.train_settings(architecture),
             metric=self.metric,
             keep_best=keep_best or context.keep_weights,
         )
 
     def probe(self, architecture: Architecture, context: Context) -> Probe:
         """Returns a fresh network without dropout with the first training graph; samples are its input nodes."""
-        network, piece = self.network(architecture, context), self.pieces(architecture, "train")[0]
+        network = self.family.network(architecture, context.torch("weights")).to(context.device)
+        piece = self.pieces(architecture, "train")[0]
         return Probe(
             network,
             piece.features.dense(),
@@ -302,16 +322,21 @@ class GNNDomain(
         return self.family.memory(architecture, [piece.field for piece in pieces], share)
 
     def retrain(self, architecture: Architecture, context: Context) -> Retrained:
-        """Trains a network and measures it at its best validation epoch."""
-        training = self._training(architecture, context, keep_best=True)
+        """Trains a network and measures it at the epoch that validation data chose."""
+        return self._trained_in_full(architecture, context, self.family)
+
+    def _trained_in_full(self, architecture: Architecture, context: Context, family: Family) -> Retrained:
+        training = self._training(architecture, context, keep_best=True, family=family)
         history = train(training, context, Part.whole(self.settings.epochs))
         training.network.load_state_dict(history.weights)
-        test_nodes = self.task.splits[self.split(context)].test.read()
-        test = evaluate(training.network, [self.family.piece(part, architecture) for part in test_nodes], self.metric)
+        nodes = self.task.splits[self.split(context)].test.read()
+        test = evaluate(training.network, [family.piece(part, architecture) for part in nodes], self.metric)
         return self._retrained(history, test, context)
 
     def train_baseline(self, name: str, context: Context) -> Retrained:
-        """Trains a network from PyG's layers; see :mod:`nichenas.domains.gnn.baselines`."""
+        """Trains a well-known network; see :mod:`nichenas.domains.gnn.baselines` for those of PyG's layers."""
+        if not self.settings.pyg_baselines:
+            return self._trained_in_full(self.baseline_family.known[name], context, self.baseline_family)
         task, split = self.task, self.task.splits[self.split(context)]
         with context.seeded("baseline"):  # PyG's layers draw from the global generator
             network, settings = make_baseline(name, task.features, task.outputs, self.settings)

@@ -188,7 +188,7 @@ def known_wide() -> Mapping[str, Architecture]:
         "DAGNN": _known("dagnn", steps=10, feature_dropout=0.8, dropout=0.8, weight_decay=5e-3),
         "GCNII": _known(
             "gcnii",
-            depth=64,
+            depth=16,
             teleport=0.1,
             gcnii_lambda=0.5,
             feature_dropout=0.6,

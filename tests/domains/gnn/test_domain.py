@@ -152,7 +152,7 @@ def test_inherited_weights_are_used_and_only_where_they_may_be() -> None:
     found = store.inherit(of.share_keys(GAT))
     assert not any("batch_norm" in name or "skip" in name for name in found)
     assert {"layers.0.weight", "layers.0.attention.left", "layers.1.bias"} <= set(found)
-    network = of.network(GAT, Context(7, inherited=found))
+    network = of._training(GAT, Context(7, inherited=found)).network
     for name, tensor in found.items():
         assert torch.equal(network.state_dict()[name], first.weights[name])
         assert torch.equal(tensor, first.weights[name])
@@ -160,6 +160,18 @@ def test_inherited_weights_are_used_and_only_where_they_may_be() -> None:
     names = set(store.inherit(of.share_keys(changed)))
     assert not any(name.startswith("layers.0") for name in names)  # another activation
     assert "layers.1.weight" in names  # another aggregator only
+
+
+def test_baselines_of_pyg_layers_are_as_good() -> None:
+    """Initial weights have one distribution, dropout another order of draws; both compute the same."""
+    for name in ("GCN", "APPNP"):
+        scores = {}
+        for pyg in (False, True):
+            of = domain(epochs=60, pyg_baselines=pyg)
+            with open_test_data():
+                scores[pyg] = np.mean([of.train_baseline(name, Context(seed)).test["accuracy"] for seed in range(3)])
+        assert abs(scores[True] - scores[False]) < 0.02
+        assert scores[True] > 0.9
 
 
 def test_sharing_saves_training() -> None:
