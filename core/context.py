@@ -70,7 +70,7 @@ class Context:
         checkpoint_in: checkpoint of the parent, whose training this one continues.
         checkpoint_out: where to leave a checkpoint from which this training may be continued.
         repeat: which of several measurements, or full trainings, of the same thing this is; a domain with several
-            splits of its data takes them in turn.
+            splits of its data can take them in turn.
         stop_below: when it stops early; see :class:`~nichenas.core.trial.Proposal`.
     """
 

@@ -193,6 +193,8 @@ class TrialLoop:
         return proposals
 
     def _inherit(self, store: HomogeneousStore, proposal: Proposal) -> dict[str, Tensor]:
+        if proposal.repeat_of is not None:  # it would go on from the very weights that are to be confirmed
+            return {}
         return store.inherit(self._share_keys(proposal.architecture))
 
     def _share_keys(self, architecture: Architecture) -> Mapping[str, ShareKey]:

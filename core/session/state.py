@@ -77,7 +77,8 @@ class SearchState:
     def offer(self, trial: Trial, score: float, identity: str) -> None:
         """Keeps a trial if it is among the best; it is not counted."""
         held = self._kept.get(identity)
-        if trial.proposal.repeat_of is not None:
+        remeasured = held is not None and len(held.trials) > 1 and held.key[0] == trial.proposal.fidelity.cost
+        if trial.proposal.repeat_of is not None or remeasured:  # one more measurement does not outweigh a mean
             if held is not None:
                 self._kept[identity] = held.with_repeat(trial, score)
                 self._update_least()

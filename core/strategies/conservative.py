@@ -49,8 +49,8 @@ class ConservativeOptions(Settings):
         baseline_decay: of the moving average of rewards.
         baseline_start: what this average starts at: the first reward, as GraphNAS does, or 0.
         skip_unread: leave out choices whose change leaves the network the same, in policies and their entropies.
-        patience: proposals without a better incumbent after which a new climb begins, from the best of ``restart``
-            random architectures; none for never.
+        patience: changes of the incumbent in a row without a better one after which a new climb begins, from the best
+            of ``restart`` random architectures; none for never.
         restart: see ``patience``.
         entropy_weight: of the entropy added to the reward; 1e-4 in AutoGL's version.
         deduplicate: never propose a known architecture again: sample the group again, then move on to the next
@@ -219,10 +219,12 @@ class Conservative(OneShotStrategy):
             self._worst = min(self._worst, score)
         if trial.proposal.tag.get("climb", self._climb) != self._climb:
             return  # proposed before the present climb began
-        if self.incumbent is not None and "classes" in trial.proposal.tag:
-            self._learn(trial, (score if math.isfinite(score) else self._worst) - self.incumbent_score)
-        self._since_progress += 1
-        self._draws_left -= self._draws_left > 0
+        if "classes" in trial.proposal.tag:
+            if self.incumbent is not None:
+                self._learn(trial, (score if math.isfinite(score) else self._worst) - self.incumbent_score)
+            self._since_progress += 1
+        elif "climb" in trial.proposal.tag:
+            self._draws_left -= self._draws_left > 0
         if score > self.incumbent_score:
             self.incumbent, self.incumbent_score = trial.proposal.architecture, score
             self._since_progress = 0

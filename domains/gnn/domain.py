@@ -174,7 +174,7 @@ class GNNDomain(
         return load_task(s.dataset, s.dataset_options, s.normalize, self.environment)
 
     def split(self, context: Context) -> int:
-        """Returns which split of the data a measurement, or a full training, uses: they are taken in turn."""
+        """Returns the split of the data that a full training uses, each in turn; a search has the first alone."""
         return context.repeat % len(self.task.splits)
 
     def _labelled(self, part: str, share: float, split: int) -> Sequence[LabelledNodes]:
@@ -288,8 +288,9 @@ class GNNDomain(
         *,
         keep_best: bool = False,
         family: Family | None = None,
+        split: int = 0,
     ) -> SpaceTraining:
-        family, split = family or self.family, self.split(context)
+        family = family or self.family
         network = family.network(architecture, context.torch("weights"), fidelity["channels"])
         network.load_state_dict({**network.state_dict(), **context.inherited})
         features = context.torch("feature dropout", device=context.device)
@@ -326,10 +327,11 @@ class GNNDomain(
         return self._trained_in_full(architecture, context, self.family)
 
     def _trained_in_full(self, architecture: Architecture, context: Context, family: Family) -> Retrained:
-        training = self._training(architecture, context, keep_best=True, family=family)
+        split = self.split(context)
+        training = self._training(architecture, context, keep_best=True, family=family, split=split)
         history = train(training, context, Part.whole(self.settings.epochs))
         training.network.load_state_dict(history.weights)
-        nodes = self.task.splits[self.split(context)].test.read()
+        nodes = self.task.splits[split].test.read()
         test = evaluate(training.network, [family.piece(part, architecture) for part in nodes], self.metric)
         return self._retrained(history, test, context)
 

@@ -244,8 +244,8 @@ class Graph:
         wanted = targets.unique()
         blocks: list[Block] = []
         for _ in range(layers):
-            if blocks and wanted.numel() == self.nodes:
-                blocks.insert(0, self.whole)
+            if blocks and blocks[0].same:  # everything that can be reached is: further layers have the same edges
+                blocks.insert(0, blocks[0])
                 continue
             is_row = self._mask(wanted)
             edges = is_row[self.row].nonzero().flatten()

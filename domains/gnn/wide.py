@@ -55,7 +55,7 @@ class WideFamily(Family):
         """Returns depth and pruning of interleaved networks, and what a linear one propagates."""
         spec = wide_spec(architecture)
         if spec.interleaved:
-            return "interleaved", spec.layers, spec.norm == "batch"
+            return "interleaved", spec.layers, spec.norm == "batch", spec.readout == "convolution"
         return (spec.propagation, spec.steps, spec.teleport) if spec.linear else "decoupled"
 
     def piece(self, part: LabelledNodes, architecture: Architecture) -> Piece:
@@ -64,7 +64,10 @@ class WideFamily(Family):
         if spec.linear:
             x = propagated(part, spec.propagation, spec.steps, spec.teleport)
             return Piece(ReceptiveField(part.nodes, [], part.nodes), DenseFeatures(x[part.nodes]), part.labels)
-        if spec.interleaved:
+        if spec.norm == "batch" and spec.readout != "convolution":  # the last layer is normalised over all nodes too
+            whole = graph.whole_field(part.nodes)
+            field = ReceptiveField(whole.inputs, whole.blocks * spec.layers, whole.targets)
+        elif spec.interleaved:
             field = graph.receptive_field(part.nodes, spec.layers, prune=spec.norm != "batch")
         else:
             field = graph.whole_field(part.nodes)

@@ -237,12 +237,12 @@ class WideNetwork(NodeNetwork):
             if spec.readout in ("sum", "max", "concat"):
                 kept = [*(block.at_destinations(one) for one in kept), x]
         if spec.readout == "concat":
-            x = torch.cat(kept, 1)
+            x = torch.cat([_at_targets(one, field) for one in kept], 1)
         elif kept:
-            stacked = torch.stack(kept)
+            stacked = torch.stack([_at_targets(one, field) for one in kept])
             x = stacked.sum(0) if spec.readout == "sum" else stacked.amax(0)
         assert self.head is not None
-        return self.head(self._drop(x, noise))
+        return self.head(self._drop(_at_targets(x, field), noise))
 
     def own_convolutions(self) -> Iterator[Convolution]:
         """Yields the layers of a GCN, GAT or GraphSAGE."""
@@ -261,7 +261,7 @@ class WideNetwork(NodeNetwork):
             x = torch.lerp(x, initial, spec.teleport)
             x = torch.relu(norm(torch.addmm(x, x, matrix, beta=1 - beta, alpha=beta)))
         assert self.head is not None
-        return self.head(self._drop(x, noise))
+        return self.head(self._drop(_at_targets(x, field), noise))
 
     def _decoupled(self, field: ReceptiveField, features: Features, noise: Noise | None) -> Tensor:
         spec = self.spec
@@ -285,6 +285,11 @@ class WideNetwork(NodeNetwork):
             return (stacked * self.gammas[:, None, None]).sum(0)
         scores = torch.sigmoid(stacked @ self.gate.weight + self.gate.bias)
         return (stacked * scores).sum(0)
+
+
+def _at_targets(x: Tensor, field: ReceptiveField) -> Tensor:
+    """Returns the rows of the targets, where the last block has all nodes."""
+    return x if len(x) == field.targets.numel() else x.index_select(0, field.targets)
 
 
 def _norm(kind: str, width: int) -> nn.Module:

@@ -272,6 +272,18 @@ class TestConservative:
         assert strategy.incumbent == drawn[1]
         assert "classes" in strategy.ask(1)[0].tag
 
+    def test_starts_do_not_count_as_lack_of_progress(self) -> None:
+        strategy = self.strategy(patience=3)
+        rng = np.random.default_rng(0)
+        for number in range(10):
+            start = Proposal(strategy.space.sample(rng), tag={"start": "random"})
+            strategy.observe(Trial(number, start, Measurement({"quality": 1.0 if number == 0 else 0.1})))
+        assert strategy.incumbent_score == 1.0
+        for number in range(10, 13):
+            assert strategy.incumbent is not None
+            self.tell(strategy, number, strategy.ask(1)[0], 0.2)
+        assert strategy.incumbent is None
+
     def test_unread_choices_are_left_out(self) -> None:
         plain = self.space()
 

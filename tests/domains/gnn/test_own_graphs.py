@@ -163,8 +163,8 @@ def test_several_splits_are_taken_in_turn(arrays: dict[str, Any], tmp_path: Path
     settings = GNNSettings.model_validate({"dataset": path, "epochs": 4, "patience": None, "space": "wide"})
     of = GNNDomain(settings, environment())
     architecture = of.known["GCN"]
-    first, again, other = (of.evaluate(Proposal(architecture, repeat=r), Context(0, 5, repeat=r)) for r in (0, 0, 1))
-    assert first.values == again.values != other.values
+    first, again = (of.evaluate(Proposal(architecture, repeat=r), Context(0, 5, repeat=r)) for r in (0, 1))
+    assert first.values == again.values  # a search has one split, so that its measurements can be compared
     with open_test_data():
         four, none = (of.retrain(architecture, Context(0, repeat=repeat)) for repeat in (1, 5))
         assert four.test == none.test  # split 1 again, with the same seed

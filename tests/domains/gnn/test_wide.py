@@ -79,6 +79,24 @@ def test_layers_equal_pyg(propagation: str, residual: str, readout: str, part: L
         torch.testing.assert_close(found, plain(network, part), rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("readout", ["convolution", "linear", "concat"])
+@pytest.mark.parametrize("propagation", ["gcn", "gcnii"])
+def test_batch_statistics_are_of_the_whole_graph(propagation: str, readout: str, part: LabelledNodes) -> None:
+    architecture = of(propagation, readout=readout, norm="batch", layers=3)
+    family, network = made(architecture)
+    piece = family.piece(part, architecture)
+    found = network.train()(piece.field, piece.features)
+    twin = ReferenceWide(network).double().train()
+    torch.testing.assert_close(found, twin(part.x, part.graph.edge_index)[part.nodes], rtol=1e-9, atol=1e-11)
+
+
+def test_deep_networks_share_the_edges_that_do_not_change(part: LabelledNodes) -> None:
+    """Isolated nodes are never reached."""
+    field = part.graph.receptive_field(part.nodes, 40)
+    assert field.blocks[0].pattern.rows < NODES
+    assert len({id(block) for block in field.blocks}) < 12
+
+
 def dense_gcn(part: LabelledNodes) -> Tensor:
     """Returns the symmetrically normalised adjacency with self loops."""
     matrix = torch.zeros(NODES, NODES, dtype=torch.float64)
