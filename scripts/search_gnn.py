@@ -12,7 +12,7 @@ import sys
 from nichenas.core.cli import main
 from nichenas.core.commands.by_dataset import search_arguments
 
-OTHERS = "cora"
+OTHERS = "own-graph"
 
 if __name__ == "__main__":
     sys.exit(main(search_arguments(sys.argv[1:], "gnn", OTHERS, __doc__)))

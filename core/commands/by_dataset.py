@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
+from pathlib import PurePath
 
 from nichenas.core.config_files import shipped_configs
+
+FILES = (".npz", ".pt", ".pth", ".npy")
 
 
 def search_arguments(given: list[str], domain: str, others: str, about: str | None) -> list[str]:
@@ -25,6 +28,8 @@ def search_arguments(given: list[str], domain: str, others: str, about: str | No
     config = f"{domain}/{own.dataset.lower()}"
     if config in shipped_configs():
         return ["search", config, *rest]
-    last = re.split(r"[/\\.]", own.dataset.rstrip("/\\").removesuffix(".npz"))[-1]
+    path = PurePath(own.dataset.rstrip("/\\"))
+    last = path.stem if path.suffix in FILES else re.split(r"[/\\]", str(path))[-1]
+    last = last.rpartition(".")[2] if last.isidentifier() or re.fullmatch(r"[\w.]+\.[A-Z]\w*", last) else last
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", last).strip("-_") or domain
     return ["search", f"{domain}/{others}", f"name={name}", f"domain.dataset={own.dataset}", *rest]

@@ -13,6 +13,7 @@ from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 
+from nichenas.core.capabilities.baselines import Baselines
 from nichenas.core.capabilities.baselines import baselines_of
 from nichenas.core.capabilities.known import known_of
 from nichenas.core.capabilities.notes import notes_of
@@ -25,6 +26,7 @@ from nichenas.core.config import RawConfig
 from nichenas.core.config import ResolvedConfig
 from nichenas.core.context import Limits
 from nichenas.core.domain import Domain
+from nichenas.core.errors import ConfigError
 from nichenas.core.errors import NichenasError
 from nichenas.core.execution.provenance import device_name
 from nichenas.core.files import write_json
@@ -65,13 +67,14 @@ def run_search(resolved: ResolvedConfig, folder: Path, options: RunOptions | Non
         SearchFailed: when no candidate could be measured.
     """
     options = options or RunOptions()
-    with open_session(resolved, folder, options) as session:
+    with open_session(resolved, folder, options, check=lambda domain: _check_tuning(resolved, domain)) as session:
         search = _Search(resolved, session, options.quiet)
         search.run()
         _write_drawings(session, folder)
         search.retrain()
         result = search.result()
         write_best(session, result)
+        result.write(folder)
         choices = search.tuned_choices
     if choices:
         tuned = tuple(_tuned(resolved, folder, name, allowed, options) for name, allowed in choices.items())
@@ -79,6 +82,22 @@ def run_search(resolved: ResolvedConfig, folder: Path, options: RunOptions | Non
     result.write(folder)
     write_run_page(folder)
     return result
+
+
+def _check_tuning(resolved: ResolvedConfig, domain: Domain) -> None:
+    config = resolved.config.retrain
+    if config.tune_baselines and config.baselines and not _tunable(domain):
+        raise ConfigError(
+            f"{resolved.source}: retrain.tune_baselines: no baseline can be tuned in this search space; allowed: 0"
+        )
+
+
+def _tunable(domain: Domain) -> dict[str, Mapping[str, Sequence[Option]]]:
+    """Returns the parts of the space in which baselines can be tuned, by name."""
+    if not isinstance(domain, Baselines):
+        return {}
+    found = {name: domain.baseline_choices(name) for name in domain.baselines}
+    return {name: allowed for name, allowed in found.items() if allowed}
 
 
 def _tuned(
@@ -95,9 +114,13 @@ def _tuned(
     values["search"] = {**kept, **own}
     values["retrain"] = {**values.get("retrain", {}), "baselines": False, "tune_baselines": 0}
     raw = RawConfig(values, resolved.source)
-    found = run_search(raw.resolve(), folder / "baselines" / name, dataclasses.replace(options, resume=None))
-    (row,) = (row for row in found.retrained if row.label == found.key)
-    return dataclasses.replace(row, label=f"{name}, tuned", trial=None, known="")
+    label = f"{name}, tuned"
+    try:
+        found = run_search(raw.resolve(), folder / "baselines" / name, dataclasses.replace(options, resume=None))
+    except SearchFailed as error:  # the main search has its result all the same
+        return RetrainedResult(label, {}, {}, (str(error),))
+    row = next(row for row in found.retrained if row.label == found.key)
+    return dataclasses.replace(row, label=label, trial=None, known="")
 
 
 @dataclass
@@ -160,8 +183,7 @@ class _Search:
         config, domain = self.resolved.config.retrain, self.session.domain
         if not (config.tune_baselines and config.baselines and config.seeds):
             return {}
-        found = {name: domain.baseline_choices(name) for name in baselines_of(domain)}  # type: ignore[attr-defined]
-        return {name: allowed for name, allowed in found.items() if allowed}
+        return _tunable(domain)
 
     @property
     def candidates(self) -> list[Architecture]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,10 +39,15 @@ def check_graph(name: str, data: Data) -> None:
     if edges.dim() != 2 or len(edges) != 2 or edges.dtype not in (torch.int64, torch.int32):
         raise DataError(f"{name}: edge_index is {edges.dtype} {tuple(edges.shape)}; wanted: int64 (2, edges)")
     if edges.numel() and not 0 <= int(edges.min()) <= int(edges.max()) < nodes:
-        raise DataError(f"{name}: edge_index names nodes from {int(edges.min())} to {int(edges.max())}, of {nodes}")
+        raise DataError(
+            f"{name}: edge_index names nodes from {int(edges.min())} to {int(edges.max())}, of {nodes} (numbers count "
+            "from 0)"
+        )
     for key in ("x", "y"):
         if not torch.isfinite(data[key]).all():
             raise DataError(f"{name}: {key} holds numbers that are not finite")
+    if y.numel() == nodes and y.is_floating_point() and (y != y.round()).any():
+        raise DataError(f"{name}: y are not whole numbers; regression is not supported, only classes are")
     if y.numel() == nodes and int(y.max()) >= nodes:
         raise DataError(f"{name}: y names the class {int(y.max())}, of {nodes} nodes")
     for mask in MASKS:
@@ -58,6 +64,10 @@ def check_split(name: str, y: Tensor, masks: Mapping[str, Tensor]) -> None:
     Raises:
         DataError: for one that does not.
     """
+    for (one, first), (other, second) in itertools.combinations(masks.items(), 2):
+        both = int((first & second).sum())
+        if both:
+            raise DataError(f"{name}: {both} nodes are both in {one} and in {other}")
     for mask, nodes in masks.items():
         labels = y[nodes.nonzero().flatten()]
         if len(labels) == 0:

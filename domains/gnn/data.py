@@ -32,8 +32,8 @@ from nichenas.domains.gnn.checks import check_archives
 from nichenas.domains.gnn.checks import check_graph
 from nichenas.domains.gnn.checks import check_split
 from nichenas.domains.gnn.graph import Graph
+from nichenas.domains.gnn.labels import UNLABELLED
 from nichenas.domains.gnn.own_graphs import READERS
-from nichenas.domains.gnn.own_graphs import UNLABELLED
 from nichenas.domains.gnn.own_graphs import find_own
 from nichenas.domains.gnn.own_graphs import load_own
 from nichenas.domains.gnn.pyg_data import Source
@@ -155,9 +155,12 @@ def load_task(dataset: str, options: Options, normalize: bool | None, environmen
     path = find_own(dataset, environment)
     if path is not None:
         return _own(path, dict(options), bool(normalize), environment)
-    if Path(dataset).suffix in READERS or "/" in dataset:
+    if Path(dataset).suffix in (*READERS, ".csv", ".json", ".txt") or "/" in dataset:
         looked = f"looked in '{environment.data_root}' and here"
-        raise ConfigError(f"domain.dataset: '{dataset}' is not there, or a folder without edges.csv ({looked})")
+        raise ConfigError(
+            f"domain.dataset: '{dataset}' is no graph; allowed: {', '.join(READERS)}, or a folder with edges.csv "
+            f"({looked})"
+        )
     if "." not in dataset:
         allowed = f"{', '.join(KNOWN)}, a file or folder, or the dotted name of a PyG InMemoryDataset"
         raise ConfigError(
@@ -261,6 +264,8 @@ def _own(path: Path, options: dict[str, Any], normalize: bool, environment: Envi
         if both.shape[1] != data.edge_index.unique(dim=1).shape[1]:
             notes.append("edges are used both ways; dataset_options={directed: true} leaves them as they are")
         data.edge_index = both
+    if "weighted" in data:
+        notes.append("weights and attributes of edges are not used")
     missing = 0 if data.y.dim() == 2 else int((data.y == UNLABELLED).sum())
     if missing:
         notes.append(f"{missing:,} of {len(data.y):,} nodes have no label; they are in no part of the split")

@@ -153,6 +153,10 @@ class GNNDomain(
         if metric == "roc_auc" and (task.multilabel or task.outputs != 2):
             kind = "labels" if task.multilabel else "classes"
             raise ConfigError(f"domain.metric: roc_auc needs two classes, not {task.outputs} {kind}")
+        if metric == "roc_auc":
+            for number, split in enumerate(task.splits):
+                if len(torch.cat([part.labels for part in split.validation]).unique()) < 2:
+                    raise ConfigError(f"domain.metric: roc_auc needs both classes in validation nodes (split {number})")
         if metric not in (None, "roc_auc", task.metric):
             raise ConfigError(f"domain.metric: '{metric}' is not for these labels; allowed: {task.metric}")
 

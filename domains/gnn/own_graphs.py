@@ -5,7 +5,6 @@ Names are those that people use; what a file holds is checked before anything us
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -23,6 +22,9 @@ from nichenas.core.data.array_files import load_npz
 from nichenas.core.data.array_files import reason_of
 from nichenas.core.errors import DataError
 from nichenas.domains.gnn.checks import MASKS
+from nichenas.domains.gnn.csv_graphs import EDGES as EDGES_FILE
+from nichenas.domains.gnn.csv_graphs import load_csv
+from nichenas.domains.gnn.labels import labels_of
 
 Array = NDArray[Any]
 
@@ -35,16 +37,15 @@ SPLITS = {
     "val_mask": ("val_mask", "val_masks", "valid_mask", "validation_mask", "validation_masks"),
     "test_mask": ("test_mask", "test_masks"),
 }
+WEIGHTS = ("edge_weight", "edge_attr", "edge_weights")
 PARTS = ("data", "indices", "indptr", "shape")
-FILES = {"edges": "edges.csv", "features": "features.csv", "labels": "labels.csv", "split": "split.csv"}
 MOST = 2**31  # features as a dense matrix; more would not leave room to train in
-UNLABELLED = -1
 
 
 def find_own(dataset: str, environment: Environment) -> Path | None:
     """Returns the file or folder that a data set's name says, here or in the data root; none where there is none."""
     for path in (Path(dataset), environment.data_root / dataset):
-        if (path.is_file() and path.suffix in READERS) or (path.is_dir() and (path / FILES["edges"]).is_file()):
+        if (path.is_file() and path.suffix in READERS) or (path.is_dir() and (path / EDGES_FILE).is_file()):
             return path
     return None
 
@@ -57,7 +58,7 @@ def load_own(path: Path) -> Data:
     Raises:
         DataError: with the first thing that is missing or does not fit.
     """
-    return _folder(path) if path.is_dir() else READERS[path.suffix](path)
+    return load_csv(path) if path.is_dir() else READERS[path.suffix](path)
 
 
 def _npz(path: Path) -> Data:
@@ -67,12 +68,29 @@ def _npz(path: Path) -> Data:
     name = _first(arrays, LABELS)
     if name is None:
         raise DataError(f"{path}: holds no labels; one of {', '.join(LABELS)} is wanted, not {_held(arrays)}")
-    data = Data(x=x, edge_index=edges, y=_labels(path, arrays[name]))
+    data = Data(x=x, edge_index=edges, y=labels_of(str(path), arrays[name]))
     for mask, names in SPLITS.items():
         found = _first(arrays, names)
         if found is not None:
             data[mask] = _mask(path, found, arrays[found], len(data.y))
+    indices = [name for name in arrays if name.endswith(("_idx", "_index")) and name not in EDGES]
+    if indices and "train_mask" not in data:
+        raise DataError(f"{path}: '{indices[0]}' is not read; give {', '.join(MASKS)}, true or false for every node")
+    if any(name in arrays for name in WEIGHTS) or _weighted(path, arrays):
+        data.weighted = True
     return _whole(path, data)
+
+
+def _weighted(path: Path, arrays: Mapping[str, Array]) -> bool:
+    """Returns whether an adjacency has other values than 0 and 1."""
+    if _first(arrays, EDGES) is not None:
+        return False
+    for name in (*ADJACENCY, ""):
+        matrix = _sparse(path, arrays, name)
+        values = arrays.get(name) if matrix is None else matrix.data
+        if values is not None:
+            return not bool(np.isin(values, (0, 1)).all())
+    return False
 
 
 def _first(arrays: Mapping[str, Any], names: Sequence[str]) -> str | None:
@@ -100,6 +118,8 @@ def _edges(path: Path, arrays: Mapping[str, Array]) -> torch.Tensor:
         pairs = arrays[name]
         if pairs.ndim == 2 and pairs.shape[1] == 2 and pairs.shape[0] != 2:
             pairs = pairs.T
+        if pairs.dtype.kind == "f" and (pairs == np.round(pairs)).all():
+            pairs = pairs.astype(np.int64)
         if pairs.ndim != 2 or len(pairs) != 2 or pairs.dtype.kind not in "iu":
             raise DataError(f"{path}: {name} is {pairs.dtype} {pairs.shape}; wanted: whole numbers, (2, edges)")
         return torch.from_numpy(pairs.astype(np.int64))
@@ -132,36 +152,9 @@ def _features(path: Path, arrays: Mapping[str, Array]) -> torch.Tensor:
     raise DataError(f"{path}: holds no node features; one of {', '.join(FEATURES)} is wanted, not {_held(arrays)}")
 
 
-def _labels(path: Path, given: Array) -> torch.Tensor:
-    """Returns classes ``(nodes,)`` int64, from 0 without a gap, or 0/1 labels ``(nodes, labels)`` float32."""
-    y = given[:, 0] if given.ndim == 2 and given.shape[1] == 1 else given
-    if y.ndim == 2:
-        if y.dtype.kind not in "biuf" or not np.isin(y, (0, 1)).all():
-            raise DataError(f"{path}: labels of {y.shape} must be 0 or 1, a column each")
-        return torch.from_numpy(y.astype(np.float32))
-    if y.ndim != 1 or y.dtype.kind not in "biufUS":
-        raise DataError(f"{path}: labels are {y.dtype} {y.shape}; wanted: a class for every node")
-    if y.dtype.kind == "f":
-        known = np.isfinite(y)
-        if (y[known] != np.round(y[known])).any():
-            raise DataError(f"{path}: labels are not whole numbers; regression is not supported, only classes are")
-    elif y.dtype.kind in "US":
-        known = y != np.array("", y.dtype)
-    else:
-        known = np.ones(len(y), bool)
-    if y.dtype.kind in "if":
-        known &= np.where(known, y, 0) >= 0
-    classes, positions = np.unique(y[known], return_inverse=True)
-    if len(classes) < 2:
-        raise DataError(f"{path}: all labelled nodes have the same class; there is nothing to learn")
-    found = np.full(len(y), UNLABELLED, np.int64)
-    found[known] = positions
-    return torch.from_numpy(found)
-
-
 def _mask(path: Path, name: str, given: Array, nodes: int) -> torch.Tensor:
     """Returns ``(nodes,)``, or ``(nodes, splits)``; either order of the latter is taken."""
-    if given.dtype.kind not in "bui" or not np.isin(given, (0, 1)).all() or given.ndim not in (1, 2):
+    if given.dtype.kind not in "buif" or not np.isin(given, (0, 1)).all() or given.ndim not in (1, 2):
         raise DataError(f"{path}: {name} is {given.dtype} {given.shape}; wanted: true or false for every node")
     if given.ndim == 2 and given.shape[0] != nodes:
         given = given.T
@@ -195,79 +188,34 @@ def _pt(path: Path) -> Data:
             f"{path}: cannot be read as a PyG Data without running code in it ({reason_of(error)})"
         ) from None
     if isinstance(held, (list, tuple)):
-        raise DataError(f"{path}: holds {len(held)} objects; one graph is wanted (graph-level tasks are not supported)")
+        raise DataError(f"{path}: holds {len(held)} objects; save a single PyG Data (one graph, classes of nodes)")
     fields = held.to_dict() if isinstance(held, Data) else held
     if not isinstance(fields, Mapping):
         raise DataError(f"{path}: holds a {type(held).__name__}; a PyG Data is wanted")
-    arrays = {name: value.numpy() for name, value in fields.items() if isinstance(value, torch.Tensor)}
     if "edge_label_index" in fields:
         raise DataError(f"{path}: has edge_label_index; link prediction is not supported, only classes of nodes are")
-    names = {name: name for name in ("edge_index", "x", "y", *MASKS) if name in arrays}
-    missing = [name for name in ("edge_index", "x", "y") if name not in names]
+    missing = [name for name in ("edge_index", "x", "y") if name not in fields]
     if missing:
         raise DataError(f"{path}: has no {missing[0]} (graph-level and link-level tasks are not supported)")
-    if len(arrays["y"]) == 1 and len(arrays["x"]) > 1:
+    arrays = {name: _array(path, name, fields[name]) for name in ("edge_index", "x", "y", *MASKS) if name in fields}
+    if arrays["y"].ndim == 0 or (len(arrays["y"]) == 1 and len(arrays["x"]) > 1):
         raise DataError(f"{path}: y is of the graph; graph-level tasks are not supported, only classes of nodes are")
-    data = Data(x=_features(path, arrays), edge_index=_edges(path, arrays), y=_labels(path, arrays["y"]))
+    data = Data(x=_features(path, arrays), edge_index=_edges(path, arrays), y=labels_of(str(path), arrays["y"]))
     for mask in MASKS:
         if mask in arrays:
             data[mask] = _mask(path, mask, arrays[mask], len(data.y))
+    if any(name in fields for name in WEIGHTS):
+        data.weighted = True
     return _whole(path, data)
 
 
-def _folder(path: Path) -> Data:
-    """Returns the graph of ``edges.csv``, ``features.csv``, ``labels.csv``, and ``split.csv`` where there is one.
-
-    All have a line of headings. The first column of the latter three is the node's name; edges name two of them.
-    """
-    features = _table(path / FILES["features"])
-    if not features or len(features[0]) < 2:
-        raise DataError(f"{path / FILES['features']}: a node and at least one feature a line are wanted")
-    nodes = {row[0]: index for index, row in enumerate(features)}
-    if len(nodes) < len(features):
-        raise DataError(f"{path / FILES['features']}: a node stands there twice")
-    try:
-        x = np.array([[float(value) for value in row[1:]] for row in features], np.float32)
-    except ValueError as error:
-        raise DataError(f"{path / FILES['features']}: {error}") from None
-
-    def number(file: str, name: str) -> int:
-        if name not in nodes:
-            raise DataError(f"{path / file}: the node '{name[:50]}' is not among those of {FILES['features']}")
-        return nodes[name]
-
-    pairs = [[number(FILES["edges"], name) for name in row[:2]] for row in _table(path / FILES["edges"], 2)]
-    labels = np.full(len(nodes), "", object)
-    for row in _table(path / FILES["labels"], 2):
-        labels[number(FILES["labels"], row[0])] = row[1]
-    data = Data(
-        x=torch.from_numpy(x),
-        edge_index=torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).t().contiguous(),
-        y=_labels(path / FILES["labels"], labels.astype(str)),
-    )
-    if (path / FILES["split"]).is_file():
-        for mask in MASKS:
-            data[mask] = torch.zeros(len(nodes), dtype=torch.bool)
-        parts = {"train": "train_mask", "val": "val_mask", "validation": "val_mask", "test": "test_mask"}
-        for row in _table(path / FILES["split"], 2):
-            if row[1] not in parts:
-                raise DataError(f"{path / FILES['split']}: '{row[1][:50]}' is not one of {', '.join(parts)}")
-            data[parts[row[1]]][number(FILES["split"], row[0])] = True
-    return data
-
-
-def _table(file: Path, columns: int | None = None) -> list[list[str]]:
-    """Returns the lines below the headings; all have as many columns as these."""
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            heading, *rows = [[cell.strip() for cell in row] for row in csv.reader(opened) if row]
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise DataError(f"{file}: cannot be read ({reason_of(error)})") from None
-    wanted = max(columns or 0, len(heading))
-    for line, row in enumerate(rows, 2):
-        if len(row) != wanted:
-            raise DataError(f"{file}: line {line} has {len(row)} columns, not {wanted}")
-    return rows
+def _array(path: Path, name: str, held: Any) -> Array:
+    if not isinstance(held, torch.Tensor):
+        raise DataError(f"{path}: {name} is a {type(held).__name__}; a tensor is wanted")
+    held = held.detach()
+    held = held if held.layout is torch.strided else held.to_dense()
+    array: Array = (held.float() if held.dtype in (torch.bfloat16, torch.float16) else held).numpy()
+    return array
 
 
 READERS: Mapping[str, Callable[[Path], Data]] = {".npz": _npz, ".pt": _pt, ".pth": _pt}

@@ -100,21 +100,28 @@ class WideFamily(Family):
 
     def macs(self, architecture: Architecture, field: ReceptiveField) -> int:
         """Returns products with weights of every node, and one for every edge and channel."""
-        spec = wide_spec(architecture)
+        spec, targets = wide_spec(architecture), field.targets.numel()
+        with torch.device("meta"):
+            network = self.network(architecture, torch.Generator())
+        maps = {name: tensor.numel() for name, tensor in network.named_parameters() if tensor.dim() == 2}
         if spec.linear:
-            return field.targets.numel() * self.features * self.outputs
+            return targets * maps["input.weight"]
+        nodes = field.blocks[0].pattern.columns
         if not spec.interleaved:
-            (block,) = field.blocks
-            widths = [self.features, *[spec.hidden] * (spec.perceptron - 1), self.outputs]
-            dense = sum(a * b for a, b in itertools.pairwise(widths))
-            return dense * block.pattern.columns + spec.steps * self.outputs * block.pattern.entries
-        macs, width = 0, self.features
-        if spec.propagation == "gcnii":
-            macs, width = self.features * spec.hidden * field.blocks[0].pattern.columns, spec.hidden
-        for block in field.blocks:
-            macs += spec.hidden * (width * block.pattern.columns + block.pattern.entries)
-            width = spec.hidden
-        return macs + field.targets.numel() * spec.hidden * self.outputs
+            steps = spec.steps * self.outputs * field.blocks[0].pattern.entries
+            gate = targets * (spec.steps + 1) * maps.pop("gate.weight", 0)
+            return nodes * sum(maps.values()) + steps + gate
+        macs = nodes * maps.get("input.weight", 0) + targets * maps.get("head.weight", 0)
+        for index, block in enumerate(field.blocks):
+            if spec.propagation == "gcnii":
+                width = spec.hidden
+                macs += block.pattern.rows * maps[f"matrices.{index}"]
+            else:
+                last = spec.readout == "convolution" and index == spec.layers - 1
+                width = self.outputs if last else spec.hidden
+                macs += block.pattern.columns * maps[f"convolutions.{index}.weight"]
+            macs += block.pattern.entries * width
+        return macs
 
     def attributes(self, architecture: Architecture, tensor: str) -> tuple[int, str, Mapping[str, str]]:
         """Returns layer, role and attributes; all that is not a number of layers or a rate of training must agree."""

@@ -12,10 +12,15 @@ import pytest
 from nichenas.core.commands.search import run_search
 from nichenas.core.commands.sessions import RunOptions
 from nichenas.core.config import resolve
+from nichenas.core.context import Context
+from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import ConfigError
 from nichenas.core.report.terminal import print_result
 from nichenas.core.session.journal import Journal
 from nichenas.core.space import Option
 from nichenas.core.testing.toy import ToyDomain
+from nichenas.core.trial import Measurement
+from nichenas.core.trial import Proposal
 from tests.conftest import toy_config
 
 QUIET = RunOptions(quiet=True)
@@ -77,3 +82,28 @@ def test_finalists_fall_out_by_validation_alone(tmp_path: Path) -> None:
     assert min(screened(row.label) for row in kept) >= max(screened(row.label) for row in fallen)
     best = max(kept, key=lambda row: row.validation["quality"]["mean"])
     assert result.key == best.label
+
+
+class FailingTunable(TunableToy):
+    """What can be tuned fails."""
+
+    def evaluate(self, proposal: Proposal, context: Context) -> Measurement:
+        if proposal.architecture["c0"] == 1 and proposal.architecture["c1"] == 1:
+            raise CandidateFailure("diverged", "on request")
+        return super().evaluate(proposal, context)
+
+
+def test_a_baseline_that_cannot_be_tuned_costs_no_result(tmp_path: Path) -> None:
+    config = toy_config(domain={"kind": f"{__name__}:FailingTunable"}, retrain={"tune_baselines": 3})
+    result = run_search(resolve(config, "toy.yaml"), tmp_path / "run", QUIET)
+    assert (tmp_path / "run" / "result.json").exists()
+    tuned = result.baselines[-1]
+    assert (tuned.label, tuned.test) == ("middle, tuned", {})
+    assert "none of 3 candidates could be measured" in tuned.failures[0]
+
+
+def test_tuning_needs_something_to_tune(tmp_path: Path) -> None:
+    resolved = resolve(toy_config(retrain={"tune_baselines": 3}), "toy.yaml")
+    with pytest.raises(ConfigError, match=r"toy.yaml: retrain\.tune_baselines: no baseline can be tuned"):
+        run_search(resolved, tmp_path / "run", QUIET)
+    assert not (tmp_path / "run").exists()

@@ -208,6 +208,9 @@ def test_directed_graphs_stay_so_where_it_is_asked_for(arrays: dict[str, Any], t
     ({"x": np.zeros(NODES, np.float32)}, r"x is float32 \(90,\); wanted: numbers, \(nodes, features\)"),
     ({"edge_index": np.full((2, 4), NODES)}, "edge_index names nodes from 90 to 90, of 90"),
     ({"edge_index": np.full((2, 4), 0.5)}, "wanted: whole numbers"),
+    (dict.fromkeys(("train_mask", "val_mask", "test_mask"), np.arange(NODES) < 40), "40 nodes are both in train_mask"),
+    ({"train_idx": np.arange(9)}, "'train_idx' is not read; give train_mask"),
+    ({"y": np.full(NODES, np.nan)}, "no node has a label"),
     ({"train_mask": np.ones(NODES, bool)}, "has no val_mask"),
     ({"train_mask": np.ones(7, bool)}, r"train_mask is \(7,\), of 90 nodes"),
     ({"y": np.array(["a"] * 89 + ["b"])}, "class of 1 node"),
@@ -237,16 +240,16 @@ def test_files_that_hold_something_else(arrays: dict[str, Any], tmp_path: Path) 
     with pytest.raises(DataError, match=r"holds no edges; .* wanted, not x, y"):
         load_own(tmp_path / "a.npz")
     torch.save([Data(), Data()], tmp_path / "list.pt")
-    with pytest.raises(DataError, match="holds 2 objects; one graph is wanted"):
+    with pytest.raises(DataError, match="holds 2 objects; save a single PyG Data"):
         load_own(tmp_path / "list.pt")
     torch.save({"code": Path("x")}, tmp_path / "code.pt")
     with pytest.raises(DataError, match="cannot be read as a PyG Data without running code"):
         load_own(tmp_path / "code.pt")
-    with pytest.raises(ConfigError, match=r"nowhere\.npz' is not there"):
+    with pytest.raises(ConfigError, match=r"nowhere\.npz' is no graph; allowed: \.npz, \.pt"):
         load_task("nowhere.npz", {}, None, environment())
     folder = write_csv(tmp_path / "csv", arrays)
     (folder / "edges.csv").write_text("from,to\nn0,n999\n")
-    with pytest.raises(DataError, match=r"edges.csv: the node 'n999' is not among those of features.csv"):
+    with pytest.raises(DataError, match=r"edges.csv: line 2: the node 'n999' is not among those of features.csv"):
         load_own(folder)
     (folder / "edges.csv").write_text("from,to\nn0\n")
     with pytest.raises(DataError, match="line 2 has 1 columns, not 2"):
@@ -272,3 +275,53 @@ def test_roc_auc(arrays: dict[str, Any], tmp_path: Path) -> None:
     three = GNNSettings.model_validate({**settings, "dataset": str(as_npz()(tmp_path, arrays))})
     with pytest.raises(ConfigError, match=r"domain\.metric: roc_auc needs two classes, not 3"):
         GNNDomain(three, environment()).prepare()
+
+
+def test_labels_in_text_are_read_as_in_numbers(arrays: dict[str, Any], tmp_path: Path) -> None:
+    folder = write_csv(tmp_path / "csv", arrays)
+    rows = [f"n{i},{'-1' if i % 5 == 0 else 'NaN' if i % 5 == 1 else arrays['y'][i]}" for i in range(NODES)]
+    (folder / "labels.csv").write_text("\n".join(["node,class", *rows]) + "\n")
+    data = load_own(folder)
+    expected = np.where(np.arange(NODES) % 5 < 2, -1, arrays["y"])
+    assert data.y.tolist() == expected.tolist()
+    (folder / "labels.csv").write_text("\n".join(["node,class", *(f"n{i},0.{i}1" for i in range(NODES))]) + "\n")
+    with pytest.raises(DataError, match="regression is not supported"):
+        load_own(folder)
+
+
+def test_one_hot_labels_are_classes(arrays: dict[str, Any], tmp_path: Path) -> None:
+    one_hot = np.eye(3, dtype=np.int64)[arrays["y"]]
+    assert load_own(as_npz()(tmp_path, {**arrays, "y": one_hot})).y.tolist() == arrays["y"].tolist()
+
+
+@pytest.mark.parametrize("name", ["edges.csv", "features.csv", "labels.csv", "split.csv"])
+def test_a_missing_line_of_headings_is_told(name: str, arrays: dict[str, Any], tmp_path: Path) -> None:
+    folder = write_csv(tmp_path / "csv", arrays, split=True)
+    lines = (folder / name).read_text().splitlines()
+    (folder / name).write_text("\n".join(lines[1:]) + "\n")
+    with pytest.raises(DataError, match=f"{name}: the first line must be headings"):
+        load_own(folder)
+
+
+def test_a_node_that_stands_twice_is_told(arrays: dict[str, Any], tmp_path: Path) -> None:
+    for name in ("features.csv", "labels.csv", "split.csv"):
+        folder = write_csv(tmp_path / name[:-4], arrays, split=True)
+        lines = (folder / name).read_text().splitlines()
+        (folder / name).write_text("\n".join([*lines, lines[1]]) + "\n")
+        with pytest.raises(DataError, match=f"{name}: line 92: the node '.*' stands there twice"):
+            load_own(folder)
+
+
+@pytest.mark.parametrize("change", [
+    lambda d: d.update(x=d["x"].clone().requires_grad_()),
+    lambda d: d.update(x=d["x"].bfloat16()),
+    lambda d: d.update(x=d["x"].to_sparse()),
+    lambda d: d.update(adj=torch.eye(NODES).to_sparse_csr(), edge_attr=torch.zeros(300, 2).bfloat16(), name="mine"),
+])  # fmt: skip
+def test_tensors_of_every_kind(change: Any, arrays: dict[str, Any], tmp_path: Path) -> None:
+    tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
+    change(tensors)
+    torch.save(Data(**tensors), tmp_path / "graph.pt")
+    task = load_task(str(tmp_path / "graph.pt"), {}, None, environment())
+    torch.testing.assert_close(task.train[0].x, torch.from_numpy(arrays["x"]), rtol=0.01, atol=0.01)
+    assert any("attributes of edges" in note for note in task.notes) == ("edge_attr" in tensors)
