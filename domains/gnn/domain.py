@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 from pydantic import field_validator
+from pydantic import model_validator
 
 from nichenas.core.capabilities.baselines import Baselines
 from nichenas.core.capabilities.datasets import NamedDatasets
@@ -62,6 +63,7 @@ from nichenas.domains.gnn.training import node_loss
 from nichenas.domains.gnn.wide import WideFamily
 from nichenas.domains.gnn.wide_space import TRAINING
 
+OF_AGNN = ("learning_rate", "weight_decay", "dropout", "layers", "batch_norm", "skip")  # that the wide space chooses
 Baseline = Literal["GCN", "GAT", "GraphSAGE", "APPNP", "GPRGNN", "GCNII"]
 
 
@@ -97,6 +99,13 @@ class GNNSettings(TrainSettings):
     warm_epochs: int = Field(20, ge=1)
     baselines: tuple[Baseline, ...] = ("GCN", "GAT", "GraphSAGE", "APPNP", "GPRGNN", "GCNII")
     pyg_baselines: bool = False
+
+    @model_validator(mode="after")
+    def _no_key_without_effect(self) -> GNNSettings:
+        for name in OF_AGNN if self.space == "wide" else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} has no effect with space: wide, where it is searched; see search.restrict")
+        return self
 
     @field_validator("objectives")
     @classmethod

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
@@ -136,6 +137,13 @@ def test_limits_cut_candidates_off() -> None:
         of.evaluate(Proposal(wide), Context(0, limits=Limits(memory_mb=50)))
     with pytest.raises(CandidateFailure, match="limit:seconds"):
         of.evaluate(Proposal(wide), Context(0, limits=Limits(seconds=0.01)))
+
+
+def test_keys_that_the_space_chooses_are_refused() -> None:
+    for name, value in (("learning_rate", 0.1), ("layers", 3)):
+        with pytest.raises(ValidationError, match=f"{name} has no effect with space: wide"):
+            GNNSettings.model_validate({"dataset": "Cora", "space": "wide", name: value})
+        GNNSettings.model_validate({"dataset": "Cora", "space": "agnn", name: value})
 
 
 def test_divergence_is_a_failure() -> None:
