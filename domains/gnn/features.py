@@ -74,7 +74,7 @@ def features_of(x: Tensor, nodes: Tensor) -> Features:
         x: features of all nodes, ``(all nodes, features)``, dense.
         nodes: those wanted, ``(n,)``.
     """
-    part = x[nodes]
+    part = x if len(nodes) == len(x) else x[nodes]  # all nodes come in order, and need no copy
     row, col = part.nonzero(as_tuple=True)
     if row.numel() >= SPARSE_BELOW * part.numel():
         return DenseFeatures(part)

@@ -17,6 +17,9 @@ import torch
 from torch import Tensor
 
 
+LARGE = 2_000_000  # entries of a pattern of several heads that is not kept beside others
+
+
 @dataclass
 class Pattern:
     """The sparsity of a ``rows x columns`` matrix with E entries in row order, and of its transpose.
@@ -89,6 +92,9 @@ class Pattern:
         if heads == 1:
             return self
         if heads not in self._expanded:
+            if self.entries * heads > LARGE:  # one at a time: each takes several times the memory of the graph
+                self._expanded.clear()
+                self._head_order.clear()
             head = torch.arange(heads, device=self.col.device)
             row = (self.row[:, None] * heads + head).flatten()
             col = (self.col[:, None] * heads + head).flatten()
