@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
 LARGE = 2_000_000  # entries of a pattern of several heads that is not kept beside others
 
 
