@@ -92,8 +92,12 @@ class RawConfig:
         """Returns a configuration with other values in some sections, key by key."""
         values = copy.deepcopy(dict(self.values))
         for section, changes in sections.items():
-            values[section] = {**values.get(section, {}), **changes}
+            values[section] = {**(values.get(section) or {}), **changes}
         return RawConfig(values, self.source, self.overridden)
+
+    def replaced(self, **top: Any) -> RawConfig:
+        """Returns a configuration with whole sections, or other keys at the top, replaced."""
+        return RawConfig({**copy.deepcopy(dict(self.values)), **top}, self.source, self.overridden)
 
     def resolve(self) -> ResolvedConfig:
         """Validates the configuration; see :func:`load_config`."""

@@ -91,6 +91,44 @@ def test_binary_benchmarks_run(tmp_path: Path) -> None:
             assert all(row["exact"] for row in found["rows"])
 
 
+def test_graph_benchmarks_run(tmp_path: Path) -> None:
+    out = tmp_path / "epochs.json"
+    small = ["--mutants", "1", "--seeds", "3", "--epochs", "3", "--least", "0", "--dataset", "digits-knn"]
+    commands = {
+        "epoch_choice": [*small, "--output", str(out)],
+        "large_graph": ["--nodes", "3000", "--edges", "9000", "--networks", "SGC", "GCN"],
+    }
+    printed = {}
+    for name, options in commands.items():
+        command = [sys.executable, f"benchmarks/{name}.py", *options]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        printed[name] = done.stdout
+    assert "12 networks, 12 of them ranked" in printed["epoch_choice"]
+    assert all(-1 <= row["itself"] <= 1 for row in json.loads(out.read_text())["figures"].values())
+    assert [line.split(":")[0] for line in printed["large_graph"].splitlines()] == ["loading", "SGC", "GCN"]
+
+
+def test_what_early_stops_would_save(tmp_path: Path) -> None:
+    words = ["search.trials=14", "search.early_stop=null", "search.confirm=0", "retrain.seeds=0", "domain.epochs=8"]
+    run = [
+        sys.executable,
+        "-m",
+        "nichenas.core.cli",
+        "search",
+        "gnn/digits-knn",
+        *words,
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert subprocess.run([*search, "--out", str(tmp_path / "run")], cwd=tmp_path, capture_output=True).returncode == 0
+    command = [sys.executable, "benchmarks/early_stops.py", str(tmp_path / "run"), "--quantiles", "0.5", "--after", "3"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    quantile, trainings, stopped, *_ = done.stdout.splitlines()[1].split()
+    assert (quantile, int(trainings) >= 10, int(stopped) > 0) == ("0.5", True, True)
+
+
 def test_the_benchmark_runs(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     command = [sys.executable, "benchmarks/gnn_evaluation.py", "--dataset", "digits-knn", "--architectures", "2"]

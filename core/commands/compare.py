@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 from collections.abc import Mapping
@@ -211,7 +210,7 @@ def run_compare(
 
 def _equal_budgets(raw: RawConfig, sections: Sequence[Mapping[str, Any]], options: RunOptions) -> list[ResolvedConfig]:
     """Returns the configurations of the arms, a budget of trials turned into one of epochs where lengths differ."""
-    configs = [_with_search(raw, section).resolve() for section in sections]
+    configs = [raw.replaced(search=section).resolve() for section in sections]
     searches = [own.search for own in configs if isinstance(own.search, TrialSettings)]
     if len({(search.schedule, search.proxy) for search in searches}) < 2:
         return configs
@@ -225,21 +224,16 @@ def _equal_budgets(raw: RawConfig, sections: Sequence[Mapping[str, Any]], option
         return configs
     budget = {"trials": None, "total_epochs": searches[0].trials * full_epochs(domain)}
     return [
-        _with_search(raw, {**section, **budget}).resolve() if isinstance(own.search, TrialSettings) else own
+        raw.replaced(search={**section, **budget}).resolve() if isinstance(own.search, TrialSettings) else own
         for section, own in zip(sections, configs, strict=True)
     ]
-
-
-def _with_search(raw: RawConfig, section: Mapping[str, Any]) -> RawConfig:
-    return RawConfig({**copy.deepcopy(dict(raw.values)), "search": dict(section)}, raw.source, raw.overridden)
 
 
 def _with_seed(resolved: ResolvedConfig, seed: int, *, baselines: bool) -> ResolvedConfig:
     raw = resolved.raw
     # Baselines depend on the retraining's seeds alone, so one run of the comparison trains them for all.
     retrain = {} if baselines else {"retrain": {"baselines": False}}
-    changed = raw.changed(**retrain)
-    return RawConfig({**changed.values, "seed": seed}, raw.source, raw.overridden).resolve()
+    return raw.changed(**retrain).replaced(seed=seed).resolve()
 
 
 def _finish(run: _Run, options: RunOptions) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import logging
 import shutil
@@ -22,7 +21,6 @@ from nichenas.core.commands.sessions import KEPT
 from nichenas.core.commands.sessions import RunOptions
 from nichenas.core.commands.sessions import listening
 from nichenas.core.commands.sessions import open_session
-from nichenas.core.config import RawConfig
 from nichenas.core.config import ResolvedConfig
 from nichenas.core.context import Limits
 from nichenas.core.domain import Domain
@@ -79,7 +77,7 @@ def run_search(resolved: ResolvedConfig, folder: Path, options: RunOptions | Non
     if choices:
         tuned = tuple(_tuned(resolved, folder, name, allowed, options) for name, allowed in choices.items())
         result = dataclasses.replace(result, baselines=(*result.baselines, *tuned))
-    result.write(folder)
+        result.write(folder)
     write_run_page(folder)
     return result
 
@@ -107,13 +105,11 @@ def _tuned(
 
     The search is measured, confirmed and judged as the main one is.
     """
-    search, retrain = resolved.raw.values.get("search", {}), resolved.config.retrain
-    kept = {key: search[key] for key in ("confirm", "early_stop", "proxy", "batch") if key in search}
-    own = {"strategy": "random", "trials": retrain.tune_baselines, "restrict": {k: list(v) for k, v in allowed.items()}}
-    values = {**copy.deepcopy(dict(resolved.raw.values)), "name": f"{resolved.config.name}-{name}"}
-    values["search"] = {**kept, **own}
-    values["retrain"] = {**values.get("retrain", {}), "baselines": False, "tune_baselines": 0}
-    raw = RawConfig(values, resolved.source)
+    given, trials = resolved.raw.values.get("search") or {}, resolved.config.retrain.tune_baselines
+    kept = {key: given[key] for key in ("confirm", "early_stop", "proxy", "batch") if key in given}
+    own = {"strategy": "random", "trials": trials, "restrict": {k: list(v) for k, v in allowed.items()}}
+    raw = resolved.raw.changed(retrain={"baselines": False, "tune_baselines": 0})
+    raw = raw.replaced(name=f"{resolved.config.name}-{name}", search={**kept, **own})
     label = f"{name}, tuned"
     try:
         found = run_search(raw.resolve(), folder / "baselines" / name, dataclasses.replace(options, resume=None))

@@ -121,6 +121,8 @@ class TrialSearch(Method):
             raise ConfigError(
                 "a budget is missing; give search.trials, search.total_epochs or search.seconds", "search"
             )
+        if search.early_stop is not None and issubclass(domain, PrecomputedResults):
+            raise ConfigError(f"the domain '{kind}' trains nothing that could stop; allowed: null", "search.early_stop")
         if scheduler.resumes_trials:
             if not (issubclass(domain, ReducedFidelity) and domain.resumable):
                 raise ConfigError(

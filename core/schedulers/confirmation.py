@@ -47,13 +47,17 @@ class Confirmation:
             group.append(trial)
             if len(group) > self.repeats:
                 self._settle(mean_trial(self._open.pop(repeats)))
-        elif trial.proposal.fidelity == self.complete and self.searcher.score(trial) > self.best:
+        elif self._is_complete(trial) and self.searcher.score(trial) > self.best:
             self._open[trial.number] = [trial]
             again = dataclasses.replace(trial.proposal, parent=None, start=0.0, rung=None, horizon=None, tag={})
             for repeat in range(1, self.repeats + 1):
                 self._queue.append(dataclasses.replace(again, repeat_of=trial.number, repeat=repeat))
         else:
             self.searcher.tell(trial)
+
+    def _is_complete(self, trial: Trial) -> bool:
+        measured = trial.measurement
+        return measured is not None and not measured.stopped and trial.proposal.fidelity == self.complete
 
     def _settle(self, judged: Trial) -> None:
         score = self.searcher.score(judged)

@@ -3,9 +3,9 @@
 Every group of choices (action class) has a recurrent encoder. It reads the incumbent without the choices of its
 group and emits new values for these. The reward is the change against the incumbent, its baseline a moving average a
 group; only encoders that acted are trained. In the paper the entropies of the encoders guide which groups are changed;
-groups of few options then starve, although a change of theirs may decide everything. By default every group is
-therefore as likely as any other, the first incumbent is the best of random starts, and a climb that makes no progress
-begins anew.
+groups of few options are then hardly ever picked, although a change of theirs may decide everything. By default all
+groups are therefore equally likely, the first incumbent is the best of random starts, and a climb that makes no
+progress restarts.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Conservative(OneShotStrategy):
 
     Options = ConservativeOptions
     random_starts = 20
-    summary = "reinforced conservative search (AGNN, Zhou et al. 2019) with starts, restarts and no starving group"
+    summary = "reinforced conservative search (AGNN, Zhou et al. 2019), groups picked uniformly, with restarts"
     options: ConservativeOptions
 
     def __init__(self, *args: object, **kwargs: object) -> None:

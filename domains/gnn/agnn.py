@@ -33,7 +33,7 @@ class AGNNFamily(Family):
         return agnn_space(self.settings.layers)
 
     @property
-    def known(self) -> Mapping[str, Architecture]:  # type: ignore[override]
+    def known(self) -> Mapping[str, Architecture]:
         """Networks of the space that people use."""
         return known_agnn(self.settings.layers)
 

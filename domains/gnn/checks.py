@@ -47,7 +47,9 @@ def check_graph(name: str, data: Data) -> None:
         if not torch.isfinite(data[key]).all():
             raise DataError(f"{name}: {key} holds numbers that are not finite")
     if y.numel() == nodes and y.is_floating_point() and (y != y.round()).any():
-        raise DataError(f"{name}: y are not whole numbers; regression is not supported, only classes are")
+        raise DataError(
+            f"{name}: the labels in y are not whole numbers; only classification is supported, not regression"
+        )
     if y.numel() == nodes and int(y.max()) >= nodes:
         raise DataError(f"{name}: y names the class {int(y.max())}, of {nodes} nodes")
     for mask in MASKS:

@@ -71,8 +71,9 @@ class GNNSettings(TrainSettings):
     """The ``domain`` section of a configuration, beside the training settings.
 
     Attributes:
-        dataset: a name of :data:`~nichenas.domains.gnn.data.KNOWN` or the dotted name of a PyG ``InMemoryDataset``.
-        dataset_options: further arguments of that class.
+        dataset: a name of :data:`~nichenas.domains.gnn.data.KNOWN`, a graph of one's own as a file or folder, or the
+            dotted name of a PyG ``InMemoryDataset``; see :func:`~nichenas.domains.gnn.data.load_task`.
+        dataset_options: further arguments of that class, or of that graph.
         space: ``wide``, what the strongest hand-made networks use, and how they are trained; or ``agnn``, as published.
         layers: depth of AGNN's networks; 2 for citation graphs, 3 for PPI.
         metric: of the score: ``accuracy``, ``roc_auc`` (of two classes), ``micro_f1`` (of several labels a node); by

@@ -27,12 +27,7 @@ class Family(ABC):
         features: width of the node features.
         outputs: number of classes or labels.
         settings: of training; where the space has training choices, an architecture's come before them.
-
-    Attributes:
-        known: architectures that people use, by the name that they are known by.
     """
-
-    known: Mapping[str, Architecture] = {}
 
     def __init__(self, features: int, outputs: int, settings: Any) -> None:
         self.features, self.outputs, self.settings = features, outputs, settings
@@ -41,6 +36,11 @@ class Family(ABC):
     @abstractmethod
     def space(self) -> SearchSpace:
         """The search space."""
+
+    @property
+    @abstractmethod
+    def known(self) -> Mapping[str, Architecture]:
+        """Architectures that people use, by the name that they are known by."""
 
     @abstractmethod
     def network(self, architecture: Architecture, generator: torch.Generator, share: float = 1.0) -> NodeNetwork:

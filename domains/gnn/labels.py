@@ -40,7 +40,7 @@ def labels_of(where: str, given: NDArray[Any]) -> torch.Tensor:
     if y.dtype.kind == "f":
         known = np.isfinite(y)
         if (y[known] != np.round(y[known])).any():
-            raise DataError(f"{where}: labels are not whole numbers; regression is not supported, only classes are")
+            raise DataError(f"{where}: labels are not whole numbers; only classification is supported, not regression")
     elif y.dtype.kind == "U":
         known = ~np.isin(np.char.lower(y), NO_LABEL)
     else:

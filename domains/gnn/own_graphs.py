@@ -63,7 +63,7 @@ def load_own(path: Path) -> Data:
 
 def _npz(path: Path) -> Data:
     arrays = load_npz(path)
-    edges = _edges(path, arrays)
+    edges, weighted = _edges(path, arrays)
     x = _features(path, arrays)
     name = _first(arrays, LABELS)
     if name is None:
@@ -76,21 +76,9 @@ def _npz(path: Path) -> Data:
     indices = [name for name in arrays if name.endswith(("_idx", "_index")) and name not in EDGES]
     if indices and "train_mask" not in data:
         raise DataError(f"{path}: '{indices[0]}' is not read; give {', '.join(MASKS)}, true or false for every node")
-    if any(name in arrays for name in WEIGHTS) or _weighted(path, arrays):
+    if weighted or any(name in arrays for name in WEIGHTS):
         data.weighted = True
     return _whole(path, data)
-
-
-def _weighted(path: Path, arrays: Mapping[str, Array]) -> bool:
-    """Returns whether an adjacency has other values than 0 and 1."""
-    if _first(arrays, EDGES) is not None:
-        return False
-    for name in (*ADJACENCY, ""):
-        matrix = _sparse(path, arrays, name)
-        values = arrays.get(name) if matrix is None else matrix.data
-        if values is not None:
-            return not bool(np.isin(values, (0, 1)).all())
-    return False
 
 
 def _first(arrays: Mapping[str, Any], names: Sequence[str]) -> str | None:
@@ -112,7 +100,8 @@ def _sparse(path: Path, arrays: Mapping[str, Array], name: str) -> Any:
         raise DataError(f"{path}: {name or 'the sparse matrix'}: damaged ({reason_of(error)})") from None
 
 
-def _edges(path: Path, arrays: Mapping[str, Array]) -> torch.Tensor:
+def _edges(path: Path, arrays: Mapping[str, Array]) -> tuple[torch.Tensor, bool]:
+    """Returns the edges, ``(2, e)``, and whether a matrix gives them other values than 1."""
     name = _first(arrays, EDGES)
     if name is not None:
         pairs = arrays[name]
@@ -122,7 +111,7 @@ def _edges(path: Path, arrays: Mapping[str, Array]) -> torch.Tensor:
             pairs = pairs.astype(np.int64)
         if pairs.ndim != 2 or len(pairs) != 2 or pairs.dtype.kind not in "iu":
             raise DataError(f"{path}: {name} is {pairs.dtype} {pairs.shape}; wanted: whole numbers, (2, edges)")
-        return torch.from_numpy(pairs.astype(np.int64))
+        return torch.from_numpy(pairs.astype(np.int64)), False
     for name in (*ADJACENCY, ""):
         matrix = _sparse(path, arrays, name)
         if matrix is None and name in arrays:
@@ -131,7 +120,8 @@ def _edges(path: Path, arrays: Mapping[str, Array]) -> torch.Tensor:
             if len(matrix.shape) != 2 or matrix.shape[0] != matrix.shape[1]:
                 raise DataError(f"{path}: {name or 'the matrix'} is {matrix.shape}; wanted: (nodes, nodes)")
             row, column = matrix.nonzero()
-            return torch.from_numpy(np.stack([row, column]).astype(np.int64))
+            weighted = bool((matrix[row, column] != 1).any())
+            return torch.from_numpy(np.stack([row, column]).astype(np.int64)), weighted
     raise DataError(
         f"{path}: holds no edges; {EDGES[0]} (2, edges) or a matrix {ADJACENCY[0]} is wanted, not {_held(arrays)}"
     )
@@ -184,23 +174,25 @@ def _pt(path: Path) -> Data:
         with torch.serialization.safe_globals(parts):
             held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        # torch's own message advises to run it.
         raise DataError(
-            f"{path}: cannot be read as a PyG Data without running code in it ({reason_of(error)})"
+            f"{path}: cannot be read as a PyG Data without running code in it ({type(error).__name__})"
         ) from None
     if isinstance(held, (list, tuple)):
-        raise DataError(f"{path}: holds {len(held)} objects; save a single PyG Data (one graph, classes of nodes)")
+        raise DataError(f"{path}: holds {len(held)} objects; save a single PyG Data, one graph")
     fields = held.to_dict() if isinstance(held, Data) else held
     if not isinstance(fields, Mapping):
         raise DataError(f"{path}: holds a {type(held).__name__}; a PyG Data is wanted")
     if "edge_label_index" in fields:
-        raise DataError(f"{path}: has edge_label_index; link prediction is not supported, only classes of nodes are")
+        raise DataError(f"{path}: has edge_label_index; link prediction is not supported, only node classification is")
     missing = [name for name in ("edge_index", "x", "y") if name not in fields]
     if missing:
         raise DataError(f"{path}: has no {missing[0]} (graph-level and link-level tasks are not supported)")
     arrays = {name: _array(path, name, fields[name]) for name in ("edge_index", "x", "y", *MASKS) if name in fields}
     if arrays["y"].ndim == 0 or (len(arrays["y"]) == 1 and len(arrays["x"]) > 1):
-        raise DataError(f"{path}: y is of the graph; graph-level tasks are not supported, only classes of nodes are")
-    data = Data(x=_features(path, arrays), edge_index=_edges(path, arrays), y=labels_of(str(path), arrays["y"]))
+        raise DataError(f"{path}: y is of the graph; graph-level tasks are not supported, only node classification is")
+    edges, _ = _edges(path, arrays)
+    data = Data(x=_features(path, arrays), edge_index=edges, y=labels_of(str(path), arrays["y"]))
     for mask in MASKS:
         if mask in arrays:
             data[mask] = _mask(path, mask, arrays[mask], len(data.y))

@@ -21,6 +21,7 @@ from nichenas.domains.gnn.graph import ReceptiveField
 from nichenas.domains.gnn.training import Piece
 from nichenas.domains.gnn.training import TrainSettings
 from nichenas.domains.gnn.wide_model import WideNetwork
+from nichenas.domains.gnn.wide_space import WideSpec
 from nichenas.domains.gnn.wide_space import known_wide
 from nichenas.domains.gnn.wide_space import wide_rates
 from nichenas.domains.gnn.wide_space import wide_space
@@ -30,13 +31,15 @@ from nichenas.domains.gnn.wide_space import wide_spec
 class WideFamily(Family):
     """The networks of the wide space."""
 
+    _kept: tuple[Hashable, Tensor, Tensor] | None = None
+
     @cached_property
     def space(self) -> SearchSpace:
         """The wide space."""
         return wide_space()
 
     @cached_property
-    def known(self) -> Mapping[str, Architecture]:  # type: ignore[override]
+    def known(self) -> Mapping[str, Architecture]:
         """Networks of the space that people use."""
         return known_wide()
 
@@ -62,7 +65,7 @@ class WideFamily(Family):
         """Returns labelled nodes with their receptive field; for a linear network with propagated features."""
         spec, graph = wide_spec(architecture), part.graph
         if spec.linear:
-            x = propagated(part, spec.propagation, spec.steps, spec.teleport)
+            x = self._propagated(part, spec)
             return Piece(ReceptiveField(part.nodes, [], part.nodes), DenseFeatures(x[part.nodes]), part.labels)
         if spec.norm == "batch" and spec.readout != "convolution":  # the last layer is normalised over all nodes too
             whole = graph.whole_field(part.nodes)
@@ -72,6 +75,14 @@ class WideFamily(Family):
         else:
             field = graph.whole_field(part.nodes)
         return Piece(field, features_of(part.x, field.inputs), part.labels)
+
+    def _propagated(self, part: LabelledNodes, spec: WideSpec) -> Tensor:
+        """Returns the propagated features of a graph; the last ones are kept for its other labelled nodes and seeds."""
+        key = (id(part.x), spec.propagation, spec.steps, spec.teleport)
+        if self._kept is None or self._kept[0] != key:
+            # The features are held too, so that no other ones can get their identity.
+            self._kept = key, part.x, propagated(part, spec.propagation, spec.steps, spec.teleport)
+        return self._kept[2]
 
     def memory(self, architecture: Architecture, fields: list[ReceptiveField], share: float = 1.0) -> int:
         """Returns an estimate of the bytes that training takes at its peak.
@@ -124,7 +135,7 @@ class WideFamily(Family):
         return macs
 
     def attributes(self, architecture: Architecture, tensor: str) -> tuple[int, str, Mapping[str, str]]:
-        """Returns layer, role and attributes; all that is not a number of layers or a rate of training must agree."""
+        """Returns layer, role and attributes, under the names of AGNN's classes that the sharing rules have."""
         parts = tensor.split(".")
         layer = next((int(part) for part in parts if part.isdigit()), 0)
         role = ".".join(part for part in parts if not part.isdigit())

@@ -70,8 +70,7 @@ def configuration(tmp_path: Path, **sections: Any) -> Path:
 
 
 @pytest.mark.parametrize("executor", ["serial", "processes"])
-# The published variant of conservative search differs in options alone.
-@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "conservative-published"])
+@pytest.mark.parametrize("strategy", list(STRATEGIES))
 def test_every_strategy_on_both_executors(strategy: str, executor: str, tmp_path: Path) -> None:
     if strategy == "optuna":
         pytest.importorskip("optuna")

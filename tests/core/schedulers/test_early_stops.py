@@ -10,9 +10,11 @@ import pytest
 
 from nichenas.core.context import Environment
 from nichenas.core.errors import ConfigError
+from nichenas.core.fidelity import FULL
 from nichenas.core.methods.trial_search import TrialSearch
 from nichenas.core.methods.trial_search import TrialSettings
 from nichenas.core.objectives import Objective
+from nichenas.core.schedulers.confirmation import Confirmation
 from nichenas.core.schedulers.early_stops import StopSettings
 from nichenas.core.schedulers.early_stops import Thresholds
 from nichenas.core.schedulers.early_stops import study_stops
@@ -24,9 +26,12 @@ from nichenas.core.trial import Proposal
 from nichenas.core.trial import Trial
 from nichenas.domains.gnn import GNNDomain
 from nichenas.domains.gnn.domain import GNNSettings
+from nichenas.domains.tabular.domain import TabularDomain
 from tests.core.methods.loops import Shuffled
+from tests.core.methods.loops import domain
 from tests.core.methods.loops import make_loop
 from tests.core.methods.loops import outline
+from tests.core.methods.loops import strategy
 
 RULE = StopSettings(quantile=0.5, after=3)
 
@@ -119,3 +124,13 @@ def test_what_cannot_be_combined_is_refused(graph: GNNDomain) -> None:
     settings = TrialSettings.model_validate({"early_stop": {}, "schedule": "asha"})
     with pytest.raises(ConfigError, match=r"search\.early_stop: the scheduler 'asha' decides"):
         TrialSearch(settings, seed=0, levels={}).check("gnn", GNNDomain)
+    settings = TrialSettings.model_validate({"early_stop": {}})
+    with pytest.raises(ConfigError, match=r"search\.early_stop: the domain 'tabular' trains nothing that could stop"):
+        TrialSearch(settings, seed=0, levels={}).check("tabular", TabularDomain)
+
+
+def test_a_stopped_training_is_no_incumbent() -> None:
+    searcher = Confirmation(strategy(domain()), FULL, 1)
+    (first,) = searcher.ask()
+    searcher.tell(Trial(0, first, Measurement({"quality": 0.9}, stopped=True)))
+    assert searcher.ask()[0].repeat_of is None

@@ -128,3 +128,13 @@ def test_scaled_stages_add_up(epochs: tuple[int, ...]) -> None:
         stages = [scaled.stage_at(epoch) for epoch in range(wanted)]
         assert stages == [(stage, epoch) for stage in scaled.stages for epoch in range(stage.epochs)]
     assert settings.scaled(sum(epochs)) == settings
+
+
+def test_a_training_that_is_behind_stops() -> None:
+    of = domain()
+    proposal = Proposal(of.space.sample(np.random.default_rng(0)))
+    stopped = of.evaluate(proposal, Context(0, stop_below=((2, 1.1),)))  # an accuracy that nothing can reach
+    assert (stopped.stopped, stopped.epochs, stopped.curve[-1][0]) == (True, 2, 2)
+    whole = of.evaluate(proposal, Context(0, stop_below=((2, 0.0),)))
+    assert (whole.stopped, whole.epochs) == (False, 4)
+    assert whole.curve[:2] == stopped.curve

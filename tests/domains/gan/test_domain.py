@@ -274,7 +274,7 @@ class TestRuns:
         result = run_search(resolve(raw, "g"), tmp_path / "b", QUIET)
         assert result.trials == 4 * 3 + 2 * 3
 
-    @pytest.mark.parametrize("after", [10, 16])  # in the second stage, and among the last candidates
+    @pytest.mark.parametrize("after", [4, 10, 16])  # in both stages, and among the last candidates
     def test_killed_and_resumed(self, after: int, tmp_path: Path) -> None:
         raw = configuration(retrain={"baselines": False})
         raw["search"]["one_shot"] = {**ONE_SHOT, "shared_steps": 200, "reset": {"window": 500}}

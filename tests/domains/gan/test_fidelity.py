@@ -71,3 +71,12 @@ def test_parts_are_the_training_in_one_go(of: GanDomain, tmp_path: Path) -> None
     assert (begun.epochs, ended.epochs) == (4, 2)
     assert dict(ended.values) == dict(whole.values)
     assert ended.curve == whole.curve
+
+
+def test_a_training_that_is_behind_stops(of: GanDomain) -> None:
+    """FID is minimised: thresholds are of its negative."""
+    proposal = Proposal(of.space.sample(np.random.default_rng(0)))
+    stopped = of.evaluate(proposal, Context(0, stop_below=((2, 0.0),)))  # an FID that nothing can reach
+    assert (stopped.stopped, stopped.epochs, stopped.curve[-1][0]) == (True, 2, 2)
+    whole = of.evaluate(proposal, Context(0, stop_below=((2, -1e9),)))
+    assert (whole.stopped, whole.epochs) == (False, 6)

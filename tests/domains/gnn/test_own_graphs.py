@@ -202,7 +202,7 @@ def test_directed_graphs_stay_so_where_it_is_asked_for(arrays: dict[str, Any], t
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"y": np.zeros(NODES, np.int64)}, "the same class"),
-    ({"y": np.linspace(0, 1, NODES)}, "regression is not supported"),
+    ({"y": np.linspace(0, 1, NODES)}, "only classification is supported, not regression"),
     ({"y": np.arange(NODES - 1) % 3}, "features of 90 nodes and labels of 89"),
     ({"x": np.full((NODES, 2), np.nan, np.float32)}, "x holds numbers that are not finite"),
     ({"x": np.zeros(NODES, np.float32)}, r"x is float32 \(90,\); wanted: numbers, \(nodes, features\)"),
@@ -285,7 +285,7 @@ def test_labels_in_text_are_read_as_in_numbers(arrays: dict[str, Any], tmp_path:
     expected = np.where(np.arange(NODES) % 5 < 2, -1, arrays["y"])
     assert data.y.tolist() == expected.tolist()
     (folder / "labels.csv").write_text("\n".join(["node,class", *(f"n{i},0.{i}1" for i in range(NODES))]) + "\n")
-    with pytest.raises(DataError, match="regression is not supported"):
+    with pytest.raises(DataError, match="only classification is supported, not regression"):
         load_own(folder)
 
 
