@@ -111,16 +111,7 @@ def test_graph_benchmarks_run(tmp_path: Path) -> None:
 
 def test_what_early_stops_would_save(tmp_path: Path) -> None:
     words = ["search.trials=14", "search.early_stop=null", "search.confirm=0", "retrain.seeds=0", "domain.epochs=8"]
-    run = [
-        sys.executable,
-        "-m",
-        "nichenas.core.cli",
-        "search",
-        "gnn/digits-knn",
-        *words,
-        "--out",
-        str(tmp_path / "run"),
-    ]
+    search = [sys.executable, "-m", "nichenas.core.cli", "search", "gnn/digits-knn", *words, "--quiet"]
     assert subprocess.run([*search, "--out", str(tmp_path / "run")], cwd=tmp_path, capture_output=True).returncode == 0
     command = [sys.executable, "benchmarks/early_stops.py", str(tmp_path / "run"), "--quantiles", "0.5", "--after", "3"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
