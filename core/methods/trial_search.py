@@ -56,7 +56,8 @@ class StartSettings(Settings):
     Attributes:
         known: whether the architectures that people use come first, where the domain names any: the search then cannot
             end below them on validation data.
-        random: how many random architectures follow them; none for as many as suit the strategy.
+        random: how many random architectures follow them; none for as many as the strategy lacks to the starts that
+            suit it.
     """
 
     known: bool = True
@@ -176,8 +177,8 @@ class TrialSearch(Method):
         options = cls.Options.model_validate(search.options.get(search.strategy, {}))
         space = self._space(domain)
         strategy = cls(space, domain.objectives, seed, options, weights=search.weights)
-        random = cls.random_starts if search.start.random is None else search.start.random
         known = {name: one for name, one in known_of(domain).items() if search.start.known and space.holds(one)}
+        random = max(0, cls.random_starts - len(known)) if search.start.random is None else search.start.random
         strategy = with_starts(strategy, known, random)
         complete, searcher = self._scheduled(strategy, domain)
         if search.confirm:

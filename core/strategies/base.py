@@ -43,8 +43,8 @@ class Strategy(ABC):
     Attributes:
         Options: schema of the strategy's own settings.
         summary: one line for lists, with the source.
-        random_starts: how many random architectures are measured before the strategy's own, unless the search says
-            another number.
+        random_starts: how many architectures are measured before the strategy's own, well-known ones and then random
+            ones, unless the search says another number.
     """
 
     random_starts: ClassVar[int] = 0

@@ -64,7 +64,7 @@ from nichenas.domains.gnn.wide import WideFamily
 from nichenas.domains.gnn.wide_space import TRAINING
 
 OF_AGNN = ("learning_rate", "weight_decay", "dropout", "layers", "batch_norm", "skip")  # that the wide space chooses
-Baseline = Literal["GCN", "GAT", "GraphSAGE", "APPNP", "GPRGNN", "GCNII"]
+Baseline = Literal["GCN", "GAT", "GraphSAGE", "APPNP", "GPRGNN", "GCNII", "GRAND"]
 
 
 class GNNSettings(TrainSettings):
@@ -85,7 +85,8 @@ class GNNSettings(TrainSettings):
         warm_epochs: epochs of a candidate that inherits the weight of its first layer, among others (AGNN's warm-up;
             its lengths are not known for certain, 20 is what is recalled for citation graphs).
         baselines: well-known networks that are trained beside what is found, by their names in the wide space.
-        pyg_baselines: train them with PyG's own layers, which compute the same and take long.
+        pyg_baselines: train them with PyG's own layers, which compute the same and take long; GRAND, whose training is
+            its own, stays a network of the space.
     """
 
     dataset: str
@@ -98,7 +99,7 @@ class GNNSettings(TrainSettings):
     batch_norm: bool = False
     skip: bool = False
     warm_epochs: int = Field(20, ge=1)
-    baselines: tuple[Baseline, ...] = ("GCN", "GAT", "GraphSAGE", "APPNP", "GPRGNN", "GCNII")
+    baselines: tuple[Baseline, ...] = ("GCN", "GAT", "GraphSAGE", "APPNP", "GPRGNN", "GCNII", "GRAND")
     pyg_baselines: bool = False
 
     @model_validator(mode="after")
@@ -317,6 +318,7 @@ class GNNDomain(
             family.train_settings(architecture),
             metric=self.metric,
             keep_best=keep_best or context.keep_weights,
+            consistency=family.consistency(architecture),
         )
 
     def probe(self, architecture: Architecture, context: Context) -> Probe:
@@ -351,7 +353,7 @@ class GNNDomain(
 
     def train_baseline(self, name: str, context: Context) -> Retrained:
         """Trains a well-known network; see :mod:`nichenas.domains.gnn.baselines` for those of PyG's layers."""
-        if not self.settings.pyg_baselines:
+        if not self.settings.pyg_baselines or self.baseline_family.consistency(self.baseline_family.known[name]):
             return self._trained_in_full(self.baseline_family.known[name], context, self.baseline_family)
         task, split = self.task, self.task.splits[self.split(context)]
         with context.seeded("baseline"):  # PyG's layers draw from the global generator

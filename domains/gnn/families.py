@@ -13,6 +13,7 @@ import torch
 from nichenas.core.space import Architecture
 from nichenas.core.space import SearchSpace
 from nichenas.core.trial import Drawing
+from nichenas.domains.gnn.consistency import Consistency
 from nichenas.domains.gnn.data import LabelledNodes
 from nichenas.domains.gnn.graph import ReceptiveField
 from nichenas.domains.gnn.network import NodeNetwork
@@ -50,6 +51,10 @@ class Family(ABC):
         """Returns how an architecture's network is trained."""
         settings: TrainSettings = self.settings
         return settings
+
+    def consistency(self, architecture: Architecture) -> Consistency | None:
+        """Returns how predictions of a network are made consistent in training, if they are."""
+        return None
 
     @abstractmethod
     def layout(self, architecture: Architecture) -> Hashable:

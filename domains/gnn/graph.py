@@ -38,6 +38,7 @@ class Pattern:
     t_order: Tensor = field(init=False)
     _expanded: dict[int, Pattern] = field(init=False, default_factory=dict)
     _head_order: dict[int, Tensor] = field(init=False, default_factory=dict)
+    _short: tuple[Tensor, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         nodes = torch.arange(self.rows, device=self.crow.device)
@@ -45,6 +46,9 @@ class Pattern:
         self.t_order = self.col.argsort(stable=True)
         self.t_col = self.row[self.t_order]
         self.t_crow = row_starts(self.col, self.columns)
+        # Sparse products on the CPU want int32, and would convert at every call.
+        short = torch.int32 if self.col.numel() < 2**31 else torch.int64
+        self._short = tuple(index.to(short) for index in (self.crow, self.col, self.t_crow, self.t_col))
 
     @property
     def rows(self) -> int:
@@ -58,15 +62,15 @@ class Pattern:
 
     def matrix(self, values: Tensor) -> Tensor:
         """Returns the sparse CSR matrix with these values, ``(E,)``."""
-        return torch.sparse_csr_tensor(
-            self.crow, self.col, values, size=(self.rows, self.columns), check_invariants=False
-        )
+        crow, col = self._short[:2]
+        return torch.sparse_csr_tensor(crow, col, values, size=(self.rows, self.columns), check_invariants=False)
 
     def transposed(self, values: Tensor) -> Tensor:
         """Returns the transpose of :meth:`matrix` as CSR, ``columns x rows``."""
+        crow, col = self._short[2:]
         return torch.sparse_csr_tensor(
-            self.t_crow,
-            self.t_col,
+            crow,
+            col,
             values.index_select(0, self.t_order),
             size=(self.columns, self.rows),
             check_invariants=False,
@@ -145,6 +149,26 @@ class _FixedProduct(torch.autograd.Function):
         return None, ctx.fixed.transpose @ grads[0].contiguous()
 
 
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, fixed: FixedMatrix, dense: Tensor, steps: int, start: float, step: float) -> Tensor:
+        ctx.fixed, ctx.rest = fixed, (steps, start, step)
+        return _recurrence(fixed.matrix, dense, steps, start, step)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        # A polynomial of the matrix: its transpose is the same one of the transposed matrix.
+        return None, _recurrence(ctx.fixed.transpose, grads[0].contiguous(), *ctx.rest), None, None, None
+
+
+def _recurrence(matrix: Tensor, dense: Tensor, steps: int, start: float, step: float) -> Tensor:
+    scaled = dense if start == 1 else start * dense
+    x = dense
+    for _ in range(steps):
+        x = torch.addmm(scaled, matrix, x, alpha=step)
+    return x
+
+
 @dataclass
 class Block:
     """The edges of one layer: from its source nodes to the destination nodes that are read afterwards.
@@ -182,10 +206,21 @@ class Block:
 
     def product(self, attention: str, x: Tensor) -> Tensor:
         """Returns fixed coefficients times ``x``, ``(destinations, width)``; see :meth:`constant`."""
+        return self._matrix(attention) @ x
+
+    def _matrix(self, attention: str) -> FixedMatrix:
         if attention not in self._matrices:
             values = self.constant(attention)
             self._matrices[attention] = FixedMatrix(self.pattern.matrix(values), self.pattern.transposed(values))
-        return self._matrices[attention] @ x
+        return self._matrices[attention]
+
+    def recurrence(self, attention: str, x: Tensor, steps: int, start: float, step: float) -> Tensor:
+        """Returns ``z`` after so many steps ``z = start * x + step * A z`` from ``z = x``, of a block of all nodes.
+
+        Nothing of the steps is kept for the gradient, which is the same recurrence with the transpose.
+        """
+        result: Tensor = _Recurrence.apply(self._matrix(attention), x, steps, start, step)
+        return result
 
     @cached_property
     def same(self) -> bool:
@@ -210,6 +245,10 @@ class ReceptiveField:
     inputs: Tensor
     blocks: list[Block]
     targets: Tensor
+
+    def everywhere(self) -> ReceptiveField:
+        """Returns a field of the whole graph with all nodes as targets."""
+        return ReceptiveField(self.inputs, self.blocks, self.inputs)
 
 
 class Graph:

@@ -24,11 +24,13 @@ class Noise:
         p: probability of dropping a value, in networks that have one for all places.
         features: draws the masks of the input features.
         inner: draws all other masks.
+        augmentations: passes at once, each with masks of its own.
     """
 
     p: float
     features: torch.Generator
     inner: torch.Generator
+    augmentations: int = 1
 
 
 class NodeNetwork(nn.Module, ABC):
@@ -42,7 +44,10 @@ class NodeNetwork(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, field: ReceptiveField, features: Features, noise: Noise | None = None) -> Tensor:
-        """Returns the outputs at the targets of a field, ``(targets, outputs)``; without noise, as in evaluation."""
+        """Returns the outputs at the targets of a field, ``(targets, outputs)``; without noise, as in evaluation.
+
+        With several augmentations, which not every network can have, ``(targets, augmentations, outputs)``.
+        """
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Returns the groups of parameters that the optimiser treats differently."""

@@ -20,6 +20,8 @@ from torch.nn import functional
 
 from nichenas.core.settings import Settings
 from nichenas.core.training.loop import Training
+from nichenas.domains.gnn.consistency import Consistency
+from nichenas.domains.gnn.consistency import disagreement
 from nichenas.domains.gnn.features import Features
 from nichenas.domains.gnn.graph import ReceptiveField
 from nichenas.domains.gnn.network import NodeNetwork
@@ -184,13 +186,18 @@ class SpaceTraining(NodeTraining):
 
     Args:
         noise: that it draws.
+        consistency: of the predictions of all nodes, where it is wanted.
     """
 
     network: NodeNetwork
 
-    def __init__(self, network: NodeNetwork, noise: Noise, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, network: NodeNetwork, noise: Noise, *args: Any, consistency: Consistency | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(network, *args, **kwargs)
-        self.noise = noise
+        self.noise, self.consistency = noise, consistency
+        if consistency is not None:
+            self.noise.augmentations = consistency.augmentations
         self.loss = torch.zeros(())  # of the last step
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -200,11 +207,21 @@ class SpaceTraining(NodeTraining):
     def advance(self) -> None:
         """Trains an epoch."""
         for piece in self.train:
-            loss = node_loss(self.network(piece.field, piece.features, self.noise), piece.labels)
+            loss = self._loss(piece)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self.optimiser.step()
         self.loss = loss.detach()
+
+    def _loss(self, piece: Piece) -> Tensor:
+        if self.consistency is None:
+            return node_loss(self.network(piece.field, piece.features, self.noise), piece.labels)
+        outputs = self.network(piece.field.everywhere(), piece.features, self.noise)
+        labelled = outputs.index_select(0, piece.field.targets).flatten(0, 1)
+        loss = node_loss(labelled, piece.labels.repeat_interleave(outputs.shape[1], 0))
+        multilabel = piece.labels.dtype != torch.int64
+        different = disagreement(outputs, self.consistency.temperature, multilabel=multilabel)
+        return loss + self.consistency.weight * different
 
     def validate(self) -> dict[str, float]:
         """Returns score and loss; a training loss that is not finite makes the latter so."""

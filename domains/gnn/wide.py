@@ -13,6 +13,7 @@ from torch import Tensor
 from nichenas.core.space import Architecture
 from nichenas.core.space import SearchSpace
 from nichenas.core.trial import Drawing
+from nichenas.domains.gnn.consistency import Consistency
 from nichenas.domains.gnn.data import LabelledNodes
 from nichenas.domains.gnn.families import Family
 from nichenas.domains.gnn.features import DenseFeatures
@@ -23,6 +24,7 @@ from nichenas.domains.gnn.training import TrainSettings
 from nichenas.domains.gnn.wide_model import WideNetwork
 from nichenas.domains.gnn.wide_space import WideSpec
 from nichenas.domains.gnn.wide_space import known_wide
+from nichenas.domains.gnn.wide_space import wide_consistency
 from nichenas.domains.gnn.wide_space import wide_rates
 from nichenas.domains.gnn.wide_space import wide_space
 from nichenas.domains.gnn.wide_space import wide_spec
@@ -53,6 +55,10 @@ class WideFamily(Family):
         rates = wide_rates(architecture)
         settings: TrainSettings = self.settings
         return settings.model_copy(update={"learning_rate": rates.learning_rate, "weight_decay": rates.weight_decay})
+
+    def consistency(self, architecture: Architecture) -> Consistency | None:
+        """Returns how predictions are made consistent, if they are."""
+        return wide_consistency(architecture)
 
     def layout(self, architecture: Architecture) -> Hashable:
         """Returns depth and pruning of interleaved networks, and what a linear one propagates."""
@@ -103,8 +109,12 @@ class WideFamily(Family):
                 edge_wise = 8 * spec.heads if spec.propagation == "gat" else 2 * (spec.edge_dropout > 0)
                 own = 6 * spec.hidden * sum(nodes) + edge_wise * sum(edges)
             else:
+                consistency = self.consistency(architecture)
+                copies = consistency.augmentations if consistency else 1
                 hidden = spec.hidden * (spec.perceptron - 1)
-                own = 6 * nodes[0] * hidden + 4 * spec.steps * nodes[0] * self.outputs
+                width = spec.hidden if spec.propagation == "grand" else self.outputs
+                kept = spec.steps if spec.edge_dropout or spec.propagation in ("gpr", "dagnn") else 1
+                own = copies * nodes[0] * (6 * hidden + 4 * kept * width)
                 own += 2 * (spec.edge_dropout > 0) * spec.steps * edges[0]
             largest = max(largest, own)
         return 4 * (numbers + largest)
@@ -119,7 +129,8 @@ class WideFamily(Family):
             return targets * maps["input.weight"]
         nodes = field.blocks[0].pattern.columns
         if not spec.interleaved:
-            steps = spec.steps * self.outputs * field.blocks[0].pattern.entries
+            width = spec.hidden if spec.propagation == "grand" else self.outputs
+            steps = spec.steps * width * field.blocks[0].pattern.entries
             gate = targets * (spec.steps + 1) * maps.pop("gate.weight", 0)
             return nodes * sum(maps.values()) + steps + gate
         macs = nodes * maps.get("input.weight", 0) + targets * maps.get("head.weight", 0)
@@ -164,8 +175,13 @@ class WideFamily(Family):
             teleport = f"\nteleport {spec.teleport:g}" if spec.teleport else ""
             steps = f"{spec.steps} steps of {spec.propagation}{teleport}"
             perceptron = f"perceptron, {spec.perceptron} layers\n{spec.hidden} wide, dropout {spec.dropout:g}"
-            stages += [steps, "linear map"] if spec.linear else [perceptron, steps]
+            if spec.linear:
+                stages += [steps, "linear map"]
+            else:
+                stages += [steps, perceptron] if spec.propagation == "grand" else [perceptron, steps]
         trained = f"learning rate {rates.learning_rate:g}, weight decay {rates.weight_decay:g}"
+        if consistency := self.consistency(architecture):
+            trained += f"\n{consistency.augmentations} augmentations, consistency {consistency.weight:g}"
         stages.append(f"classes\n{self.outputs}\n{trained}")
         names = [f"stage{index}" for index in range(len(stages))]
         edges = [(one, other, "") for one, other in itertools.pairwise(names)]

@@ -2,13 +2,15 @@
 
 Each propagation is that of its paper: GCN (Kipf and Welling 2017), GAT (Velickovic et al. 2018), GraphSAGE with mean
 aggregation (Hamilton et al. 2017), GCNII (Chen et al. 2020), SGC (Wu et al. 2019), SSGC (Zhu and Koniusz 2021), APPNP
-(Gasteiger et al. 2019), GPRGNN (Chien et al. 2021), DAGNN (Liu et al. 2020); equal to PyG's layers where it has them.
+(Gasteiger et al. 2019), GPRGNN (Chien et al. 2021), DAGNN (Liu et al. 2020), GRAND (Feng et al. 2020); equal to PyG's
+layers where it has them.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,93 +22,16 @@ from nichenas.domains.gnn.features import Features
 from nichenas.domains.gnn.graph import Block
 from nichenas.domains.gnn.graph import ReceptiveField
 from nichenas.domains.gnn.model import ACTIVATION
-from nichenas.domains.gnn.model import gat_scores
 from nichenas.domains.gnn.network import NodeNetwork
 from nichenas.domains.gnn.network import Noise
 from nichenas.domains.gnn.network import glorot
 from nichenas.domains.gnn.operations import dropout
-from nichenas.domains.gnn.operations import row_softmax
-from nichenas.domains.gnn.operations import sparse_matmul
+from nichenas.domains.gnn.operations import keep_mask
+from nichenas.domains.gnn.wide_layers import Affine
+from nichenas.domains.gnn.wide_layers import Convolution
+from nichenas.domains.gnn.wide_layers import norm_of
+from nichenas.domains.gnn.wide_layers import propagate
 from nichenas.domains.gnn.wide_space import WideSpec
-
-
-def propagate(block: Block, kind: str, x: Tensor, p: float, noise: Noise | None) -> Tensor:
-    """Returns the normalised adjacency times ``x``, ``(destinations, width)``.
-
-    Args:
-        kind: ``gcn`` for symmetric normalisation with self loops, ``neighbours`` for the mean without them.
-        x: of the sources, ``(sources, width)``.
-        p: probability of dropping an edge; those kept are scaled up.
-    """
-    if noise is None or p == 0:
-        return block.product(kind, x)
-    return sparse_matmul(block.pattern, dropout(block.constant(kind), p, noise.inner), x)
-
-
-class Affine(nn.Module):
-    """A linear map, ``(n, inputs)`` to ``(n, outputs)``, with Glorot's initial weights and bias 0."""
-
-    def __init__(self, inputs: int, outputs: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.weight = glorot(generator, inputs, outputs)
-        self.bias = nn.Parameter(torch.zeros(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns the map of ``x``."""
-        return torch.addmm(self.bias, x, self.weight)
-
-
-class GATAttention(nn.Module):
-    """GAT's attention over what its maps made of the sources, ``(sources, heads * outputs)``."""
-
-    def __init__(self, heads: int, outputs: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.left = glorot(generator, outputs, 1, heads, outputs)
-        self.right = glorot(generator, outputs, 1, heads, outputs)
-
-    def forward(self, mapped: Tensor, block: Block, p: float, noise: Noise | None) -> Tensor:
-        """Returns the weighted neighbours, ``(destinations, heads * outputs)``; ``p`` drops coefficients."""
-        heads, outputs = self.left.shape
-        pattern = block.pattern.heads(heads)
-        z = mapped.view(-1, heads, outputs)
-        values = row_softmax(pattern, gat_scores((z * self.left).sum(-1), (z * self.right).sum(-1), block))
-        values = values if noise is None else dropout(values, p, noise.inner)
-        return sparse_matmul(pattern, values, mapped.reshape(-1, outputs)).view(-1, heads * outputs)
-
-
-class Convolution(nn.Module):
-    """A GCN, GAT or GraphSAGE convolution, with the linear map of a residual connection where it has one.
-
-    Its maps of the input lie side by side in one weight: that of the neighbours, that of the node itself (GraphSAGE),
-    and the residual one.
-
-    Args:
-        kind: ``gcn``, ``gat`` or ``sage``.
-        heads: of GAT; their outputs are concatenated.
-    """
-
-    def __init__(
-        self, kind: str, inputs: int, outputs: int, generator: torch.Generator, *, heads: int = 1, residual: bool
-    ) -> None:
-        super().__init__()
-        self.kind, self.outputs = kind, outputs
-        parts = 1 + (kind == "sage") + residual
-        self.weight = nn.Parameter(torch.cat([glorot(generator, inputs, outputs).detach() for _ in range(parts)], 1))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-        self.attention = GATAttention(heads, outputs // heads, generator) if kind == "gat" else None
-
-    def forward(self, mapped: Tensor, block: Block, spec: WideSpec, noise: Noise | None) -> Tensor:
-        """Returns the convolution of what :attr:`weight` mapped, ``(destinations, outputs)``."""
-        neighbours, *own = mapped.split(self.outputs, 1)
-        if self.attention is not None:
-            result = self.attention(neighbours.contiguous(), block, spec.attention_dropout, noise)
-        else:
-            kind = "gcn" if self.kind == "gcn" else "neighbours"
-            result = propagate(block, kind, neighbours.contiguous(), spec.edge_dropout, noise)
-        result = result + self.bias
-        for part in own:
-            result = result + block.at_destinations(part)
-        return result
 
 
 class WideNetwork(NodeNetwork):
@@ -134,7 +59,7 @@ class WideNetwork(NodeNetwork):
         elif spec.propagation == "gcnii":
             self.input = Affine(features, hidden, generator)
             self.matrices = nn.ParameterList(glorot(generator, hidden, hidden) for _ in range(spec.layers))
-            self.norms.extend(_norm(spec.norm, hidden) for _ in range(spec.layers))
+            self.norms.extend(norm_of(spec.norm, hidden) for _ in range(spec.layers))
             self.head = Affine(hidden, outputs, generator)
         elif spec.interleaved:
             self._build_layers(features, outputs, generator)
@@ -158,7 +83,7 @@ class WideNetwork(NodeNetwork):
             )
             self.convolutions.append(convolution)
             if not last:
-                self.norms.append(_norm(spec.norm, spec.hidden))
+                self.norms.append(norm_of(spec.norm, spec.hidden))
         if not direct:
             width = spec.hidden * (spec.layers if spec.readout == "concat" else 1)
             self.head = Affine(width, outputs, generator)
@@ -191,6 +116,8 @@ class WideNetwork(NodeNetwork):
 
     def forward(self, field: ReceptiveField, features: Features, noise: Noise | None = None) -> Tensor:
         """Returns the outputs at the targets of the field, ``(targets, outputs)``.
+
+        With several augmentations, which only decoupled networks have, ``(targets, augmentations, outputs)``.
 
         Args:
             field: nodes and edges; of a linear network the targets alone.
@@ -264,34 +191,70 @@ class WideNetwork(NodeNetwork):
         return self.head(self._drop(_at_targets(x, field), noise))
 
     def _decoupled(self, field: ReceptiveField, features: Features, noise: Noise | None) -> Tensor:
+        """Augmentations lie side by side, ``(nodes, augmentations * width)``: one product propagates them all.
+
+        They share the edges that are dropped.
+        """
+        spec, (block,), targets = self.spec, field.blocks, field.targets
+        copies = 1 if noise is None else noise.augmentations
+
+        def step(x: Tensor) -> Tensor:
+            return propagate(block, "gcn", x, spec.edge_dropout, noise)
+
+        def perceptron(x: Tensor) -> Tensor:
+            x = (x.view(-1, spec.hidden) + self.input.bias).relu()
+            for index, layer in enumerate(self.inner):
+                x = layer(self._drop(x if index == 0 else x.relu(), noise))
+            return x.view(-1, copies * self.out_features)
+
+        mapped = [self._mapped_nodes(features, noise) for _ in range(copies)]
+        x = mapped[0] if copies == 1 else torch.cat(mapped, 1)
+        if spec.propagation == "grand":
+            total = self._personalised(block, x, 1.0, 1.0, step) / (spec.steps + 1)
+            result = perceptron(total.index_select(0, targets))
+        elif spec.propagation == "appnp":
+            x = self._personalised(block, perceptron(x), spec.teleport, 1 - spec.teleport, step)
+            result = x.index_select(0, targets)
+        else:
+            result = self._hops(perceptron(x), step, targets, noise)
+        return result if copies == 1 else result.view(-1, copies, self.out_features)
+
+    def _mapped_nodes(self, features: Features, noise: Noise | None) -> Tensor:
+        """Returns the features times the input's weight, with a scaled-up share of the nodes left."""
+        mapped = self._project(self.input.weight, features, noise)
+        if noise is None or self.spec.node_dropout == 0:
+            return mapped
+        mask, factor = keep_mask((len(mapped), 1), self.spec.node_dropout, noise.features)
+        return mapped * (mask.to(mapped.dtype) * factor)
+
+    def _personalised(
+        self, block: Block, x: Tensor, start: float, share: float, step: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Returns ``z`` after all steps ``z = start * x + share * step(z)``, from ``z = x``."""
+        if self.spec.edge_dropout == 0:
+            return block.recurrence("gcn", x, self.spec.steps, start, share)
+        z = x
+        for _ in range(self.spec.steps):
+            z = torch.add(start * x, step(z), alpha=share)
+        return z
+
+    def _hops(self, x: Tensor, step: Callable[[Tensor], Tensor], targets: Tensor, noise: Noise | None) -> Tensor:
+        """Returns what GPRGNN or DAGNN make of the perceptron's outputs, at the targets."""
         spec = self.spec
-        x = self._mapped_input(features, noise)
-        for layer in self.inner:
-            x = layer(self._drop(torch.relu(x), noise))
-        (block,), targets = field.blocks, field.targets
-        if spec.propagation == "appnp":
-            start = spec.teleport * x
-            for _ in range(spec.steps):
-                x = torch.add(start, propagate(block, "gcn", x, spec.edge_dropout, noise), alpha=1 - spec.teleport)
-            return x.index_select(0, targets)
         if spec.propagation == "gpr":
             x = self._drop(x, noise)
         hops = [x.index_select(0, targets)]
         for _ in range(spec.steps):
-            x = propagate(block, "gcn", x, spec.edge_dropout, noise)
+            x = step(x)
             hops.append(x.index_select(0, targets))
         stacked = torch.stack(hops)
         if spec.propagation == "gpr":
             return (stacked * self.gammas[:, None, None]).sum(0)
+        stacked = stacked.view(len(hops), -1, self.out_features)
         scores = torch.sigmoid(stacked @ self.gate.weight + self.gate.bias)
-        return (stacked * scores).sum(0)
+        return (stacked * scores).sum(0).view(len(targets), -1)
 
 
 def _at_targets(x: Tensor, field: ReceptiveField) -> Tensor:
     """Returns the rows of the targets, where the last block has all nodes."""
     return x if len(x) == field.targets.numel() else x.index_select(0, field.targets)
-
-
-def _norm(kind: str, width: int) -> nn.Module:
-    norms = {"none": nn.Identity, "layer": nn.LayerNorm, "batch": nn.BatchNorm1d}
-    return norms[kind](width)

@@ -1,6 +1,6 @@
 """Networks of the wide space from PyG's own layers: the twin of the tests, and the other side of the benchmark.
 
-Every layer is a copy with the same weights; what PyG has no layer for (GPRGNN, DAGNN) is propagated by its GCN
+Every layer is a copy with the same weights; what PyG has no layer for (GPRGNN, DAGNN, GRAND) is propagated by its GCN
 propagation. All nodes are computed, from dense features.
 """
 
@@ -23,8 +23,8 @@ from torch_geometric.nn import SSGConv
 from torch_geometric.utils import dropout_edge
 from torch_geometric.utils import remove_self_loops
 
-from nichenas.domains.gnn.wide_model import Affine
-from nichenas.domains.gnn.wide_model import Convolution
+from nichenas.domains.gnn.wide_layers import Affine
+from nichenas.domains.gnn.wide_layers import Convolution
 from nichenas.domains.gnn.wide_model import WideNetwork
 
 
@@ -120,12 +120,12 @@ class ReferenceWide(nn.Module):
             )
         else:
             self.inner = nn.ModuleList(_linear(layer) for layer in network.inner if isinstance(layer, Affine))
-            self.propagation: nn.Module = _Propagation(outputs)
+            self.propagation: nn.Module = _Propagation(features if spec.propagation == "grand" else outputs)
             if spec.propagation == "appnp":
                 self.propagation = APPNP(spec.steps, spec.teleport, spec.edge_dropout, add_self_loops=False)
             elif spec.propagation == "gpr":
                 self.gammas = nn.Parameter(network.gammas.detach().clone())
-            else:
+            elif spec.propagation == "dagnn":
                 self.gate = _linear(network.gate)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
@@ -176,9 +176,18 @@ class ReferenceWide(nn.Module):
     def _decoupled(self, x: Tensor, edge_index: Tensor) -> Tensor:
         spec = self.spec
         assert self.input is not None
+        if self.training and spec.node_dropout:
+            x = x * functional.dropout(torch.ones_like(x[:, :1]), spec.node_dropout)
+        if spec.propagation == "grand":  # the features are propagated, as in the paper
+            powers = [x]
+            for _ in range(spec.steps):
+                powers.append(self.propagation(powers[-1], self._edges(edge_index)))
+            x = torch.stack(powers).mean(0)
         x = self.input(x)
         for layer in self.inner:
             x = layer(self._drop(torch.relu(x)))
+        if spec.propagation == "grand":
+            return x
         if spec.propagation == "appnp":
             result: Tensor = self.propagation(x, edge_index)
             return result

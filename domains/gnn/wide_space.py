@@ -1,8 +1,9 @@
 """The wide space: what the strongest hand-made networks for node classification use, as choices.
 
-A network either interleaves propagation with weights (GCN, GAT, GraphSAGE, GCNII) or first maps every node by a
-perceptron and then propagates (SGC, SSGC, APPNP, GPRGNN, DAGNN). Residual connections, jumping knowledge, normalisation
-and depth follow "Classic GNNs are strong baselines" (Luo et al. 2024). How a network is trained is searched with it.
+A network interleaves propagation with weights (GCN, GAT, GraphSAGE, GCNII), maps every node by a perceptron and then
+propagates (APPNP, GPRGNN, DAGNN), or propagates first (SGC, SSGC, GRAND). Residual connections, jumping knowledge,
+normalisation and depth follow "Classic GNNs are strong baselines" (Luo et al. 2024). How a network is trained is
+searched with it, consistency training (Feng et al. 2020) included.
 Every choice is conditional on what reads it, so that two architectures that differ are two networks.
 """
 
@@ -15,42 +16,51 @@ from nichenas.core.space import Architecture
 from nichenas.core.space import Choice
 from nichenas.core.space import Option
 from nichenas.core.space import SearchSpace
+from nichenas.domains.gnn.consistency import Consistency
 
 LAYERED = ("gcn", "gat", "sage")  # propagation and weights interleaved
 LINEAR = ("sgc", "ssgc")  # no hidden layer, so that propagation is done once for all trainings
-DECOUPLED = ("appnp", "gpr", "dagnn")  # a perceptron first, then propagation
+DECOUPLED = ("appnp", "gpr", "dagnn", "grand")  # propagation at one place of a perceptron: its end; GRAND's first layer
 NONLINEAR = (*LAYERED, "gcnii", *DECOUPLED)
 INTERLEAVED = (*LAYERED, "gcnii")
 
 CHOICES = (
-    Choice("propagation", (*INTERLEAVED, *LINEAR, *DECOUPLED), group="propagation"),
+    Choice("propagation", (*INTERLEAVED, *LINEAR, *DECOUPLED)),
     # Depth and width.
-    Choice("hidden", (16, 32, 64, 128, 256), {"propagation": NONLINEAR}, "size"),
-    Choice("layers", (2, 3, 4, 6, 9, 12, 15), {"propagation": LAYERED}, "size"),
-    Choice("depth", (4, 8, 16, 32, 64), {"propagation": ("gcnii",)}, "size"),
-    Choice("perceptron", (1, 2, 3), {"propagation": DECOUPLED}, "size"),
-    Choice("steps", (2, 3, 5, 8, 10, 12, 16, 20), {"propagation": (*LINEAR, *DECOUPLED)}, "propagation"),
+    Choice("hidden", (16, 32, 64, 128, 256), {"propagation": NONLINEAR}),
+    Choice("layers", (2, 3, 4, 6, 9, 12, 15), {"propagation": LAYERED}),
+    Choice("depth", (4, 8, 16, 32, 64), {"propagation": ("gcnii",)}),
+    Choice("perceptron", (2, 3), {"propagation": DECOUPLED}),
+    Choice("steps", (2, 3, 5, 8, 10, 12, 16, 20), {"propagation": (*LINEAR, *DECOUPLED)}),
     # How signals are mixed.
-    Choice("teleport", (0.05, 0.1, 0.2, 0.5), {"propagation": ("ssgc", "appnp", "gpr", "gcnii")}, "mixing"),
-    Choice("gcnii_lambda", (0.4, 0.5, 0.6, 1.0, 1.5), {"propagation": ("gcnii",)}, "mixing"),
-    Choice("heads", (1, 2, 4, 8), {"propagation": ("gat",)}, "mixing"),
-    Choice("residual", ("none", "linear", "initial"), {"propagation": LAYERED}, "mixing"),
-    Choice("readout", ("convolution", "linear", "sum", "max", "concat"), {"propagation": LAYERED}, "mixing"),
-    Choice("norm", ("none", "layer", "batch"), {"propagation": INTERLEAVED}, "norm"),
-    Choice("activation", ("relu", "elu"), {"propagation": LAYERED}, "norm"),
+    Choice("teleport", (0.05, 0.1, 0.2, 0.5), {"propagation": ("ssgc", "appnp", "gpr", "gcnii")}),
+    Choice("gcnii_lambda", (0.4, 0.5, 0.6, 1.0, 1.5), {"propagation": ("gcnii",)}),
+    Choice("heads", (1, 2, 4, 8), {"propagation": ("gat",)}),
+    Choice("residual", ("none", "linear", "initial"), {"propagation": LAYERED}),
+    Choice("readout", ("convolution", "linear", "sum", "max", "concat"), {"propagation": LAYERED}),
+    Choice("norm", ("none", "layer", "batch"), {"propagation": INTERLEAVED}),
+    Choice("activation", ("relu", "elu"), {"propagation": LAYERED}),
     # Training.
-    Choice("feature_dropout", (0.0, 0.2, 0.5, 0.6, 0.8), group="dropout"),
-    Choice("dropout", (0.0, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8), {"propagation": NONLINEAR}, "dropout"),
-    Choice("edge_dropout", (0.0, 0.2, 0.5), {"propagation": ("gcn", "sage", "gcnii", *DECOUPLED)}, "dropout"),
-    Choice("attention_dropout", (0.0, 0.3, 0.6), {"propagation": ("gat",)}, "dropout"),
-    Choice("learning_rate", (0.001, 0.005, 0.01, 0.02), {"propagation": NONLINEAR}, "optimiser"),
-    Choice("linear_learning_rate", (0.05, 0.1, 0.2, 0.5), {"propagation": LINEAR}, "optimiser"),
-    Choice("weight_decay", (0.0, 5e-5, 5e-4, 1e-3, 2e-3, 5e-3, 0.01), group="optimiser"),
-    Choice("convolution_decay", (0.0, 5e-4, 5e-3, 0.01), {"propagation": ("gcnii",)}, "optimiser"),
+    Choice("feature_dropout", (0.0, 0.2, 0.5, 0.6, 0.8)),
+    Choice("dropout", (0.0, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8), {"propagation": NONLINEAR}),
+    Choice("node_dropout", (0.0, 0.2, 0.5), {"propagation": DECOUPLED}),
+    Choice("edge_dropout", (0.0, 0.2, 0.5), {"propagation": ("gcn", "sage", "gcnii", *DECOUPLED)}),
+    Choice("attention_dropout", (0.0, 0.3, 0.6), {"propagation": ("gat",)}),
+    Choice("learning_rate", (0.001, 0.005, 0.01, 0.02), {"propagation": NONLINEAR}),
+    Choice("linear_learning_rate", (0.05, 0.1, 0.2, 0.5), {"propagation": LINEAR}),
+    Choice("weight_decay", (0.0, 5e-5, 5e-4, 1e-3, 2e-3, 5e-3, 0.01)),
+    Choice("convolution_decay", (0.0, 5e-4, 5e-3, 0.01), {"propagation": ("gcnii",)}),
+    Choice("augmentations", (1, 2, 4), {"propagation": DECOUPLED}),
+    Choice("consistency", (0.5, 0.7, 1.0), {"augmentations": (2, 4)}),
+    Choice("temperature", (0.2, 0.3, 0.5), {"augmentations": (2, 4)}),
 )
 
-
-TRAINING = frozenset(choice.name for choice in CHOICES if choice.group in ("dropout", "optimiser"))
+# What a baseline is tuned over. Whether it is trained for consistency at all belongs to what a network is known as.
+TRAINING = frozenset({
+    *("feature_dropout", "dropout", "node_dropout", "edge_dropout", "attention_dropout"),
+    *("learning_rate", "linear_learning_rate", "weight_decay", "convolution_decay"),
+    *("consistency", "temperature"),
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,11 +69,12 @@ class WideSpec:
 
     Attributes:
         layers: with propagation, in interleaved networks.
-        perceptron: layers of the perceptron before a decoupled propagation.
+        perceptron: layers of the perceptron of a decoupled network.
         steps: of propagation, in decoupled and linear networks.
         teleport: share of the start in every step (alpha of APPNP, SSGC, GCNII; of GPRGNN's initial weights).
         gcnii_lambda: how fast convolutions of GCNII approach the identity with depth.
         readout: what gives the outputs: the last convolution, a linear map after it, or one of all layers together.
+        node_dropout: probability that a node's features are dropped as a whole.
     """
 
     propagation: str
@@ -80,6 +91,7 @@ class WideSpec:
     activation: str = "relu"
     feature_dropout: float = 0.0
     dropout: float = 0.0
+    node_dropout: float = 0.0
     edge_dropout: float = 0.0
     attention_dropout: float = 0.0
 
@@ -136,6 +148,14 @@ def wide_rates(architecture: Architecture) -> Rates:
     return Rates(rate("learning_rate", "linear_learning_rate"), rate("weight_decay"), rate("convolution_decay"))
 
 
+def wide_consistency(architecture: Architecture) -> Consistency | None:
+    """Returns the consistency training of an architecture, if it has any."""
+    augmentations = int(str(architecture.get("augmentations", 1)))
+    if augmentations == 1:
+        return None
+    return Consistency(augmentations, float(str(architecture["consistency"])), float(str(architecture["temperature"])))
+
+
 def _known(propagation: str, **values: Option) -> Architecture:
     defaults: dict[str, Option] = {
         "residual": "none",
@@ -144,7 +164,9 @@ def _known(propagation: str, **values: Option) -> Architecture:
         "activation": "relu",
         "feature_dropout": 0.5,
         "dropout": 0.5,
+        "node_dropout": 0.0,
         "edge_dropout": 0.0,
+        "augmentations": 1,
         "attention_dropout": 0.0,
         "learning_rate": 0.01,
         "weight_decay": 5e-4,
@@ -194,6 +216,9 @@ def known_wide() -> Mapping[str, Architecture]:
             feature_dropout=0.6,
             dropout=0.6,
             convolution_decay=0.01,
+        ),
+        "GRAND": _known(
+            "grand", steps=8, hidden=32, node_dropout=0.5, augmentations=4, consistency=1.0, temperature=0.5
         ),
         "GCN, 3 layers, wide": _known(
             "gcn", hidden=256, layers=3, readout="linear", dropout=0.7, feature_dropout=0.0, learning_rate=0.001

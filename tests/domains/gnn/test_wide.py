@@ -12,6 +12,7 @@ from torch import nn
 
 from nichenas.core.seeds import torch_generator
 from nichenas.core.space import Architecture
+from nichenas.domains.gnn.consistency import disagreement
 from nichenas.domains.gnn.data import LabelledNodes
 from nichenas.domains.gnn.graph import Graph
 from nichenas.domains.gnn.network import Noise
@@ -20,6 +21,7 @@ from nichenas.domains.gnn.wide import WideFamily
 from nichenas.domains.gnn.wide_model import WideNetwork
 from nichenas.domains.gnn.wide_reference import ReferenceWide
 from nichenas.domains.gnn.wide_space import known_wide
+from nichenas.domains.gnn.wide_space import wide_consistency
 from nichenas.domains.gnn.wide_space import wide_rates
 from nichenas.domains.gnn.wide_space import wide_space
 from nichenas.domains.gnn.wide_space import wide_spec
@@ -105,22 +107,27 @@ def dense_gcn(part: LabelledNodes) -> Tensor:
     return matrix / (degree[:, None] * degree[None, :]).sqrt()
 
 
-@pytest.mark.parametrize("propagation", ["appnp", "gpr", "dagnn", "gcnii", "sgc", "ssgc"])
+@pytest.mark.parametrize("propagation", ["appnp", "gpr", "dagnn", "grand", "gcnii", "sgc", "ssgc"])
 def test_other_propagations_equal_pyg(propagation: str, part: LabelledNodes) -> None:
     for own in ({}, {"steps": 5, "teleport": 0.2, "perceptron": 3, "depth": 8, "gcnii_lambda": 1.0, "norm": "layer"}):
         network, found = outputs(of(propagation, **own), part)
         torch.testing.assert_close(found, plain(network, part), rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("propagation", ["gpr", "dagnn"])
+@pytest.mark.parametrize("propagation", ["gpr", "dagnn", "grand"])
 def test_what_pyg_has_no_layer_for_equals_its_paper(propagation: str, part: LabelledNodes) -> None:
-    """GPRGNN, equation 4; DAGNN, equations 8 to 10: from powers of the dense adjacency."""
+    """GPRGNN, equation 4; DAGNN, equations 8 to 10; GRAND, equation 3: from powers of the dense adjacency."""
     network, found = outputs(of(propagation, steps=5, perceptron=3), part)
-    x, matrix = network.input(part.x), dense_gcn(part)
+    x, matrix = part.x, dense_gcn(part)
+    if propagation == "grand":
+        x = sum(torch.linalg.matrix_power(matrix, k) @ x for k in range(6)) / 6
+    x = network.input(x)
     for layer in network.inner:
         x = layer(torch.relu(x))
     hops = torch.stack([torch.linalg.matrix_power(matrix, k) @ x for k in range(6)], 1)
-    if propagation == "gpr":
+    if propagation == "grand":
+        expected = x
+    elif propagation == "gpr":
         expected = (network.gammas[None, :, None] * hops).sum(1)
     else:
         scores = torch.sigmoid(hops @ network.gate.weight + network.gate.bias)
@@ -157,7 +164,8 @@ def test_dropout_keeps_the_mean_and_reaches_every_place(part: LabelledNodes) -> 
         ("gcn", ("feature_dropout", "dropout", "edge_dropout")),
         ("gat", ("feature_dropout", "dropout", "attention_dropout")),
         ("sgc", ("feature_dropout",)),
-        ("appnp", ("feature_dropout", "dropout", "edge_dropout")),
+        ("appnp", ("feature_dropout", "dropout", "node_dropout", "edge_dropout")),
+        ("grand", ("feature_dropout", "dropout", "node_dropout", "edge_dropout")),
         ("gcnii", ("feature_dropout", "dropout", "edge_dropout")),
     ):
         for place in places:
@@ -177,13 +185,60 @@ def test_dropout_keeps_the_mean_and_reaches_every_place(part: LabelledNodes) -> 
     torch.testing.assert_close(mean, network(piece.field, piece.features), rtol=0.05, atol=0.02)
 
 
+@pytest.mark.parametrize("propagation", ["appnp", "gpr", "dagnn", "grand"])
+def test_augmentations_are_passes_of_their_own_masks(propagation: str, part: LabelledNodes) -> None:
+    """Without dropout each equals a pass alone; with it, they differ, and their mean is that of passes alone."""
+    family, network = made(of(propagation, steps=3))
+    piece = family.piece(part, of(propagation, steps=3))
+    noise = Noise(0.0, torch_generator(0, "features"), torch_generator(0, "inner"), augmentations=3)
+    found = network(piece.field.everywhere(), piece.features, noise)
+    alone = network(piece.field, piece.features)
+    assert found.shape == (NODES, 3, CLASSES)
+    torch.testing.assert_close(found[part.nodes], alone[:, None].expand(-1, 3, -1), rtol=1e-12, atol=1e-12)
+    for place in ("feature_dropout", "node_dropout", "dropout"):
+        _, network = made(of(propagation, steps=3, **{place: 0.2}))
+        found = network(piece.field, piece.features, noise)
+        assert not torch.equal(found[:, 0], found[:, 1])
+        assert not torch.equal(found[:, 1], found[:, 2])
+
+
+def test_a_dropped_node_has_no_features_at_all(part: LabelledNodes) -> None:
+    """Networks that are linear in the features show which nodes are left, and the factor of those."""
+    _, network = made(of("appnp", node_dropout=0.5))
+    noise = Noise(0.0, torch_generator(0, "features"), torch_generator(0, "inner"))
+    piece = WideFamily(FEATURES, CLASSES, TrainSettings()).piece(part, of("appnp"))
+    whole, kept = network._mapped_nodes(piece.features, None), network._mapped_nodes(piece.features, noise)
+    with_features = whole.abs().sum(1) > 0
+    ratio = (kept / whole)[with_features]
+    assert ((ratio == 0).all(1) | ((ratio - 2).abs() < 1e-9).all(1)).all()
+    assert 0.2 < float((ratio[:, 0] == 0).double().mean()) < 0.8
+
+
+def test_disagreement_equals_the_formula() -> None:
+    outputs = torch.randn(5, 3, CLASSES, dtype=torch.float64, generator=torch_generator(0, "outputs")).requires_grad_()
+    found = disagreement(outputs, 0.5)
+    expected = torch.zeros((), dtype=torch.float64)
+    for node in range(5):
+        p = [torch.exp(one[node]) / torch.exp(one[node]).sum() for one in outputs.unbind(1)]
+        mean = sum(p) / 3
+        sharp = (mean**2 / (mean**2).sum()).detach()
+        expected = expected + sum(((one - sharp) ** 2).sum() for one in p) / 15
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(one, outputs)[0] for one in (found, expected)))
+    same = outputs[:, :1].expand(-1, 4, -1)
+    assert float(disagreement(same, 1.0)) == pytest.approx(0.0, abs=1e-20)
+    two = torch.randn(5, 3, 1, dtype=torch.float64, generator=torch_generator(1, "outputs"))
+    as_classes = torch.cat([two, torch.zeros_like(two)], -1)
+    torch.testing.assert_close(disagreement(two, 0.3, multilabel=True), disagreement(as_classes, 0.3))
+
+
 def test_the_space_has_no_choice_that_is_not_read(part: LabelledNodes) -> None:
     """Any change of a choice changes the network, its dropout, or its training."""
     rng = np.random.default_rng(0)
     for _ in range(150):
         architecture = SPACE.sample(rng)
         for other in (SPACE.mutate(architecture, rng) for _ in range(3)):
-            one, two = ((wide_spec(a), wide_rates(a)) for a in (architecture, other))
+            one, two = ((wide_spec(a), wide_rates(a), wide_consistency(a)) for a in (architecture, other))
             assert one != two, (architecture, other)
 
 
@@ -201,6 +256,7 @@ def test_known_networks_have_the_published_sizes() -> None:
     assert parameters("APPNP") == 1433 * 64 + 64 + 64 * 7 + 7
     assert parameters("SGC") == 1433 * 7 + 7
     assert parameters("GCNII") == 1433 * 64 + 64 + 16 * 64 * 64 + 64 * 7 + 7
+    assert parameters("GRAND") == 1433 * 32 + 32 + 32 * 7 + 7
     assert parameters("GPRGNN") == parameters("APPNP") + 11
     assert parameters("DAGNN") == parameters("APPNP") + 8
 
