@@ -174,6 +174,7 @@ def compare(
     schedules: Sequence[str] = (),
     sharing: Sequence[str] = (),
     seeds: int = 5,
+    jobs: int = 1,
     out: str | Path | None = None,
     data_root: str | Path | None = None,
     quiet: bool = True,
@@ -187,6 +188,7 @@ def compare(
         schedules: names of schedulers, each with a proxy setting behind a colon if wanted, ``full:c0r0s0e7``.
         sharing: rules for inheriting weights, such as ``none`` and ``homogeneous``.
         seeds: runs of each.
+        jobs: runs at a time, each in a process of its own.
         out: the folder; ``runs/compare-<name>`` by default.
         overrides: as in :func:`search`.
 
@@ -196,7 +198,7 @@ def compare(
     raw = _raw(config, overrides)
     folder = Path(out) if out is not None else Path("runs") / f"compare-{raw.values.get('name', 'run')}"
     design = ComparisonDesign(strategies, seeds, schedules, sharing)
-    return Comparison(folder, run_compare(raw, design, folder, RunOptions(_text(data_root), quiet)))
+    return Comparison(folder, run_compare(raw, design, folder, RunOptions(_text(data_root), quiet), jobs=jobs))
 
 
 def _raw(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> RawConfig:

@@ -175,6 +175,7 @@ def compare(
         str | None, typer.Option("--sharing", metavar="A,B,...", help="Rules for inheriting weights, such as none.")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each strategy.")] = 5,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs at a time, each in a process.")] = 1,
     data_root: DataRoot = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder [runs/compare-<name>].")] = None,
     device: Device = None,
@@ -190,7 +191,7 @@ def compare(
     raw = read_raw(config, _words(overrides, device))
     folder = out or Path("runs") / f"compare-{raw.values.get('name', 'run')}"
     design = ComparisonDesign(_names(strategies), seeds, _names(schedules or ""), _names(sharing or ""))
-    print_comparison(run_compare(raw, design, folder, RunOptions(data_root, quiet)), folder)
+    print_comparison(run_compare(raw, design, folder, RunOptions(data_root, quiet), jobs=jobs), folder)
 
 
 def _names(text: str) -> list[str]:

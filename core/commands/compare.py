@@ -18,6 +18,7 @@ from nichenas.core.config import ResolvedConfig
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import Interrupted
 from nichenas.core.errors import RunFolderError
+from nichenas.core.execution.side_by_side import side_by_side
 from nichenas.core.files import write_csv
 from nichenas.core.methods import METHODS
 from nichenas.core.methods.base import method_name
@@ -154,7 +155,7 @@ def _overridden(raw: RawConfig, key: str) -> bool:
 
 
 def run_compare(
-    raw: RawConfig, design: ComparisonDesign, folder: Path, options: RunOptions | None = None
+    raw: RawConfig, design: ComparisonDesign, folder: Path, options: RunOptions | None = None, *, jobs: int = 1
 ) -> ComparisonSummary:
     """Runs every arm with every seed and returns the summary.
 
@@ -165,6 +166,7 @@ def run_compare(
     Args:
         raw: the configuration; see :func:`arm_sections` for what the arms have of it.
         options: of every run; all are resumed.
+        jobs: how many runs go on at a time, each in a process of its own.
 
     Raises:
         UserError: when a strategy or schedule is unknown, or the folder holds another comparison.
@@ -175,6 +177,8 @@ def run_compare(
         raise RunFolderError(f"'{folder}' holds a run or a study; name another folder (--out)")
     if isinstance(design.seeds, bool) or not isinstance(design.seeds, int) or design.seeds < 1:
         raise ConfigError(f"--seeds: a whole number of runs of each arm, at least 1, not {design.seeds!r}")
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
+        raise ConfigError(f"--jobs: a whole number of runs at a time, at least 1, not {jobs!r}")
     arms = make_arms(design)
     configs = _equal_budgets(raw, arm_sections(raw, arms), options)
     seed = configs[0].config.seed
@@ -188,8 +192,7 @@ def run_compare(
         for index in range(design.seeds)  # an interrupted comparison holds the same seeds of all arms
         for arm, resolved in zip(arms, configs, strict=True)
     ]
-    for run in runs:
-        _finish(run, options)
+    _finish_all(runs, options, jobs)
     finished = [
         ArmRuns(arm.name, resolved.method.budget(), resolved.method.unit, read_runs(folder, arm.name, design.seeds))
         for arm, resolved in zip(arms, configs, strict=True)
@@ -236,18 +239,36 @@ def _with_seed(resolved: ResolvedConfig, seed: int, *, baselines: bool) -> Resol
     return raw.changed(**retrain).replaced(seed=seed).resolve()
 
 
-def _finish(run: _Run, options: RunOptions) -> None:
-    """Runs or continues a run that is not finished."""
-    done = RunResult.read_if_finished(run.folder)
-    if done is not None and done.config_hash == run.resolved.hash:
-        return
-    if not options.quiet:
-        print(f"{run.arm.name}, seed {run.resolved.config.seed}: {run.folder}", flush=True)
+def _finish_all(runs: Sequence[_Run], options: RunOptions, jobs: int) -> None:
+    """Runs or continues those that are not finished."""
+    todo = [run for run in runs if not _finished(run)]
+
+    def show(run: _Run, end: str = "") -> None:
+        if not options.quiet:
+            print(f"{run.arm.name}, seed {run.resolved.config.seed}: {run.folder}{end}", flush=True)
+
     try:
-        run_search(run.resolved, run.folder, options)
+        if jobs == 1:
+            for run in todo:
+                show(run)
+                run_search(run.resolved, run.folder, options)
+        else:
+            # Progress of several runs cannot share a terminal.
+            quiet = dataclasses.replace(options, quiet=True)
+            for index in side_by_side(_search, [(run.resolved.raw, run.folder, quiet) for run in todo], jobs):
+                show(todo[index], " is finished")
     except Interrupted as error:
         error.advice = "the same command continues the comparison"
         raise
+
+
+def _search(raw: RawConfig, folder: Path, options: RunOptions) -> None:
+    run_search(raw.resolve(), folder, options)
+
+
+def _finished(run: _Run) -> bool:
+    done = RunResult.read_if_finished(run.folder)
+    return done is not None and done.config_hash == run.resolved.hash
 
 
 def _parts(resolved: ResolvedConfig) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _work(pipe: Connection, make_domain: Callable[[], Domain], device: str, thre
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
     keep_freed_memory()
     try:
@@ -143,7 +143,8 @@ def _work(pipe: Connection, make_domain: Callable[[], Domain], device: str, thre
         return  # the parent has closed the pipe
 
 
-def _end_with_parent(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
+    """Ends this process once the process ``parent`` is gone; for a thread of its own."""
     while _alive(parent):
         time.sleep(0.5)
     os._exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -219,6 +220,20 @@ def test_an_interrupted_comparison_is_continued_by_the_same_command(
     found = run_compare(given, design, tmp_path / "parts", QUIET)
     assert found.pairs == whole.pairs
     assert [arm.best_validation for arm in found.arms] == [arm.best_validation for arm in whole.arms]
+
+
+def test_runs_side_by_side_come_out_as_one_after_the_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = RawConfig(toy_config(search={"trials": 4}), "toy.yaml")
+    design = ComparisonDesign(["random", "local"], 2)
+    whole = run_compare(given, design, tmp_path / "whole", QUIET)
+    found = run_compare(given, design, tmp_path / "parallel", dataclasses.replace(QUIET, quiet=False), jobs=3)
+    assert found.pairs == whole.pairs
+    assert [arm.best_validation for arm in found.arms] == [arm.best_validation for arm in whole.arms]
+    assert [arm.test for arm in found.arms] == [arm.test for arm in whole.arms]
+    assert capsys.readouterr().out.count("is finished") == 4
+    for wrong in (0, True, 1.5):
+        with pytest.raises(ConfigError, match="--jobs: a whole number"):
+            run_compare(given, design, tmp_path / "x", QUIET, jobs=wrong)  # type: ignore[arg-type]
 
 
 def test_sharing_is_an_axis() -> None:
