@@ -41,6 +41,8 @@ def test_outputs_and_gradients_equal_those_of_the_cpu(name: str, both: tuple[GNN
     for of in both:
         network = of.family.network(architecture, torch_generator(0, "weights")).to(of.environment.device)
         (piece,) = of.pieces(architecture, "train")
+        if architecture.get("norm") == "batch":  # statistics of rounded sums differ, layer upon layer
+            network.eval()
         outputs = network(piece.field, piece.features)
         node_loss(outputs, piece.labels).backward()
         found.append([outputs.detach(), *(parameter.grad for parameter in network.parameters())])
