@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from dataclasses import field
 from functools import cached_property
 from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+Divisor = Literal["one", "count", "total"]
 LARGE = 2_000_000  # entries of a pattern of several heads that is not kept beside others
 
 
@@ -160,24 +162,28 @@ class Block:
     own: Tensor
     gcn: Tensor
     mean: Tensor
-    _constants: dict[tuple[str, bool], Tensor] = field(init=False, default_factory=dict)
+    _constants: dict[tuple[str, Divisor], Tensor] = field(init=False, default_factory=dict)
     _matrices: dict[str, FixedMatrix] = field(init=False, default_factory=dict)
 
-    def constant(self, attention: str, mean: bool = False) -> Tensor:
+    def constant(self, attention: str, divisor: Divisor = "one") -> Tensor:
         """Returns fixed coefficients, ``(E,)``, cached.
 
         Args:
             attention: ``const``; ``gcn``; or ``neighbours`` for the mean of the neighbours without the node itself.
-            mean: whether every row is divided by its number of neighbours.
+            divisor: of every row: ``one``, its number of neighbours (``count``), or the sum of its coefficients
+                (``total``).
         """
-        key = (attention, mean)
+        key = (attention, divisor)
         if key not in self._constants:
             values = self.gcn if attention == "gcn" else torch.ones_like(self.gcn)
             if attention == "neighbours":
                 row = self.pattern.row
                 others = (self.mean.reciprocal() - 1).clamp(min=1)  # a node without neighbours has the mean 0
                 values = (self.pattern.col != self.own[row]) / others[row]
-            self._constants[key] = values * self.mean[self.pattern.row] if mean else values
+            if divisor == "total":
+                totals = values.new_zeros(self.pattern.rows).index_add_(0, self.pattern.row, values)
+                values = values / totals[self.pattern.row]
+            self._constants[key] = values * self.mean[self.pattern.row] if divisor == "count" else values
         return self._constants[key]
 
     def product(self, attention: str, x: Tensor) -> Tensor:

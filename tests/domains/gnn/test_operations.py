@@ -42,6 +42,7 @@ from nichenas.domains.gnn.space import ACTIVATIONS
 from nichenas.domains.gnn.space import AGGREGATORS
 from nichenas.domains.gnn.space import ATTENTIONS
 from nichenas.domains.gnn.space import COMBINERS
+from nichenas.domains.gnn.space import FIXED_ATTENTIONS
 from nichenas.domains.gnn.space import LayerSpec
 
 NODES, WIDTH, CLASSES = 30, 11, 3
@@ -100,6 +101,55 @@ def assert_same_function(net: AGNN, of: Graph, x: Tensor, targets: Tensor, prune
 def test_every_attention_and_aggregator_equals_pyg(attention: str, aggregate: str, combine: str) -> None:
     net = network(attention=attention, aggregate=aggregate, combine=combine)
     assert_same_function(net, graph(), features(), torch.tensor([2, 3, 5, 17, 29]))
+
+
+@pytest.mark.parametrize(
+    ("attention", "aggregate", "combine"), list(itertools.product(ATTENTIONS, AGGREGATORS, COMBINERS))
+)
+def test_every_repaired_operation_equals_pyg(attention: str, aggregate: str, combine: str) -> None:
+    net = network(attention=attention, aggregate=aggregate, combine=combine, operations="repaired")
+    assert_same_function(net, graph(), features(), torch.tensor([2, 3, 5, 17, 29]))
+
+
+def outputs_of(net: AGNN) -> Tensor:
+    """Returns the outputs of a network that has the weights that all of its shape have here."""
+    of, x = graph(), features()
+    field = of.receptive_field(torch.arange(NODES), 2)
+    result: Tensor = net(field, features_of(x, field.inputs)).detach()
+    return result
+
+
+def test_a_repaired_mean_is_weighted_by_attention_once() -> None:
+    for attention in ATTENTIONS:
+        repaired, published, added = (
+            outputs_of(network(attention=attention, aggregate=aggregate, operations=operations))
+            for aggregate, operations in (("mean", "repaired"), ("mean", "published"), ("sum", "published"))
+        )
+        assert torch.equal(repaired, added) == (attention not in FIXED_ATTENTIONS)
+        assert torch.allclose(repaired, published, atol=1e-12) == (attention == "const")
+
+
+def test_a_repaired_maximum_of_uniform_attention_is_the_plain_one() -> None:
+    uniform = network(attention="gat", aggregate="max", operations="repaired")
+    plain = network(attention="const", aggregate="max")
+    with torch.no_grad():
+        for ours, theirs in zip(uniform.layers, plain.layers, strict=True):
+            for vector in ours.attention.values():
+                vector.zero_()
+            theirs.weight.copy_(ours.weight)
+    torch.testing.assert_close(outputs_of(uniform), outputs_of(plain), rtol=0, atol=1e-12)
+
+
+def test_a_repaired_combiner_is_residual() -> None:
+    perceptron = network(combine="mlp", operations="repaired")
+    plain = network()
+    with torch.no_grad():
+        for ours, theirs in zip(perceptron.layers, plain.layers, strict=True):
+            ours.mlp_out.zero_()
+            theirs.weight.copy_(ours.weight)
+            for name, vector in ours.attention.items():
+                theirs.attention[name].copy_(vector)
+    assert torch.equal(outputs_of(perceptron), outputs_of(plain))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
