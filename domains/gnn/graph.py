@@ -21,6 +21,23 @@ Divisor = Literal["one", "count", "total"]
 LARGE = 2_000_000  # entries of a pattern of several heads that is not kept beside others
 
 
+@dataclass(frozen=True)
+class RowsByDegree:
+    """The rows of a pattern in ascending order of their numbers of entries.
+
+    Attributes:
+        inverse: position of every row in this order, ``(rows,)``.
+        entries: those of the first row in this order, those of the second, and so on, ``(E,)``.
+        columns: of these entries, ``(E,)``.
+        sizes: every number of entries that a row has, ascending, and how many rows have it.
+    """
+
+    inverse: Tensor
+    entries: Tensor
+    columns: Tensor
+    sizes: list[tuple[int, int]]
+
+
 @dataclass
 class Pattern:
     """The sparsity of a ``rows x columns`` matrix with E entries in row order, and of its transpose.
@@ -57,6 +74,18 @@ class Pattern:
     def entries(self) -> int:
         """Number of entries E."""
         return self.col.numel()
+
+    @cached_property
+    def rows_by_degree(self) -> RowsByDegree:
+        """The rows in the order of their numbers of entries."""
+        degrees = self.crow.diff()
+        order = degrees.argsort(stable=True)
+        degrees = degrees[order]
+        first = self.crow[:-1][order] - (degrees.cumsum(0) - degrees)  # less the entries of rows before
+        entries = torch.arange(self.entries, device=self.col.device) + first.repeat_interleave(degrees)
+        numbers, counts = degrees.unique_consecutive(return_counts=True)
+        sizes = list(zip(numbers.tolist(), counts.tolist(), strict=True))
+        return RowsByDegree(order.argsort(), entries, self.col[entries], sizes)
 
     def matrix(self, values: Tensor) -> Tensor:
         """Returns the sparse CSR matrix with these values, ``(E,)``."""

@@ -32,6 +32,7 @@ from nichenas.domains.gnn.features import Features
 from nichenas.domains.gnn.graph import Block
 from nichenas.domains.gnn.graph import Divisor
 from nichenas.domains.gnn.graph import ReceptiveField
+from nichenas.domains.gnn.maximum import row_max
 from nichenas.domains.gnn.network import NodeNetwork
 from nichenas.domains.gnn.network import Noise
 from nichenas.domains.gnn.network import glorot
@@ -40,7 +41,6 @@ from nichenas.domains.gnn.operations import edge_dot
 from nichenas.domains.gnn.operations import edge_sum
 from nichenas.domains.gnn.operations import edge_tanh_dot
 from nichenas.domains.gnn.operations import elu
-from nichenas.domains.gnn.operations import row_max
 from nichenas.domains.gnn.operations import row_softmax
 from nichenas.domains.gnn.operations import softplus
 from nichenas.domains.gnn.operations import sparse_matmul
