@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -96,6 +97,8 @@ def test_graph_benchmarks_run(tmp_path: Path) -> None:
     small = ["--mutants", "1", "--seeds", "3", "--epochs", "3", "--least", "0", "--dataset", "digits-knn"]
     commands = {
         "epoch_choice": [*small, "--output", str(out)],
+        "agnn_operations": ["--dataset", "digits-knn", "--seeds", "2", "--epochs", "2"],
+        "aggregations": ["--nodes", "300", "--edges", "900", "--widths", "32", "--repeats", "1"],
         "large_graph": ["--nodes", "3000", "--edges", "9000", "--networks", "SGC", "GCN"],
     }
     printed = {}
@@ -107,6 +110,9 @@ def test_graph_benchmarks_run(tmp_path: Path) -> None:
     assert "12 networks, 12 of them ranked" in printed["epoch_choice"]
     assert all(-1 <= row["itself"] <= 1 for row in json.loads(out.read_text())["figures"].values())
     assert [line.split(":")[0] for line in printed["large_graph"].splitlines()] == ["loading", "SGC", "GCN"]
+    operations = [tuple(line.split()[:2]) for line in printed["agnn_operations"].splitlines()[1:]]
+    assert operations == list(itertools.product(("sum", "mean", "max"), ("identity", "mlp")))
+    assert all(line.count("x ") + line.endswith("x") == 3 for line in printed["aggregations"].splitlines()[1:])
 
 
 def test_what_early_stops_would_save(tmp_path: Path) -> None:

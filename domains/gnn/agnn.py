@@ -30,7 +30,7 @@ class AGNNFamily(Family):
     @cached_property
     def space(self) -> SearchSpace:
         """AGNN's space of the depth that the settings say."""
-        return agnn_space(self.settings.layers)
+        return agnn_space(self.settings.layers, self.settings.operations)
 
     @property
     def known(self) -> Mapping[str, Architecture]:
@@ -39,7 +39,7 @@ class AGNNFamily(Family):
 
     def specs(self, architecture: Architecture, share: float = 1.0) -> list[LayerSpec]:
         """Returns the layers of an architecture, with a share of their hidden units."""
-        return layer_specs(architecture, self.features, self.outputs, share)
+        return layer_specs(architecture, self.features, self.outputs, share, self.settings.operations)
 
     def network(self, architecture: Architecture, generator: torch.Generator, share: float = 1.0) -> AGNN:
         """Returns a freshly initialised network."""

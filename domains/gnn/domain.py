@@ -54,6 +54,7 @@ from nichenas.domains.gnn.families import Family
 from nichenas.domains.gnn.features import DenseFeatures
 from nichenas.domains.gnn.network import Noise
 from nichenas.domains.gnn.space import HIDDEN
+from nichenas.domains.gnn.space import Operations
 from nichenas.domains.gnn.space import reduced_width
 from nichenas.domains.gnn.training import Piece
 from nichenas.domains.gnn.training import SpaceTraining
@@ -63,7 +64,8 @@ from nichenas.domains.gnn.training import node_loss
 from nichenas.domains.gnn.wide import WideFamily
 from nichenas.domains.gnn.wide_space import TRAINING
 
-OF_AGNN = ("learning_rate", "weight_decay", "dropout", "layers", "batch_norm", "skip")  # that the wide space chooses
+CHOSEN_BY_WIDE = ("learning_rate", "weight_decay", "dropout", "layers", "batch_norm", "skip")
+OF_AGNN = (*CHOSEN_BY_WIDE, "operations")  # that have no effect with the wide space
 Baseline = Literal["GCN", "GAT", "GraphSAGE", "APPNP", "GPRGNN", "GCNII", "GRAND"]
 
 
@@ -76,6 +78,8 @@ class GNNSettings(TrainSettings):
         dataset_options: further arguments of that class, or of that graph.
         space: ``wide``, what the strongest hand-made networks use, and how they are trained; or ``agnn``, as published.
         layers: depth of AGNN's networks; 2 for citation graphs, 3 for PPI.
+        operations: of AGNN's networks: ``published``; or ``repaired``, which deviates from the paper where its
+            aggregations and its combiner do not train (see :mod:`nichenas.domains.gnn.model`).
         metric: of the score: ``accuracy``, ``roc_auc`` (of two classes), ``micro_f1`` (of several labels a node); by
             default what the labels say.
         objectives: ``score`` is the metric.
@@ -93,6 +97,7 @@ class GNNSettings(TrainSettings):
     dataset_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
     space: Literal["agnn", "wide"] = "agnn"
     layers: int = Field(2, ge=1, le=8)
+    operations: Operations = "published"
     metric: Literal["accuracy", "roc_auc", "micro_f1"] | None = None
     objectives: tuple[Literal["score", "parameters"], ...] = ("score",)
     normalize: bool | None = None
@@ -106,7 +111,8 @@ class GNNSettings(TrainSettings):
     def _no_key_without_effect(self) -> GNNSettings:
         for name in OF_AGNN if self.space == "wide" else ():
             if getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name} has no effect with space: wide, where it is searched; see search.restrict")
+                why = "where it is searched; see search.restrict" if name in CHOSEN_BY_WIDE else "but with space: agnn"
+                raise ValueError(f"{name} has no effect with space: wide, {why}")
         return self
 
     @field_validator("objectives")

@@ -12,11 +12,30 @@ from dataclasses import dataclass
 from dataclasses import field
 from functools import cached_property
 from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+Divisor = Literal["one", "count", "total"]
 LARGE = 2_000_000  # entries of a pattern of several heads that is not kept beside others
+
+
+@dataclass(frozen=True)
+class RowsByDegree:
+    """The rows of a pattern in ascending order of their numbers of entries.
+
+    Attributes:
+        inverse: position of every row in this order, ``(rows,)``.
+        entries: those of the first row in this order, those of the second, and so on, ``(E,)``.
+        columns: of these entries, ``(E,)``.
+        sizes: every number of entries that a row has, ascending, and how many rows have it.
+    """
+
+    inverse: Tensor
+    entries: Tensor
+    columns: Tensor
+    sizes: list[tuple[int, int]]
 
 
 @dataclass
@@ -59,6 +78,18 @@ class Pattern:
     def entries(self) -> int:
         """Number of entries E."""
         return self.col.numel()
+
+    @cached_property
+    def rows_by_degree(self) -> RowsByDegree:
+        """The rows in the order of their numbers of entries."""
+        degrees = self.crow.diff()
+        order = degrees.argsort(stable=True)
+        degrees = degrees[order]
+        first = self.crow[:-1][order] - (degrees.cumsum(0) - degrees)  # less the entries of rows before
+        entries = torch.arange(self.entries, device=self.col.device) + first.repeat_interleave(degrees)
+        numbers, counts = degrees.unique_consecutive(return_counts=True)
+        sizes = list(zip(numbers.tolist(), counts.tolist(), strict=True))
+        return RowsByDegree(order.argsort(), entries, self.col[entries], sizes)
 
     def matrix(self, values: Tensor) -> Tensor:
         """Returns the sparse CSR matrix with these values, ``(E,)``."""
@@ -184,24 +215,28 @@ class Block:
     own: Tensor
     gcn: Tensor
     mean: Tensor
-    _constants: dict[tuple[str, bool], Tensor] = field(init=False, default_factory=dict)
+    _constants: dict[tuple[str, Divisor], Tensor] = field(init=False, default_factory=dict)
     _matrices: dict[str, FixedMatrix] = field(init=False, default_factory=dict)
 
-    def constant(self, attention: str, mean: bool = False) -> Tensor:
+    def constant(self, attention: str, divisor: Divisor = "one") -> Tensor:
         """Returns fixed coefficients, ``(E,)``, cached.
 
         Args:
             attention: ``const``; ``gcn``; or ``neighbours`` for the mean of the neighbours without the node itself.
-            mean: whether every row is divided by its number of neighbours.
+            divisor: of every row: ``one``, its number of neighbours (``count``), or the sum of its coefficients
+                (``total``).
         """
-        key = (attention, mean)
+        key = (attention, divisor)
         if key not in self._constants:
             values = self.gcn if attention == "gcn" else torch.ones_like(self.gcn)
             if attention == "neighbours":
                 row = self.pattern.row
                 others = (self.mean.reciprocal() - 1).clamp(min=1)  # a node without neighbours has the mean 0
                 values = (self.pattern.col != self.own[row]) / others[row]
-            self._constants[key] = values * self.mean[self.pattern.row] if mean else values
+            if divisor == "total":
+                totals = values.new_zeros(self.pattern.rows).index_add_(0, self.pattern.row, values)
+                values = values / totals[self.pattern.row]
+            self._constants[key] = values * self.mean[self.pattern.row] if divisor == "count" else values
         return self._constants[key]
 
     def product(self, attention: str, x: Tensor) -> Tensor:

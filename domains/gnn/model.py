@@ -6,6 +6,16 @@ GraphNAS; ``const`` and ``gcn`` are used raw, the others are soft-maxed over the
 the coefficients. Ours, where the paper is not explicit: the ``mlp`` combiner is a two-layer perceptron on the
 pair (own, aggregated) with 128 hidden ReLU units shared by the heads, and the output layer is activated too,
 as in GraphNAS.
+
+Some of these operations hardly train: ``mean`` divides soft-maxed coefficients, which sum to 1, by the number of
+neighbours again, ``max`` compares messages that they have made about as small, and the combiner maps small signals
+through two layers. GraphNAS's aggregations are like them, with two linear maps of the messages. With ``operations:
+repaired`` two things deviate, and are ours:
+
+- ``mean`` and ``max`` read coefficients that are scaled to the mean 1 over the neighbourhood, ``b_ij = |N(i)| a_ij /
+  sum_k a_ik``: ``mean`` is the mean weighted by attention, ``sum_j a_ij W x_j / sum_j a_ij``, and ``max`` with uniform
+  attention the plain maximum over the neighbours, as in GraphSAGE (Hamilton et al. 2017). ``sum`` is as published.
+- The ``mlp`` combiner is residual (He et al. 2016): the perceptron's output is added to the aggregated neighbours.
 """
 
 from __future__ import annotations
@@ -20,7 +30,9 @@ from torch.nn import functional
 
 from nichenas.domains.gnn.features import Features
 from nichenas.domains.gnn.graph import Block
+from nichenas.domains.gnn.graph import Divisor
 from nichenas.domains.gnn.graph import ReceptiveField
+from nichenas.domains.gnn.maximum import row_max
 from nichenas.domains.gnn.network import NodeNetwork
 from nichenas.domains.gnn.network import Noise
 from nichenas.domains.gnn.network import glorot
@@ -29,7 +41,6 @@ from nichenas.domains.gnn.operations import edge_dot
 from nichenas.domains.gnn.operations import edge_sum
 from nichenas.domains.gnn.operations import edge_tanh_dot
 from nichenas.domains.gnn.operations import elu
-from nichenas.domains.gnn.operations import row_max
 from nichenas.domains.gnn.operations import row_softmax
 from nichenas.domains.gnn.operations import softplus
 from nichenas.domains.gnn.operations import sparse_matmul
@@ -90,7 +101,7 @@ class AGNNLayer(nn.Module):
         self, spec: LayerSpec, generator: torch.Generator, batch_norm: bool = False, skip: bool = False
     ) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.repaired = spec, spec.operations == "repaired"
         out, heads = spec.outputs, spec.heads
         self.weight = glorot(generator, spec.inputs, heads * out)
         vectors = ATTENTION_VECTORS[spec.attention]
@@ -119,7 +130,8 @@ class AGNNLayer(nn.Module):
         if spec.combine == "mlp":
             own = projected.index_select(0, block.own).view(-1, heads, out)
             hidden = own @ self.mlp_in[:out] + aggregated @ self.mlp_in[out:] + self.mlp_in_bias
-            aggregated = torch.relu(hidden) @ self.mlp_out + self.mlp_out_bias
+            combined = torch.relu(hidden) @ self.mlp_out + self.mlp_out_bias
+            aggregated = aggregated + combined if self.repaired else combined
         result = (aggregated.mean(1) if spec.last else aggregated.flatten(1)) + self.bias
         if skipped is not None:
             result = result + skipped.index_select(0, block.own)
@@ -131,9 +143,10 @@ class AGNNLayer(nn.Module):
         spec = self.spec
         pattern = block.pattern
         if not self.attention:
-            values = block.constant(spec.attention, mean=spec.aggregate == "mean")
-            reduce = row_max if spec.aggregate == "max" else sparse_matmul
-            return reduce(pattern, values, projected)
+            values = block.constant(spec.attention, self._divisor())
+            if spec.aggregate == "max":
+                return self._scaled_max(row_max(pattern, values, projected), block)
+            return sparse_matmul(pattern, values, projected)
         scores = self._scores(projected.view(-1, spec.heads, spec.outputs), block)
         pattern = pattern.heads(spec.heads)
         values = row_softmax(pattern, scores)
@@ -141,11 +154,22 @@ class AGNNLayer(nn.Module):
             values = dropout(values, noise.p, noise.inner)
         dense = projected.reshape(-1, spec.outputs)
         if spec.aggregate == "max":
-            return row_max(pattern, values, dense)
+            return self._scaled_max(row_max(pattern, values, dense), block)
         result = sparse_matmul(pattern, values, dense)
-        if spec.aggregate == "mean":
+        if spec.aggregate == "mean" and not self.repaired:
             result = result.view(block.mean.numel(), -1) * block.mean[:, None]
         return result
+
+    def _divisor(self) -> Divisor:
+        """Returns what fixed coefficients are divided by."""
+        if self.spec.aggregate == "sum" or (self.spec.aggregate == "max" and not self.repaired):
+            return "one"
+        return "total" if self.repaired else "count"
+
+    def _scaled_max(self, result: Tensor, block: Block) -> Tensor:
+        """Returns the maxima over coefficients that sum to 1 as those over coefficients of mean 1, if repaired."""
+        # The number of neighbours is positive, so it may be multiplied after the maximum, row by row.
+        return result.view(block.mean.numel(), -1) / block.mean[:, None] if self.repaired else result
 
     def _scores(self, z: Tensor, block: Block) -> Tensor:
         """Returns attention before the softmax, ``(E * heads,)`` in the order of the pattern of heads."""

@@ -2,12 +2,16 @@
 
 The order of the classes and their options follow the paper as far as it is known; the sizes are those of the
 paper: 11,760 strings a layer, 138,297,600 for two layers.
+
+The operations themselves come as published, or ``repaired``, which is ours and deviates from the paper where its
+operations do not train; see :mod:`nichenas.domains.gnn.model`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from nichenas.core.space import Architecture
 from nichenas.core.space import Choice
@@ -20,6 +24,9 @@ HEADS = (1, 2, 4, 8, 16)
 AGGREGATORS = ("sum", "mean", "max")
 COMBINERS = ("identity", "mlp")
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "linear", "softplus", "leaky_relu", "relu6", "elu")
+
+Operations = Literal["published", "repaired"]
+FIXED_ATTENTIONS = ("const", "gcn")  # without parameters; the others are soft-maxed over the neighbourhood
 
 CLASSES: dict[str, tuple[int | str, ...]] = {
     "hidden": HIDDEN,
@@ -40,6 +47,7 @@ class LayerSpec:
         outputs: width of one head.
         heads: number of heads; concatenated, or averaged in the last layer.
         last: whether this is the output layer.
+        operations: how its aggregation and combiner compute.
     """
 
     inputs: int
@@ -50,6 +58,7 @@ class LayerSpec:
     combine: str
     activation: str
     last: bool
+    operations: Operations = "published"
 
     @property
     def width(self) -> int:
@@ -57,12 +66,24 @@ class LayerSpec:
         return self.outputs if self.last else self.outputs * self.heads
 
 
-def agnn_space(layers: int) -> SearchSpace:
-    """Returns AGNN's space: choices ``layer1.hidden`` ... ``layerN.activation``, grouped by action class."""
+def agnn_space(layers: int, operations: Operations = "published") -> SearchSpace:
+    """Returns AGNN's space: choices ``layer1.hidden`` ... ``layerN.activation``, grouped by action class.
+
+    Args:
+        operations: how aggregations and combiners compute, which decides what architectures are the same network.
+    """
 
     def canonical(architecture: Architecture) -> Architecture:
         # The output layer is as wide as there are classes: its own width is not read.
-        return Architecture({**architecture, f"layer{layers}.hidden": HIDDEN[0]})
+        values = {**architecture, f"layer{layers}.hidden": HIDDEN[0]}
+        for layer in range(1, layers + 1) if operations == "repaired" else ():
+            # Soft-maxed coefficients sum to 1: the sum that they weight is the weighted mean.
+            if (
+                values[f"layer{layer}.aggregate"] == "mean"
+                and values[f"layer{layer}.attention"] not in FIXED_ATTENTIONS
+            ):
+                values[f"layer{layer}.aggregate"] = "sum"
+        return Architecture(values)
 
     choices = [
         Choice(f"layer{layer}.{name}", options, group=name)
@@ -92,11 +113,18 @@ def reduced_width(hidden: int, share: float) -> int:
     return max(1, round(hidden * share))
 
 
-def layer_specs(architecture: Architecture, features: int, outputs: int, share: float = 1.0) -> list[LayerSpec]:
+def layer_specs(
+    architecture: Architecture,
+    features: int,
+    outputs: int,
+    share: float = 1.0,
+    operations: Operations = "published",
+) -> list[LayerSpec]:
     """Returns the layers of an architecture for inputs of width ``features`` and outputs of width ``outputs``.
 
     Args:
         share: of the hidden layers' widths.
+        operations: how aggregations and combiners compute.
     """
     layers = len(architecture) // len(CLASSES)
     specs: list[LayerSpec] = []
@@ -113,6 +141,7 @@ def layer_specs(architecture: Architecture, features: int, outputs: int, share: 
             combine=str(value["combine"]),
             activation=str(value["activation"]),
             last=last,
+            operations=operations,
         )
         specs.append(spec)
         width = spec.width

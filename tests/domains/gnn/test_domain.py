@@ -63,6 +63,11 @@ class TestDigitsWide(GNNContract):
     data = Path(".")
 
 
+class TestDigitsRepaired(GNNContract):
+    settings = {"dataset": "digits-knn", "epochs": 10, "patience": None, "operations": "repaired"}
+    data = Path(".")
+
+
 class TestDigitsThreeLayersBatchNormSkip(GNNContract):
     settings = {"dataset": "digits-knn", "epochs": 8, "layers": 3, "batch_norm": True, "skip": True}
     data = Path(".")
@@ -100,6 +105,25 @@ def test_sizes_of_the_space() -> None:
     assert agnn_space(2).size == 138_297_600
     assert agnn_space(3).size == 11_760**3
     assert list(agnn_space(2).groups) == list(CLASSES)
+
+
+def test_equal_networks_of_repaired_operations_are_one() -> None:
+    mean = architecture((8, "gat", 8, "mean", "identity", "elu"), (4, "gcn", 1, "mean", "identity", "linear"))
+    assert agnn_space(2).canonical(mean) == mean
+    merged = agnn_space(2, "repaired").canonical(mean)
+    assert {key for key in mean if mean[key] != merged[key]} == {"layer1.aggregate"}
+    assert merged["layer1.aggregate"] == "sum"
+    assert agnn_space(2, "repaired").size == agnn_space(2).size
+
+
+def test_repaired_operations_train_where_published_ones_do_not() -> None:
+    """A GAT whose messages are averaged: dividing twice leaves a signal too small to learn from."""
+    mean = architecture((8, "gat", 8, "mean", "identity", "elu"), (4, "gat", 1, "mean", "identity", "linear"))
+    losses = {}
+    for operations in ("published", "repaired"):
+        measured = domain(operations=operations, epochs=40, patience=None).evaluate(Proposal(mean), Context(0))
+        losses[operations] = measured.values["loss"]
+    assert losses["repaired"] < 0.5 * losses["published"]
 
 
 def test_the_last_layers_width_is_not_read() -> None:
@@ -140,7 +164,7 @@ def test_limits_cut_candidates_off() -> None:
 
 
 def test_keys_that_the_space_chooses_are_refused() -> None:
-    for name, value in (("learning_rate", 0.1), ("layers", 3)):
+    for name, value in (("learning_rate", 0.1), ("layers", 3), ("operations", "repaired")):
         with pytest.raises(ValidationError, match=f"{name} has no effect with space: wide"):
             GNNSettings.model_validate({"dataset": "Cora", "space": "wide", name: value})
         GNNSettings.model_validate({"dataset": "Cora", "space": "agnn", name: value})

@@ -18,12 +18,17 @@ from torch_geometric.nn import GCNConv
 from torch_geometric.nn import SAGEConv
 
 from nichenas.core.seeds import torch_generator
+from nichenas.domains.gnn import maximum
 from nichenas.domains.gnn.features import DenseFeatures
 from nichenas.domains.gnn.features import SparseFeatures
 from nichenas.domains.gnn.features import features_of
 from nichenas.domains.gnn.graph import Graph
 from nichenas.domains.gnn.graph import Pattern
 from nichenas.domains.gnn.graph import row_starts
+from nichenas.domains.gnn.maximum import row_max
+from nichenas.domains.gnn.maximum import row_max_by_degree
+from nichenas.domains.gnn.maximum import row_max_by_gather
+from nichenas.domains.gnn.maximum import row_max_by_kernel
 from nichenas.domains.gnn.model import AGNN
 from nichenas.domains.gnn.model import Noise
 from nichenas.domains.gnn.operations import dropout
@@ -32,8 +37,6 @@ from nichenas.domains.gnn.operations import edge_sum
 from nichenas.domains.gnn.operations import edge_tanh_dot
 from nichenas.domains.gnn.operations import elu
 from nichenas.domains.gnn.operations import keep_mask
-from nichenas.domains.gnn.operations import row_max
-from nichenas.domains.gnn.operations import row_max_by_gather
 from nichenas.domains.gnn.operations import row_softmax
 from nichenas.domains.gnn.operations import softplus
 from nichenas.domains.gnn.operations import sparse_matmul
@@ -42,6 +45,7 @@ from nichenas.domains.gnn.space import ACTIVATIONS
 from nichenas.domains.gnn.space import AGGREGATORS
 from nichenas.domains.gnn.space import ATTENTIONS
 from nichenas.domains.gnn.space import COMBINERS
+from nichenas.domains.gnn.space import FIXED_ATTENTIONS
 from nichenas.domains.gnn.space import LayerSpec
 
 NODES, WIDTH, CLASSES = 30, 11, 3
@@ -100,6 +104,55 @@ def assert_same_function(net: AGNN, of: Graph, x: Tensor, targets: Tensor, prune
 def test_every_attention_and_aggregator_equals_pyg(attention: str, aggregate: str, combine: str) -> None:
     net = network(attention=attention, aggregate=aggregate, combine=combine)
     assert_same_function(net, graph(), features(), torch.tensor([2, 3, 5, 17, 29]))
+
+
+@pytest.mark.parametrize(
+    ("attention", "aggregate", "combine"), list(itertools.product(ATTENTIONS, AGGREGATORS, COMBINERS))
+)
+def test_every_repaired_operation_equals_pyg(attention: str, aggregate: str, combine: str) -> None:
+    net = network(attention=attention, aggregate=aggregate, combine=combine, operations="repaired")
+    assert_same_function(net, graph(), features(), torch.tensor([2, 3, 5, 17, 29]))
+
+
+def outputs_of(net: AGNN) -> Tensor:
+    """Returns the outputs of a network that has the weights that all of its shape have here."""
+    of, x = graph(), features()
+    field = of.receptive_field(torch.arange(NODES), 2)
+    result: Tensor = net(field, features_of(x, field.inputs)).detach()
+    return result
+
+
+def test_a_repaired_mean_is_weighted_by_attention_once() -> None:
+    for attention in ATTENTIONS:
+        repaired, published, added = (
+            outputs_of(network(attention=attention, aggregate=aggregate, operations=operations))
+            for aggregate, operations in (("mean", "repaired"), ("mean", "published"), ("sum", "published"))
+        )
+        assert torch.equal(repaired, added) == (attention not in FIXED_ATTENTIONS)
+        assert torch.allclose(repaired, published, atol=1e-12) == (attention == "const")
+
+
+def test_a_repaired_maximum_of_uniform_attention_is_the_plain_one() -> None:
+    uniform = network(attention="gat", aggregate="max", operations="repaired")
+    plain = network(attention="const", aggregate="max")
+    with torch.no_grad():
+        for ours, theirs in zip(uniform.layers, plain.layers, strict=True):
+            for vector in ours.attention.values():
+                vector.zero_()
+            theirs.weight.copy_(ours.weight)
+    torch.testing.assert_close(outputs_of(uniform), outputs_of(plain), rtol=0, atol=1e-12)
+
+
+def test_a_repaired_combiner_is_residual() -> None:
+    perceptron = network(combine="mlp", operations="repaired")
+    plain = network()
+    with torch.no_grad():
+        for ours, theirs in zip(perceptron.layers, plain.layers, strict=True):
+            ours.mlp_out.zero_()
+            theirs.weight.copy_(ours.weight)
+            for name, vector in ours.attention.items():
+                theirs.attention[name].copy_(vector)
+    assert torch.equal(outputs_of(perceptron), outputs_of(plain))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -202,13 +255,57 @@ def test_softmax_rows_sum_to_one_and_survive_large_scores() -> None:
     torch.testing.assert_close(sums, torch.ones(heads.rows))
 
 
-def test_both_forms_of_the_maximum_agree() -> None:
+def plain_row_max(pattern: Pattern, values: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
+    """Row by row; of entries that tie, the first."""
+    found = []
+    for start, end in itertools.pairwise(pattern.crow.tolist()):
+        messages = values[start:end, None] * dense[pattern.col[start:end]]
+        found.append((messages.amax(0), (messages == messages.amax(0)).int().argmax(0) + start))
+    result, winner = (torch.stack(parts) for parts in zip(*found, strict=True))
+    return result, winner
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("form", [row_max_by_kernel, row_max_by_degree, row_max_by_gather])
+def test_every_form_of_the_maximum_equals_the_plain_one(
+    form: Callable[..., tuple[Tensor, Tensor]], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maximum, "_CHUNK", 50)  # so that rows of one size are taken in several parts
+    for pattern in patterns():
+        values, dense = draw(pattern.entries).to(dtype), draw(pattern.columns, 4, seed=1).to(dtype)
+        dropped = values * (draw(pattern.entries, seed=2) > 0)  # messages of 0 tie with each other
+        for one, other in ((values, dense), (dropped, dense), (dropped, dense.round()), (values, 0 * dense)):
+            result, winner = form(pattern, one, other)
+            wanted, first = plain_row_max(pattern, one, other)
+            assert torch.equal(result, wanted)
+            assert torch.equal(winner, first)
+
+
+def test_large_graphs_have_the_gradient_of_the_maximum(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maximum, "_WIDE", 1)
+    for pattern in patterns():
+        gradients = []
+        for worth in (0, 1 << 60):
+            monkeypatch.setattr(maximum, "_WORTH", worth)
+            values, dense = leaf(pattern.entries), leaf(pattern.columns, 4, seed=1)
+            found = row_max(pattern, values, dense)
+            gradients.append(torch.autograd.grad((found * draw(*found.shape, seed=3)).sum(), (values, dense)))
+        assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+        assert all(gradient.any() for gradient in gradients[0])
+        monkeypatch.setattr(maximum, "_WORTH", 0)
+        assert torch.autograd.gradcheck(lambda v, d, of=pattern: row_max(of, v, d), (values, dense))
+
+
+def test_winners_that_are_not_numbers_are_entries_of_their_row() -> None:
     _, heads = patterns()
-    values, dense = draw(heads.entries), draw(heads.columns, 4, seed=1)
-    found = row_max(heads, values, dense)
-    result, winner = row_max_by_gather(heads, values, dense)
-    torch.testing.assert_close(found, result, rtol=0, atol=0)
-    assert (heads.row[winner] == torch.arange(heads.rows)[:, None]).all()
+    dense = draw(heads.columns, 4)
+    dense[::2] = torch.nan
+    dense[1::4] = torch.inf
+    for form in (row_max_by_kernel, row_max_by_degree):
+        result, winner = form(heads, torch.ones(heads.entries), dense)
+        assert result.isnan().any()
+        assert ((winner >= 0) & (winner < heads.entries)).all()
+        assert (heads.row[winner] == torch.arange(heads.rows)[:, None]).all()
 
 
 @given(st.lists(st.floats(-700, 700), min_size=1, max_size=30))
