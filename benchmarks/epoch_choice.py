@@ -19,47 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from graph_curves import Curves
+from graph_curves import tested_domain
 from scipy.stats import spearmanr
 
-from nichenas.core.context import Context
-from nichenas.core.context import Environment
-from nichenas.core.context import open_test_data
-from nichenas.core.data.root import cache_folder
-from nichenas.core.data.root import data_root
 from nichenas.core.seeds import numpy_generator
-from nichenas.core.space import Architecture
-from nichenas.domains.gnn import GNNDomain
-from nichenas.domains.gnn.domain import GNNSettings
 
 BASE = ("GPRGNN", "DAGNN", "APPNP", "SSGC", "GAT", "GCN")
 MUTATIONS = 2
-Curve = NDArray[np.float64]
 
 
-def around(radius: int) -> Callable[[Curve, int], float]:
-    """Returns the mean accuracy within so many epochs of the lowest loss."""
-    return lambda scores, lowest: float(scores[max(0, lowest - radius) : lowest + radius + 1].mean())
-
-
-class Recording(GNNDomain):
-    """The domain, with the curves of its last full training at hand."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.curves: dict[str, list[tuple[int, float]]] = {}
-
-    def _retrained(self, history: Any, *args: Any) -> Any:
-        self.curves = history.curves
-        return super()._retrained(history, *args)
-
-
-def trained(domain: Recording, architecture: Architecture, seed: int) -> tuple[Curve, Curve, float]:
-    """Returns validation scores and losses by epoch, and the test score at the epoch that the settings choose."""
-    with open_test_data():
-        result = domain.retrain(architecture, Context(seed))
-    scores, losses = (np.array([value for _, value in domain.curves[name]]) for name in ("score", "loss"))
-    return scores, losses, result.test[domain.objectives[0].name]
+def around(run: Curves, radius: int) -> float:
+    """Returns the mean validation accuracy within so many epochs of the lowest loss."""
+    lowest = run.lowest_loss
+    return float(run.scores[max(0, lowest - radius) : lowest + radius + 1].mean())
 
 
 def main() -> None:
@@ -74,34 +47,28 @@ def main() -> None:
     parser.add_argument("--least", type=float, default=0.78, help="mean test score of the networks that are ranked")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    environment = Environment(data_root(arguments.data_root), cache_folder())
-    domains = {}
-    for select in ("loss", "score"):
-        settings = {"dataset": arguments.dataset, "space": "wide", "select": select}
-        lengths = {"epochs": arguments.epochs, "patience": arguments.patience}
-        domains[select] = Recording(GNNSettings.model_validate({**settings, **lengths}), environment)
-    domain = domains["loss"]
+    domain = tested_domain(arguments.dataset, arguments.data_root, arguments.epochs, arguments.patience)
     rng = numpy_generator(0, "epoch choice")
     architectures = []
     for name in BASE:
         architectures.append(domain.known[name])
         architectures += [domain.space.mutate(domain.known[name], rng, MUTATIONS) for _ in range(arguments.mutants)]
-    runs = [[trained(domain, one, seed) for seed in range(arguments.seeds)] for one in architectures]
-    test = np.array([[run[2] for run in row] for row in runs])
+    runs = [[domain.curves(one, seed) for seed in range(arguments.seeds)] for one in architectures]
+    test = np.array([[run.test[run.lowest_loss] for run in row] for row in runs])
     good = test.mean(1) >= arguments.least
     print(f"{len(architectures)} networks, {int(good.sum())} of them ranked; points or Spearman's correlation")
-    figures: dict[str, Callable[[Curve, Curve], float]] = {
-        "accuracy at the lowest loss": lambda scores, losses: float(scores[losses.argmin()]),
-        "mean of 11 epochs around": lambda scores, losses: around(5)(scores, int(losses.argmin())),
-        "mean of 31 epochs around": lambda scores, losses: around(15)(scores, int(losses.argmin())),
-        "highest accuracy": lambda scores, _: float(scores.max()),
-        "lowest loss, negative": lambda _, losses: -float(losses.min()),
+    figures: dict[str, Callable[[Curves], float]] = {
+        "accuracy at the lowest loss": lambda run: around(run, 0),
+        "mean of 11 epochs around": lambda run: around(run, 5),
+        "mean of 31 epochs around": lambda run: around(run, 15),
+        "highest accuracy": lambda run: float(run.scores.max()),
+        "lowest loss, negative": lambda run: -float(run.losses.min()),
     }
     rows: dict[str, Any] = {}
     pairs = list(itertools.combinations(range(arguments.seeds), 2))
     print(f"{'figure':30s} deviation  itself  test, one seed  test, means")
     for name, figure in figures.items():
-        values = np.array([[figure(scores, losses) for scores, losses, _ in row] for row in runs])[good]
+        values = np.array([[figure(run) for run in row] for row in runs])[good]
         others = [np.delete(test[good], seed, 1).mean(1) for seed in range(arguments.seeds)]
         rows[name] = {
             "deviation": 100 * float(values.std(1, ddof=1).mean()),
@@ -114,10 +81,9 @@ def main() -> None:
     print(f"test accuracy with itself, other seeds: {itself:.2f}")
     epochs: dict[str, Any] = {}
     for index, name in enumerate(BASE):
-        by_loss = 100 * test[index * (1 + arguments.mutants)]
-        by_score = 100 * np.array(
-            [trained(domains["score"], domain.known[name], seed)[2] for seed in range(arguments.seeds)]
-        )
+        row = index * (1 + arguments.mutants)
+        by_loss = 100 * test[row]
+        by_score = 100 * np.array([run.test[run.highest_score] for run in runs[row]])
         epochs[name] = {"loss": by_loss.tolist(), "score": by_score.tolist()}
         shown = " against ".join(f"{values.mean():.2f} ± {values.std(ddof=1):.2f}" for values in (by_loss, by_score))
         print(f"{name}: test {shown}, at the lowest loss and the highest accuracy", flush=True)

@@ -95,10 +95,12 @@ def test_binary_benchmarks_run(tmp_path: Path) -> None:
 def test_graph_benchmarks_run(tmp_path: Path) -> None:
     out = tmp_path / "epochs.json"
     small = ["--mutants", "1", "--seeds", "3", "--epochs", "3", "--least", "0", "--dataset", "digits-knn"]
+    pair = ["GCN", "SSGC"]
     commands = {
         "epoch_choice": [*small, "--output", str(out)],
         "agnn_operations": ["--dataset", "digits-knn", "--seeds", "2", "--epochs", "2"],
         "aggregations": ["--nodes", "300", "--edges", "900", "--widths", "32", "--repeats", "1"],
+        "published_protocols": ["--datasets", "digits-knn", "--networks", *pair, "--seeds", "2", "--epochs", "6"],
         "large_graph": ["--nodes", "3000", "--edges", "9000", "--networks", "SGC", "GCN"],
     }
     printed = {}
@@ -109,6 +111,11 @@ def test_graph_benchmarks_run(tmp_path: Path) -> None:
         printed[name] = done.stdout
     assert "12 networks, 12 of them ranked" in printed["epoch_choice"]
     assert all(-1 <= row["itself"] <= 1 for row in json.loads(out.read_text())["figures"].values())
+    for name, line in zip(pair, printed["published_protocols"].splitlines()[2:4], strict=True):
+        assert line.startswith(name)
+        lowest, highest, improved, best = (float(part.split()[-1]) for part in line.split("±")[:4])
+        assert best >= max(lowest, highest, improved)
+        assert improved >= lowest  # the epoch of the lowest loss is the last that improved it
     assert [line.split(":")[0] for line in printed["large_graph"].splitlines()] == ["loading", "SGC", "GCN"]
     operations = [tuple(line.split()[:2]) for line in printed["agnn_operations"].splitlines()[1:]]
     assert operations == list(itertools.product(("sum", "mean", "max"), ("identity", "mlp")))

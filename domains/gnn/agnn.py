@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -12,7 +14,10 @@ from nichenas.core.space import Architecture
 from nichenas.core.space import SearchSpace
 from nichenas.core.trial import Drawing
 from nichenas.domains.gnn.data import LabelledNodes
+from nichenas.domains.gnn.extents import Extent
+from nichenas.domains.gnn.extents import field_extent
 from nichenas.domains.gnn.families import Family
+from nichenas.domains.gnn.features import feature_bytes
 from nichenas.domains.gnn.features import features_of
 from nichenas.domains.gnn.graph import ReceptiveField
 from nichenas.domains.gnn.model import AGNN
@@ -55,16 +60,22 @@ class AGNNFamily(Family):
         field = part.graph.receptive_field(part.nodes, self.settings.layers, prune=not self.settings.batch_norm)
         return Piece(field, features_of(part.x, field.inputs), part.labels)
 
-    def memory(self, architecture: Architecture, fields: list[ReceptiveField], share: float = 1.0) -> int:
-        """Returns an estimate of the bytes that training takes at its peak.
+    def extent(self, part: LabelledNodes, architecture: Architecture) -> Extent:
+        """Returns how large the receptive field is."""
+        prune = not self.settings.batch_norm
+        found = field_extent(part.graph, part.nodes, self.settings.layers, prune)
+        return replace(found, feature_bytes=feature_bytes(part.density, found.inputs, self.features))
+
+    def memory(self, architecture: Architecture, extents: Sequence[Extent], share: float = 1.0) -> int:
+        """Returns an estimate of the bytes that training takes at its peak, beside the pieces themselves.
 
         Four copies of the weights (themselves, gradient, two Adam moments), six node-wise tensors a layer
         in the larger receptive field, and what gene-linear attention keeps for every edge.
         """
         numbers = 0
         for position, spec in enumerate(self.specs(architecture, share)):
-            sources = max(field.blocks[position].pattern.columns for field in fields)
-            edges = max(field.blocks[position].pattern.entries for field in fields)
+            sources = max(extent.layers[position].columns for extent in extents)
+            edges = max(extent.layers[position].entries for extent in extents)
             wide = spec.heads * spec.outputs
             numbers += 4 * spec.inputs * wide + 6 * sources * wide + 8 * edges * spec.heads
             if spec.attention == "gene-linear":

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,11 @@ class LabelledNodes:
     x: Tensor
     nodes: Tensor
     labels: Tensor
+
+    @cached_property
+    def density(self) -> float:
+        """The share of the features that are not zero."""
+        return int(torch.count_nonzero(self.x)) / self.x.numel()
 
     def subset(self, nodes: Tensor) -> LabelledNodes:
         """Returns the same graph with only some of its nodes labelled, ``(n,)``, sorted."""
@@ -148,6 +154,8 @@ def load_task(dataset: str, options: Options, normalize: bool | None, environmen
             raise ConfigError(f"domain.dataset_options: digits-knn takes none, not '{next(iter(options))}'")
         return _transductive(name, _digits(), bool(normalize), environment)
     if name == "PPI":
+        if options:
+            raise ConfigError(f"domain.dataset_options: PPI takes none, not '{next(iter(options))}'")
         return _ppi(bool(normalize), environment)
     if name in PLANETOID:
         data = _planetoid(name, options, environment)
@@ -240,14 +248,20 @@ def _by_dotted_name(name: str, options: dict[str, Any], environment: Environment
 
 
 def _column(data: Data, column: Any) -> Data:
-    """Returns a graph with one of its splits, where it has several and one is named."""
-    for mask in MASKS:
-        if mask in data and data[mask].dim() == 2 and column is not None:
-            if isinstance(column, (str, float)) or not 0 <= column < data[mask].shape[1]:
-                raise ConfigError(
-                    f"domain.dataset_options.split_index: {column} is not among 0 .. {data[mask].shape[1] - 1}"
-                )
-            data[mask] = data[mask][:, int(column)]
+    """Returns a graph with one of its splits, where it has several and one is named.
+
+    Raises:
+        ConfigError: for a split that there is not, also of a graph that has one, or that a split is made for.
+    """
+    if column is None:
+        return data
+    split = [mask for mask in MASKS if mask in data and data[mask].dim() == 2]
+    splits = min((data[mask].shape[1] for mask in split), default=1)
+    if isinstance(column, (bool, str, float)) or not 0 <= column < splits:
+        held = f"0 .. {splits - 1}" if splits > 1 else "0, since the graph has no more than one split"
+        raise ConfigError(f"domain.dataset_options.split_index: {column} is not among {held}")
+    for mask in split:
+        data[mask] = data[mask][:, column]
     return data
 
 

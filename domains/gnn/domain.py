@@ -50,9 +50,12 @@ from nichenas.domains.gnn.data import KNOWN
 from nichenas.domains.gnn.data import LabelledNodes
 from nichenas.domains.gnn.data import NodeTask
 from nichenas.domains.gnn.data import load_task
+from nichenas.domains.gnn.extents import Extent
 from nichenas.domains.gnn.families import Family
 from nichenas.domains.gnn.features import DenseFeatures
 from nichenas.domains.gnn.network import Noise
+from nichenas.domains.gnn.pieces import KEPT_BYTES
+from nichenas.domains.gnn.pieces import KeptPieces
 from nichenas.domains.gnn.space import HIDDEN
 from nichenas.domains.gnn.space import Operations
 from nichenas.domains.gnn.space import reduced_width
@@ -124,7 +127,6 @@ class GNNSettings(TrainSettings):
 
 
 FAMILIES: Mapping[str, type[Family]] = {"agnn": AGNNFamily, "wide": WideFamily}
-KEPT_LAYOUTS = 12  # receptive fields that stay in memory; a search in one region of the space needs few
 
 
 class GNNDomain(
@@ -231,15 +233,16 @@ class GNNDomain(
         """
         family = family or self.family
         key = part, share if part == "train" else 1.0, split, type(family), family.layout(architecture)
-        if key not in self._pieces:
-            while len(self._pieces) >= 2 * KEPT_LAYOUTS:
-                del self._pieces[next(iter(self._pieces))]
-            labelled = self._labelled(part, share, split)
-            self._pieces[key] = [family.piece(graph, architecture) for graph in labelled]
-        return self._pieces[key]
+        return self._pieces.get(
+            key, lambda: [family.piece(graph, architecture) for graph in self._labelled(part, share, split)]
+        )
 
     @cached_property
-    def _pieces(self) -> dict[Hashable, list[Piece]]:
+    def _pieces(self) -> KeptPieces:
+        return KeptPieces()
+
+    @cached_property
+    def _extents(self) -> dict[Hashable, list[Extent]]:
         return {}
 
     @property
@@ -340,9 +343,18 @@ class GNNDomain(
         )
 
     def memory(self, architecture: Architecture, share: float = 1.0) -> int:
-        """Returns an estimate of the bytes that training a network takes at its peak."""
-        pieces = [piece for split in ("train", "validation") for piece in self.pieces(architecture, split)]
-        return self.family.memory(architecture, [piece.field for piece in pieces], share)
+        """Returns an estimate of the bytes that training a network takes at its peak; nothing is built for it.
+
+        Receptive fields and features are shared by candidates, as the data are, and counted where they take more than
+        what is kept of them anyway.
+        """
+        key = self.family.layout(architecture)
+        if key not in self._extents:
+            parts = (*self.task.train, *self.task.validation)
+            self._extents[key] = [self.family.extent(part, architecture) for part in parts]
+        extents = self._extents[key]
+        shared = self.family.shared_memory(architecture, extents)
+        return self.family.memory(architecture, extents, share) + max(0, shared - KEPT_BYTES)
 
     def retrain(self, architecture: Architecture, context: Context) -> Retrained:
         """Trains a network and measures it at the epoch that validation data chose."""

@@ -6,6 +6,7 @@ from abc import ABC
 from abc import abstractmethod
 from collections.abc import Hashable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from nichenas.core.space import SearchSpace
 from nichenas.core.trial import Drawing
 from nichenas.domains.gnn.consistency import Consistency
 from nichenas.domains.gnn.data import LabelledNodes
+from nichenas.domains.gnn.extents import Extent
+from nichenas.domains.gnn.extents import total_bytes
 from nichenas.domains.gnn.graph import ReceptiveField
 from nichenas.domains.gnn.network import NodeNetwork
 from nichenas.domains.gnn.training import Piece
@@ -65,8 +68,21 @@ class Family(ABC):
         """Returns labelled nodes ready for the network of an architecture."""
 
     @abstractmethod
-    def memory(self, architecture: Architecture, fields: list[ReceptiveField], share: float = 1.0) -> int:
-        """Returns an estimate of the bytes that training a network on these fields takes at its peak."""
+    def extent(self, part: LabelledNodes, architecture: Architecture) -> Extent:
+        """Returns how large what :meth:`piece` builds would be."""
+
+    @abstractmethod
+    def memory(self, architecture: Architecture, extents: Sequence[Extent], share: float = 1.0) -> int:
+        """Returns an estimate of the bytes that training takes at its peak, beside the pieces themselves.
+
+        Args:
+            extents: of the pieces that it is trained and validated on.
+        """
+
+    def shared_memory(self, architecture: Architecture, extents: Sequence[Extent]) -> int:
+        """Returns the bytes that the pieces themselves take, which architectures of one layout share."""
+        heads = (int(str(value)) for name, value in architecture.items() if name.rpartition(".")[2] == "heads")
+        return total_bytes(extents, max(heads, default=1))
 
     @abstractmethod
     def macs(self, architecture: Architecture, field: ReceptiveField) -> int:

@@ -78,5 +78,18 @@ def features_of(x: Tensor, nodes: Tensor) -> Features:
     row, col = part.nonzero(as_tuple=True)
     if row.numel() >= SPARSE_BELOW * part.numel():
         return DenseFeatures(part)
-    pattern = Pattern(row_starts(row, part.shape[0]), col, part.shape[1])
+    # Rows and columns are views of one array, all of which the pattern would hold for its columns.
+    pattern = Pattern(row_starts(row, part.shape[0]), col.clone(), part.shape[1])
     return SparseFeatures(pattern, part[row, col])
+
+
+def feature_bytes(density: float, nodes: int, width: int) -> int:
+    """Returns what the features of so many nodes take in the form that :func:`features_of` gives them.
+
+    Args:
+        density: share of their values that are not zero.
+    """
+    if density >= SPARSE_BELOW:
+        return 4 * nodes * width
+    # Of every entry the value, its row and column, and row and order in the transpose; then both row starts.
+    return round(density * nodes * width) * (4 + 4 * 8) + 8 * (nodes + width)

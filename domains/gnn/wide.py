@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Hashable
 from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -15,8 +17,12 @@ from nichenas.core.space import SearchSpace
 from nichenas.core.trial import Drawing
 from nichenas.domains.gnn.consistency import Consistency
 from nichenas.domains.gnn.data import LabelledNodes
+from nichenas.domains.gnn.extents import Extent
+from nichenas.domains.gnn.extents import field_extent
+from nichenas.domains.gnn.extents import whole_extent
 from nichenas.domains.gnn.families import Family
 from nichenas.domains.gnn.features import DenseFeatures
+from nichenas.domains.gnn.features import feature_bytes
 from nichenas.domains.gnn.features import features_of
 from nichenas.domains.gnn.graph import ReceptiveField
 from nichenas.domains.gnn.training import Piece
@@ -90,21 +96,35 @@ class WideFamily(Family):
             self._kept = key, part.x, propagated(part, spec.propagation, spec.steps, spec.teleport)
         return self._kept[2]
 
-    def memory(self, architecture: Architecture, fields: list[ReceptiveField], share: float = 1.0) -> int:
-        """Returns an estimate of the bytes that training takes at its peak.
+    def extent(self, part: LabelledNodes, architecture: Architecture) -> Extent:
+        """Returns how large the receptive field is; of a linear network, the whole graph that is propagated over."""
+        spec, graph = wide_spec(architecture), part.graph
+        if spec.linear:
+            return whole_extent(graph, part.nodes, layers=0)
+        if spec.norm == "batch" and spec.readout != "convolution":
+            found = whole_extent(graph, part.nodes, spec.layers)
+        elif spec.interleaved:
+            found = field_extent(graph, part.nodes, spec.layers, prune=spec.norm != "batch")
+        else:
+            found = whole_extent(graph, part.nodes)
+        return replace(found, feature_bytes=feature_bytes(part.density, found.inputs, self.features))
+
+    def memory(self, architecture: Architecture, extents: Sequence[Extent], share: float = 1.0) -> int:
+        """Returns an estimate of the bytes that training takes at its peak, beside the pieces themselves.
 
         Four copies of the weights (themselves, gradient, two Adam moments), six node-wise tensors a layer (four a step
         of propagation), and what attention keeps for every edge.
         """
         spec = wide_spec(architecture, share)
-        network = self.network(architecture, torch.Generator(), share)
+        with torch.device("meta"):
+            network = self.network(architecture, torch.Generator(), share)
         numbers = 4 * sum(parameter.numel() for parameter in network.parameters())
         if spec.linear:
-            return 4 * (numbers + max(field.targets.numel() for field in fields) * (self.features + self.outputs))
+            return 4 * (numbers + max(extent.targets for extent in extents) * (self.features + self.outputs))
         largest = 0
-        for field in fields:
-            nodes = [block.pattern.columns for block in field.blocks]
-            edges = [block.pattern.entries for block in field.blocks]
+        for extent in extents:
+            nodes = [layer.columns for layer in extent.layers]
+            edges = [layer.entries for layer in extent.layers]
             if spec.interleaved:
                 edge_wise = 8 * spec.heads if spec.propagation == "gat" else 2 * (spec.edge_dropout > 0)
                 own = 6 * spec.hidden * sum(nodes) + edge_wise * sum(edges)
@@ -118,6 +138,13 @@ class WideFamily(Family):
                 own += 2 * (spec.edge_dropout > 0) * spec.steps * edges[0]
             largest = max(largest, own)
         return 4 * (numbers + largest)
+
+    def shared_memory(self, architecture: Architecture, extents: Sequence[Extent]) -> int:
+        """Returns the bytes of the pieces; of a linear network, what its propagation takes at its peak."""
+        shared = super().shared_memory(architecture, extents)
+        if wide_spec(architecture).linear:  # dense features after this step and the one before, and their sum so far
+            shared += 3 * 4 * self.features * max(extent.inputs for extent in extents)
+        return shared
 
     def macs(self, architecture: Architecture, field: ReceptiveField) -> int:
         """Returns products with weights of every node, and one for every edge and channel."""

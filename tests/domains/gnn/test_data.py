@@ -288,6 +288,8 @@ def test_ppi_is_inductive_and_scored_by_micro_f1(tmp_path: Path) -> None:
     assert measured.values["micro_f1"] > 0.6
     with open_test_data():
         assert domain.retrain(architecture, Context(0)).test["micro_f1"] > 0.55
+    with pytest.raises(ConfigError, match="dataset_options: PPI takes none, not 'split_index'"):
+        load_task("PPI", {"split_index": 1}, None, environment(tmp_path, tmp_path / "cache"))
 
 
 def test_micro_f1_is_scikit_learns() -> None:

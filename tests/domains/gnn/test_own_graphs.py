@@ -173,6 +173,19 @@ def test_several_splits_are_taken_in_turn(arrays: dict[str, Any], tmp_path: Path
         )
 
 
+def test_a_graph_of_one_split_has_no_second(arrays: dict[str, Any], tmp_path: Path) -> None:
+    masks = {name: np.arange(NODES) // 30 == i for i, name in enumerate(("train_mask", "val_mask", "test_mask"))}
+    columns = {name: mask[:, None] for name, mask in masks.items()}
+    for held in (arrays, {**arrays, **masks}, {**arrays, **columns}):
+        path = str(as_npz()(tmp_path, held))
+        first = parts_of(load_task(path, {"split_index": 0}, None, environment()))
+        assert first == parts_of(load_task(path, {}, None, environment()))
+        for wrong in (1, -1, 0.0, "0", True):
+            with pytest.raises(ConfigError, match=r"split_index: .* is not among 0, since the graph has") as caught:
+                load_task(path, {"split_index": wrong}, None, environment())
+            assert "\n" not in str(caught.value)
+
+
 def test_nodes_without_a_label_are_in_no_part(arrays: dict[str, Any], tmp_path: Path) -> None:
     y = arrays["y"].astype(np.float64)
     y[::5] = np.nan
