@@ -11,10 +11,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nichenas.domains.gnn.graph import Pattern
-from nichenas.domains.gnn.graph import row_starts
 from nichenas.domains.gnn.operations import dropout
 from nichenas.domains.gnn.operations import sparse_matmul
+from nichenas.domains.gnn.patterns import Pattern
+from nichenas.domains.gnn.patterns import row_starts
 
 SPARSE_BELOW = 0.25  # share of non-zero values at which both forms took equally long in one thread (widths 16 to 256)
 

@@ -1,9 +1,7 @@
-"""Graph structures that are built once and shared by every candidate: CSR patterns and receptive fields.
+"""Graphs and receptive fields, which are built once and shared by every candidate.
 
-A *pattern* is the sparsity of a rectangular matrix whose rows are destination nodes and whose columns are
-source nodes; entries of a row lie side by side, so edges are sorted by destination. A *receptive field* keeps,
-for given target nodes and a number of layers, only the nodes and edges that can influence the targets: layer
-outputs that nobody reads are never computed, and the function at the targets stays exactly the same.
+A *receptive field* keeps, for given target nodes and a number of layers, only the nodes and edges that can influence
+the targets: layer outputs that nobody reads are never computed, and the function at the targets stays exactly the same.
 """
 
 from __future__ import annotations
@@ -11,193 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import field
 from functools import cached_property
-from typing import Any
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from nichenas.domains.gnn.patterns import FixedMatrix
+from nichenas.domains.gnn.patterns import Pattern
+from nichenas.domains.gnn.patterns import row_starts
+
 Divisor = Literal["one", "count", "total"]
-LARGE = 2_000_000  # entries of a pattern of several heads that is not kept beside others
-
-
-@dataclass(frozen=True)
-class RowsByDegree:
-    """The rows of a pattern in ascending order of their numbers of entries.
-
-    Attributes:
-        inverse: position of every row in this order, ``(rows,)``.
-        entries: those of the first row in this order, those of the second, and so on, ``(E,)``.
-        columns: of these entries, ``(E,)``.
-        sizes: every number of entries that a row has, ascending, and how many rows have it.
-    """
-
-    inverse: Tensor
-    entries: Tensor
-    columns: Tensor
-    sizes: list[tuple[int, int]]
-
-
-@dataclass
-class Pattern:
-    """The sparsity of a ``rows x columns`` matrix with E entries in row order, and of its transpose.
-
-    Attributes:
-        crow: row starts, ``(rows + 1,)``, int64.
-        col: column of every entry, ``(E,)``, int64.
-        columns: number of columns.
-    """
-
-    crow: Tensor
-    col: Tensor
-    columns: int
-    row: Tensor = field(init=False)
-    t_crow: Tensor = field(init=False)
-    t_col: Tensor = field(init=False)
-    t_order: Tensor = field(init=False)
-    _expanded: dict[int, Pattern] = field(init=False, default_factory=dict)
-    _head_order: dict[int, Tensor] = field(init=False, default_factory=dict)
-    _short: tuple[Tensor, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        nodes = torch.arange(self.rows, device=self.crow.device)
-        self.row = nodes.repeat_interleave(self.crow.diff())
-        self.t_order = self.col.argsort(stable=True)
-        self.t_col = self.row[self.t_order]
-        self.t_crow = row_starts(self.col, self.columns)
-        # Sparse products on the CPU want int32, and would convert at every call.
-        short = torch.int32 if self.col.numel() < 2**31 else torch.int64
-        self._short = tuple(index.to(short) for index in (self.crow, self.col, self.t_crow, self.t_col))
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return self.crow.numel() - 1
-
-    @property
-    def entries(self) -> int:
-        """Number of entries E."""
-        return self.col.numel()
-
-    @cached_property
-    def rows_by_degree(self) -> RowsByDegree:
-        """The rows in the order of their numbers of entries."""
-        degrees = self.crow.diff()
-        order = degrees.argsort(stable=True)
-        degrees = degrees[order]
-        first = self.crow[:-1][order] - (degrees.cumsum(0) - degrees)  # less the entries of rows before
-        entries = torch.arange(self.entries, device=self.col.device) + first.repeat_interleave(degrees)
-        numbers, counts = degrees.unique_consecutive(return_counts=True)
-        sizes = list(zip(numbers.tolist(), counts.tolist(), strict=True))
-        return RowsByDegree(order.argsort(), entries, self.col[entries], sizes)
-
-    def matrix(self, values: Tensor) -> Tensor:
-        """Returns the sparse CSR matrix with these values, ``(E,)``."""
-        crow, col = self._short[:2]
-        return torch.sparse_csr_tensor(crow, col, values, size=(self.rows, self.columns), check_invariants=False)
-
-    def transposed(self, values: Tensor) -> Tensor:
-        """Returns the transpose of :meth:`matrix` as CSR, ``columns x rows``."""
-        crow, col = self._short[2:]
-        return torch.sparse_csr_tensor(
-            crow,
-            col,
-            values.index_select(0, self.t_order),
-            size=(self.columns, self.rows),
-            check_invariants=False,
-        )
-
-    def row_incidence(self, like: Tensor) -> Tensor:
-        """Returns the ``rows x E`` matrix that sums entries by row."""
-        order = torch.arange(self.entries, device=self.col.device)
-        return _incidence(self.crow, order, like)
-
-    def column_incidence(self, like: Tensor) -> Tensor:
-        """Returns the ``columns x E`` matrix that sums entries by column."""
-        return _incidence(self.t_crow, self.t_order, like)
-
-    def heads(self, heads: int) -> Pattern:
-        """Returns the pattern of ``heads`` interleaved copies of this graph, cached.
-
-        Node i of head h becomes node ``i * heads + h``, so a dense ``(nodes, heads, d)`` tensor is, without
-        moving anything, the ``(nodes * heads, d)`` one of the copies: attention with many heads is
-        attention with one head on this pattern.
-        """
-        if heads == 1:
-            return self
-        if heads not in self._expanded:
-            if self.entries * heads > LARGE:  # one at a time: each takes several times the memory of the graph
-                self._expanded.clear()
-                self._head_order.clear()
-            head = torch.arange(heads, device=self.col.device)
-            row = (self.row[:, None] * heads + head).flatten()
-            col = (self.col[:, None] * heads + head).flatten()
-            order = row.argsort(stable=True)
-            self._head_order[heads] = order
-            self._expanded[heads] = Pattern(row_starts(row, self.rows * heads), col[order], self.columns * heads)
-        return self._expanded[heads]
-
-    def to_heads(self, values: Tensor) -> Tensor:
-        """Returns values given as ``(E, heads)`` in the entry order of :meth:`heads`, ``(E * heads,)``."""
-        if values.shape[1] == 1:
-            return values.flatten()
-        self.heads(values.shape[1])
-        return values.flatten().index_select(0, self._head_order[values.shape[1]])
-
-
-def row_starts(row: Tensor, rows: int) -> Tensor:
-    """Returns the CSR row starts, ``(rows + 1,)``, of entries with these rows."""
-    counts = torch.bincount(row, minlength=rows)
-    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-
-
-def _incidence(crow: Tensor, col: Tensor, like: Tensor) -> Tensor:
-    ones = torch.ones(col.numel(), dtype=like.dtype, device=like.device)
-    size = (crow.numel() - 1, col.numel())
-    return torch.sparse_csr_tensor(crow, col, ones, size=size, check_invariants=False)
-
-
-@dataclass(frozen=True)
-class FixedMatrix:
-    """A sparse matrix that is not trained, with its transpose at hand for gradients; both CSR."""
-
-    matrix: Tensor
-    transpose: Tensor
-
-    def __matmul__(self, dense: Tensor) -> Tensor:
-        result: Tensor = _FixedProduct.apply(self, dense)
-        return result
-
-
-class _FixedProduct(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, fixed: FixedMatrix, dense: Tensor) -> Tensor:
-        ctx.fixed = fixed
-        return fixed.matrix @ dense
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return None, ctx.fixed.transpose @ grads[0].contiguous()
-
-
-class _Recurrence(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, fixed: FixedMatrix, dense: Tensor, steps: int, start: float, step: float) -> Tensor:
-        ctx.fixed, ctx.rest = fixed, (steps, start, step)
-        return _recurrence(fixed.matrix, dense, steps, start, step)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        # A polynomial of the matrix: its transpose is the same one of the transposed matrix.
-        return None, _recurrence(ctx.fixed.transpose, grads[0].contiguous(), *ctx.rest), None, None, None
-
-
-def _recurrence(matrix: Tensor, dense: Tensor, steps: int, start: float, step: float) -> Tensor:
-    scaled = dense if start == 1 else start * dense
-    x = dense
-    for _ in range(steps):
-        x = torch.addmm(scaled, matrix, x, alpha=step)
-    return x
 
 
 @dataclass
@@ -246,7 +67,7 @@ class Block:
     def _matrix(self, attention: str) -> FixedMatrix:
         if attention not in self._matrices:
             values = self.constant(attention)
-            self._matrices[attention] = FixedMatrix(self.pattern.matrix(values), self.pattern.transposed(values))
+            self._matrices[attention] = FixedMatrix(self.pattern, values)
         return self._matrices[attention]
 
     def recurrence(self, attention: str, x: Tensor, steps: int, start: float, step: float) -> Tensor:
@@ -254,8 +75,7 @@ class Block:
 
         Nothing of the steps is kept for the gradient, which is the same recurrence with the transpose.
         """
-        result: Tensor = _Recurrence.apply(self._matrix(attention), x, steps, start, step)
-        return result
+        return self._matrix(attention).recurrence(x, steps, start, step)
 
     @cached_property
     def same(self) -> bool:

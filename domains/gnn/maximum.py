@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nichenas.domains.gnn.graph import Pattern
+from nichenas.domains.gnn.patterns import Pattern
 
 _CHUNK = 1 << 18  # elements of an edge-wise temporary that stays in the cache
 _WORTH = 1 << 16  # elements for every number of entries that a row has, from which whole arrays are faster

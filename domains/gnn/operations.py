@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nichenas.domains.gnn.graph import Pattern
+from nichenas.domains.gnn.patterns import Pattern
 
 _CHUNK = 1 << 18  # elements of an edge-wise temporary that stay in the cache
 
@@ -107,7 +107,7 @@ class _SparseMatmul(torch.autograd.Function):
     def forward(ctx: Any, pattern: Pattern, values: Tensor, dense: Tensor) -> Tensor:
         ctx.pattern = pattern
         ctx.save_for_backward(values, dense)
-        return pattern.matrix(values) @ dense
+        return pattern.times(values, dense)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -115,7 +115,7 @@ class _SparseMatmul(torch.autograd.Function):
         values, dense = ctx.saved_tensors
         grad = grads[0].contiguous()
         by_values = sampled_product(pattern, grad, dense) if ctx.needs_input_grad[1] else None
-        by_dense = pattern.transposed(values) @ grad if ctx.needs_input_grad[2] else None
+        by_dense = pattern.transposed_times(values, grad) if ctx.needs_input_grad[2] else None
         return None, by_values, by_dense
 
 
@@ -147,7 +147,7 @@ class _EdgeDot(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         pattern: Pattern = ctx.pattern
         left, right = ctx.saved_tensors
-        return None, pattern.matrix(grads[0]) @ right, pattern.transposed(grads[0]) @ left
+        return None, pattern.times(grads[0], right), pattern.transposed_times(grads[0], left)
 
 
 def edge_dot(pattern: Pattern, left: Tensor, right: Tensor) -> Tensor:

@@ -23,8 +23,6 @@ from nichenas.domains.gnn.features import DenseFeatures
 from nichenas.domains.gnn.features import SparseFeatures
 from nichenas.domains.gnn.features import features_of
 from nichenas.domains.gnn.graph import Graph
-from nichenas.domains.gnn.graph import Pattern
-from nichenas.domains.gnn.graph import row_starts
 from nichenas.domains.gnn.maximum import row_max
 from nichenas.domains.gnn.maximum import row_max_by_degree
 from nichenas.domains.gnn.maximum import row_max_by_gather
@@ -40,6 +38,8 @@ from nichenas.domains.gnn.operations import keep_mask
 from nichenas.domains.gnn.operations import row_softmax
 from nichenas.domains.gnn.operations import softplus
 from nichenas.domains.gnn.operations import sparse_matmul
+from nichenas.domains.gnn.patterns import Pattern
+from nichenas.domains.gnn.patterns import row_starts
 from nichenas.domains.gnn.reference import ReferenceAGNN
 from nichenas.domains.gnn.space import ACTIVATIONS
 from nichenas.domains.gnn.space import AGGREGATORS
