@@ -114,6 +114,7 @@ def test_graph_benchmarks_run(tmp_path: Path) -> None:
         assert best >= max(lowest, highest, improved)
         assert improved >= lowest  # the epoch of the lowest loss is the last that improved it
     assert [line.split(":")[0] for line in printed["large_graph"].splitlines()] == ["loading", "SGC", "GCN"]
+    assert float(printed["large_graph"].split("then ")[-1].split()[0]) > 0
 
 
 def test_what_early_stops_would_save(tmp_path: Path) -> None:
