@@ -120,6 +120,7 @@ def test_graph_benchmarks_run(tmp_path: Path) -> None:
     operations = [tuple(line.split()[:2]) for line in printed["agnn_operations"].splitlines()[1:]]
     assert operations == list(itertools.product(("sum", "mean", "max"), ("identity", "mlp")))
     assert all(line.count("x ") + line.endswith("x") == 3 for line in printed["aggregations"].splitlines()[1:])
+    assert float(printed["large_graph"].split("then ")[-1].split()[0]) > 0
 
 
 def test_what_early_stops_would_save(tmp_path: Path) -> None:

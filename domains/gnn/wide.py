@@ -230,4 +230,4 @@ def propagated(part: LabelledNodes, kind: str, steps: int, teleport: float) -> T
     for _ in range(steps):
         x = block.product("gcn", x)
         total += x
-    return torch.lerp(total / steps, part.x, teleport)
+    return total.div_(steps).lerp_(part.x, teleport)  # in place: it is as large as all dense features

@@ -13,6 +13,7 @@ import scipy.sparse
 import torch
 from torch_geometric.data import Data
 
+from nichenas.core.cli import main
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
 from nichenas.core.context import open_test_data
@@ -173,7 +174,9 @@ def test_several_splits_are_taken_in_turn(arrays: dict[str, Any], tmp_path: Path
         )
 
 
-def test_a_graph_of_one_split_has_no_second(arrays: dict[str, Any], tmp_path: Path) -> None:
+def test_a_graph_of_one_split_has_no_second(
+    arrays: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     masks = {name: np.arange(NODES) // 30 == i for i, name in enumerate(("train_mask", "val_mask", "test_mask"))}
     columns = {name: mask[:, None] for name, mask in masks.items()}
     for held in (arrays, {**arrays, **masks}, {**arrays, **columns}):
@@ -184,6 +187,10 @@ def test_a_graph_of_one_split_has_no_second(arrays: dict[str, Any], tmp_path: Pa
             with pytest.raises(ConfigError, match=r"split_index: .* is not among 0, since the graph has") as caught:
                 load_task(path, {"split_index": wrong}, None, environment())
             assert "\n" not in str(caught.value)
+    words = [f"domain.dataset={path}", "domain.dataset_options={split_index: 3}", "--out", str(tmp_path / "run")]
+    assert main(["search", "gnn/own-graph", *words]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert told == ["nichenas: " + str(caught.value).replace("True", "3")]
 
 
 def test_nodes_without_a_label_are_in_no_part(arrays: dict[str, Any], tmp_path: Path) -> None:
