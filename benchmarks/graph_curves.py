@@ -64,7 +64,8 @@ class _Tested(SpaceTraining):
     """A training that also looks at test nodes; nothing is decided by them."""
 
     def __init__(self, of: SpaceTraining, tested: Sequence[Piece]) -> None:
-        super().__init__(of.network, of.noise, of.train, of.validation, of.settings, metric=of.metric)
+        parts = (of.network, of.noise, of.train, of.validation, of.settings)
+        super().__init__(*parts, metric=of.metric, consistency=of.consistency)
         self.tested = tested
 
     def validate(self) -> dict[str, float]:
