@@ -33,7 +33,7 @@ from nichenas.domains.gnn.training import node_loss
 
 FEATURES, CLASSES = 128, 10
 SIDES = ("sum", "max")
-CASES = (("const", 1), ("gcn", 1), ("gat", 1), ("gat", 8))  # attention and heads
+CASES = (("const", 1), ("gcn", 1), ("gat", 1), ("gat", 8), ("gene-linear", 1))  # attention and heads
 
 
 def made_graph(nodes: int, edges: int) -> Graph:
@@ -107,7 +107,7 @@ def main() -> None:
     x = torch.randn(arguments.nodes, FEATURES, generator=drawn)
     labels = torch.randint(0, CLASSES, (arguments.nodes,), generator=drawn)
     rows = []
-    print(f"{'width':>5s} {'attention':10s}  aggregation: sum, max, ratio   training step: sum, max, ratio")
+    print(f"{'width':>5s} {'attention':15s}  aggregation: sum, max, ratio   training step: sum, max, ratio")
     for width in arguments.widths:
         for attention, heads in CASES:
             row: dict[str, Any] = {"width": width, "attention": attention, "heads": heads}
@@ -125,7 +125,7 @@ def main() -> None:
                 "{:8.1f} ms {:8.1f} ms {:6.2f}x".format(1e3 * part["sum"], 1e3 * part["max"], part["ratio"])
                 for part in (row["aggregation"], row["step"])
             )
-            print(f"{width:5d} {attention + ' x ' + str(heads):10s} {figures}", flush=True)
+            print(f"{width:5d} {attention + ' x ' + str(heads):15s} {figures}", flush=True)
     if arguments.output:
         graphs = {"nodes": arguments.nodes, "undirected_edges": arguments.edges, "threads": arguments.threads}
         arguments.output.write_text(json.dumps({**graphs, "rows": rows}, indent=2) + "\n")

@@ -278,4 +278,5 @@ def _parts(resolved: ResolvedConfig) -> dict[str, Any]:
         "strategy": getattr(search, "strategy", None),
         "schedule": getattr(search, "schedule", None),
         "setting": getattr(search, "proxy", None),
+        "sharing": getattr(search, "sharing", None),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 from collections.abc import Iterator
@@ -162,9 +163,9 @@ def test_gradient_and_random_search_side_by_side(tmp_path: Path) -> None:
     assert set(pair.tests) == {"test"}
     assert pair.tests["test"].plain >= 0.5
     rows = (tmp_path / "cmp" / "comparison.csv").read_text().splitlines()
-    assert [row.split(",")[:4] for row in rows[1:]] == [
-        ["gradient", "", "", "0"], ["gradient", "", "", "1"], ["random", "full", "", "0"], ["random", "full", "", "1"]
-    ]  # fmt: skip
+    assert [row.split(",")[:5] for row in rows[1:]] == [
+        [*parts, "none", seed] for parts in (["gradient", "", ""], ["random", "full", ""]) for seed in "01"
+    ]
     page = (tmp_path / "cmp" / "report.html").read_text()
     assert "Budget of a run: gradient: 1 epoch; random: 2 trials. These budgets are not equal" in page
     assert ComparisonSummary.read(tmp_path / "cmp") == summary
@@ -250,3 +251,10 @@ def test_sharing_is_an_axis() -> None:
     with pytest.raises(ConfigError, match="unknown rule 'homogenous'"):
         run_compare(raw(trials=5), wrong, Path("nowhere"), QUIET)
     assert not Path("nowhere").exists()
+
+
+def test_runs_in_the_table_are_told_apart_by_their_sharing(tmp_path: Path) -> None:
+    given = RawConfig(toy_config(search={"trials": 3}), "toy.yaml")
+    run_compare(given, ComparisonDesign(["random"], 1, sharing=["none", "homogeneous"]), tmp_path / "c", QUIET)
+    with (tmp_path / "c" / "comparison.csv").open() as file:
+        assert [row["sharing"] for row in csv.DictReader(file)] == ["none", "homogeneous"]
