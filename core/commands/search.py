@@ -14,6 +14,7 @@ from pathlib import Path
 
 from nichenas.core.capabilities.baselines import Baselines
 from nichenas.core.capabilities.baselines import baselines_of
+from nichenas.core.capabilities.criterion import criterion_of
 from nichenas.core.capabilities.known import known_of
 from nichenas.core.capabilities.notes import notes_of
 from nichenas.core.capabilities.precomputed import simulates_time
@@ -30,6 +31,7 @@ from nichenas.core.execution.provenance import device_name
 from nichenas.core.files import write_json
 from nichenas.core.gate import plain
 from nichenas.core.methods import Method
+from nichenas.core.objectives import Objective
 from nichenas.core.report.run_page import write_run_page
 from nichenas.core.report.terminal import print_notes
 from nichenas.core.session.progress import Progress
@@ -169,7 +171,7 @@ class _Search:
 
             if screened:
                 self.summaries = trained(subjects, config.screening)
-                self.survivors = ranked(subjects, self.summaries, domain.objectives[0])[: config.top]
+                self.survivors = ranked(subjects, self.summaries, _decisive(domain))[: config.top]
             others = baselines_of(domain) if config.baselines else ()
             self.summaries.update(trained([*self.survivors, *others], config.seeds))
 
@@ -193,7 +195,7 @@ class _Search:
         metric, summaries = domain.objectives[0], self.summaries
         best = state.top(config.retrain.candidates)
         by_key: dict[str, Trial] = {trial.proposal.architecture.key: trial for trial in best}
-        chosen, *_ = ranked(self.survivors, summaries, metric)
+        chosen, *_ = ranked(self.survivors, summaries, _decisive(domain))
         # The chosen one's rivals first: those that fell out early have fewer seeds.
         candidates = list(dict.fromkeys([*self.survivors, *self.candidates]))
         measured = by_key[chosen.key].measurement
@@ -228,6 +230,11 @@ class _Search:
             **{name: facts.pop(name) for name in ("stopped", "best_known") if name in facts},
             further=facts,
         )
+
+
+def _decisive(domain: Domain) -> Objective:
+    """Returns what the final choice goes by."""
+    return criterion_of(domain) or domain.objectives[0]
 
 
 def _write_drawings(session: Session, folder: Path) -> None:

@@ -113,6 +113,8 @@ def open_session(
         if not resume:
             journal.set_meta("objectives", [dataclasses.asdict(objective) for objective in measured])
             journal.set_meta("retraining_objective", dataclasses.asdict(domain.objectives[0]))
+            criterion = resolved.method.criterion(domain)
+            journal.set_meta("criterion", None if criterion is None else dataclasses.asdict(criterion))
             journal.set_meta("space", domain.space.signature)
             journal.set_meta("notes", list(notes_of(domain)))
             journal.flush()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nichenas.core.capabilities.baselines import Baselines
 from nichenas.core.capabilities.batching import BatchedEvaluation
+from nichenas.core.capabilities.criterion import criterion_of
 from nichenas.core.capabilities.fidelity import honoured
 from nichenas.core.context import Context
 from nichenas.core.context import Limits
@@ -25,6 +26,7 @@ from nichenas.core.errors import CandidateFailure
 from nichenas.core.gate import INVALID
 from nichenas.core.gate import checked_measurement
 from nichenas.core.gate import checked_retrained
+from nichenas.core.objectives import Objective
 from nichenas.core.space import Architecture
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
@@ -135,12 +137,18 @@ def run_job(domain: Domain, job: Job, device: torch.device) -> list[Result]:
     contexts = [job.context(offset, device) for offset in range(len(job.proposals))]
     if isinstance(domain, BatchedEvaluation):
         return _evaluate_together(domain, job, contexts)
-    objectives = domain.objectives
+    objectives = _needed(domain)
     results = []
     for proposal, context in zip(job.proposals, contexts, strict=True):
         context.started = time.perf_counter()
         results.append(_timed(lambda p=proposal, c=context: checked_measurement(domain.evaluate(p, c), objectives)))  # type: ignore[misc]
     return results
+
+
+def _needed(domain: Domain) -> tuple[Objective, ...]:
+    """Returns what every measurement must have."""
+    criterion = criterion_of(domain)
+    return tuple(domain.objectives) if criterion is None else (*domain.objectives, criterion)
 
 
 def _timed(call: Callable[[], Outcome]) -> Result:
@@ -155,7 +163,7 @@ def _timed(call: Callable[[], Outcome]) -> Result:
 
 
 def _evaluate_together(domain: Any, job: EvaluationJob, contexts: list[Context]) -> list[Result]:
-    objectives, size = domain.objectives, len(job.proposals)
+    objectives, size = _needed(domain), len(job.proposals)
     began = time.perf_counter()
     try:
         found = domain.evaluate_many(job.proposals, contexts)

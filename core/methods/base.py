@@ -112,6 +112,10 @@ class Method(ABC):
         """Returns what the search measures, the first one counting most."""
         return domain.objectives
 
+    def criterion(self, domain: Domain) -> Objective | None:
+        """Returns what candidates are ranked by where it is not their primary objective; by default, none."""
+        return None
+
     @abstractmethod
     def budget(self) -> Budget:
         """Returns when the search ends."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from nichenas.core.capabilities.criterion import criterion_of
 from nichenas.core.capabilities.fidelity import ReducedFidelity
 from nichenas.core.capabilities.fidelity import sizes
 from nichenas.core.capabilities.inheritance import WeightInheritance
@@ -24,6 +25,7 @@ from nichenas.core.methods.sections import Section
 from nichenas.core.methods.sections import search_section
 from nichenas.core.methods.trial_figures import scheduler_section
 from nichenas.core.methods.trial_loop import TrialLoop
+from nichenas.core.objectives import Objective
 from nichenas.core.proxies.factors import ProxySetting
 from nichenas.core.proxies.factors import check_fidelity
 from nichenas.core.proxies.factors import fidelity_of
@@ -82,7 +84,8 @@ class TrialSettings(MethodSettings):
             charged to the budget like any other.
         early_stop: when a hopeless training stops before its end; none for never.
         batch: proposals asked for and evaluated together.
-        weights: of the objectives in the score; by default the primary objective alone counts.
+        weights: of the objectives in the score; by default the primary objective alone counts, or the domain's
+            criterion.
     """
 
     method: Literal["trial"] = "trial"
@@ -166,6 +169,10 @@ class TrialSearch(Method):
         """Returns the limits on trials, seconds and epochs."""
         return Budget(self.options.trials, self.options.seconds, self.options.total_epochs)
 
+    def criterion(self, domain: Domain) -> Objective | None:
+        """Returns the domain's, unless the search has weights of its own."""
+        return None if self.options.weights else criterion_of(domain)
+
     def searcher(self, domain: Domain) -> Searcher:
         """Returns the fresh strategy with all that the search puts over it.
 
@@ -176,7 +183,9 @@ class TrialSearch(Method):
         cls = strategy_class(search.strategy)
         options = cls.Options.model_validate(search.options.get(search.strategy, {}))
         space = self._space(domain)
-        strategy = cls(space, domain.objectives, seed, options, weights=search.weights)
+        criterion = self.criterion(domain)
+        objectives = domain.objectives if criterion is None else (criterion,)
+        strategy = cls(space, objectives, seed, options, weights=search.weights)
         known = {name: one for name, one in known_of(domain).items() if search.start.known and space.holds(one)}
         random = max(0, cls.random_starts - len(known)) if search.start.random is None else search.start.random
         strategy = with_starts(strategy, known, random)

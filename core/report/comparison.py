@@ -216,12 +216,12 @@ def arm_figures(name: str, records: Sequence[RunRecord], unit: str) -> ArmFigure
 
 def measured(record: RunRecord) -> str:
     """Returns the name of what a search measured, with its proxy setting where it has one."""
-    name, proxy = record.objectives[0].name, record.config["search"].get("proxy")
+    name, proxy = record.searched.name, record.config["search"].get("proxy")
     return name if proxy is None else f"{name}[{proxy}]"
 
 
 def _run_figures(record: RunRecord, unit: str) -> RunFigures:
-    searched, metric, result = record.objectives[0], record.metric.name, record.result
+    searched, metric, result = record.searched, record.metric.name, record.result
     assert result is not None
     values, spent = record.values(searched), record.spent(unit)
     curve = best_so_far(values, searched.sign)

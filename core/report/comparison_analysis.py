@@ -61,7 +61,7 @@ def summarise(arms: Sequence[ArmRuns], figures: Sequence[ArmFigures]) -> Compari
     unit, alike = spent_unit(arms), len({own.measures for own in figures}) == 1
     best_known = first.result.best_known if alike and first.result is not None else None
     # What the searches measured is ranked where it is the same figure for all, else what their choices gave.
-    ranked, objective = ("best", first.objectives[0]) if alike else ("test", first.metric)
+    ranked, objective = ("best", first.searched) if alike else ("test", first.metric)
     values = [own.known(ranked) for own in figures]
     complete = all(len(own) == len(arms[0].records) for own in values)
     ranks = mean_ranks(values, objective.sign) if complete else [None] * len(arms)
@@ -69,8 +69,7 @@ def summarise(arms: Sequence[ArmRuns], figures: Sequence[ArmFigures]) -> Compari
     marks = budget_marks(limit or max(run.spent for own in figures for run in own.runs))
     texts = [budget_text(arm) for arm in arms]
     regret = [
-        {} if best_known is None else regrets(own.curves, best_known, first.objectives[0].sign, marks)
-        for own in figures
+        {} if best_known is None else regrets(own.curves, best_known, first.searched.sign, marks) for own in figures
     ]
     unequal = budgets_differ(arms)
     return ComparisonSummary(

@@ -39,11 +39,13 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
     """
     record = RunRecord.read(folder)
     metric = record.objectives[0]
+    first = (metric.name, record.searched.name)
     other = RunRecord.read(baseline) if baseline else None
     weights = record.config["search"].get("weights")
     method, unit = _method(record)
     good = [trial for trial in record.final if not trial.failed]
-    good.sort(key=lambda t: (-score(record.objectives, _values(t), weights), t.number))
+    ranked_by = record.objectives if record.criterion is None else (record.criterion,)
+    good.sort(key=lambda t: (-score(ranked_by, _values(t), weights), t.number))
     top = _distinct(good)[:TOP]
     rows = _rows(record)
     names = {row["label"]: row["name"] for row in rows}
@@ -56,6 +58,7 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
         result=record.result,
         metric=metric.name,
         test_metric=record.metric.name,
+        criterion=record.criterion,
         unit=unit,
         objectives=record.objectives,
         front=_front(record, good),
@@ -71,7 +74,7 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
         has_baseline=other is not None,
         table=[(t, _values(t)) for t in top],
         memory=any(t.measurement is not None and t.measurement.peak_memory for t in top),
-        columns=sorted({name for t in top for name in _values(t)}, key=lambda n: (n != metric.name, n)),
+        columns=sorted({name for t in top for name in _values(t)}, key=lambda n: (n not in first, n)),
         drawings=[(t, to_svg(record.drawings[_key(t)])) for t in _drawn(record, good, top)],
         tests=rows,
         further=_further(record),

@@ -32,6 +32,7 @@ class RunRecord:
         trials: in the order of completion.
         drawings: by key of the architecture.
         notes: on the data.
+        criterion: that candidates were ranked by, where it was not the first objective.
     """
 
     folder: Path
@@ -44,6 +45,12 @@ class RunRecord:
     result: RunResult | None
     drawings: dict[str, Drawing]
     notes: tuple[str, ...] = ()
+    criterion: Objective | None = None
+
+    @property
+    def searched(self) -> Objective:
+        """What candidates were ranked by."""
+        return self.criterion or self.objectives[0]
 
     @classmethod
     def read(cls, folder: Path) -> RunRecord:
@@ -60,6 +67,7 @@ class RunRecord:
             trials = list(journal.trials())
             seconds = float(journal.meta("seconds", 0.0))
             notes = tuple(journal.meta("notes", []))
+            criterion = journal.meta("criterion")
         drawings = {}
         if (folder / "drawings.json").exists():
             for key, fields in read_json(folder / "drawings.json").items():
@@ -75,6 +83,7 @@ class RunRecord:
             RunResult.read_if_finished(folder),
             drawings,
             notes,
+            Objective(**criterion) if criterion else None,
         )
 
     @cached_property

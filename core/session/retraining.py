@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from nichenas.core.capabilities.criterion import criterion_of
 from nichenas.core.context import Limits
 from nichenas.core.errors import CandidateFailure
 from nichenas.core.errors import Interrupted
@@ -114,7 +115,7 @@ def retrain_all(
         Interrupted: on Ctrl-C; finished trainings are on the disk.
     """
     executor, journal, folder = session.executor, session.journal, session.checkpoints
-    objective = session.domain.objectives[0]
+    objective = criterion_of(session.domain) or session.domain.objectives[0]
     summaries = {_label(subject): Summary(_label(subject)) for subject in subjects}
     wanted = [(subject, index) for subject in subjects for index in range(seeds)]
     recorded = journal.retrainings()

@@ -57,6 +57,7 @@ CONTRACTS: Mapping[str, str] = {
     "DifferentiableSupernet": "supernet_contract.SupernetContract",
     "Exporting": "exporting_contract.ExportingContract",
     "KnownArchitectures": "known_contract.KnownContract",
+    "RankingCriterion": "criterion_contract.CriterionContract",
     "NamedDatasets": "datasets_contract.DatasetsContract",
     "PrecomputedResults": "precomputed_contract.PrecomputedContract",
     "Probing": "probing_contract.ProbingContract",

@@ -16,6 +16,7 @@ from pydantic import field_validator
 from pydantic import model_validator
 
 from nichenas.core.capabilities.baselines import Baselines
+from nichenas.core.capabilities.criterion import RankingCriterion
 from nichenas.core.capabilities.datasets import NamedDatasets
 from nichenas.core.capabilities.fidelity import ReducedFidelity
 from nichenas.core.capabilities.inheritance import ShareKey
@@ -46,6 +47,7 @@ from nichenas.domains.gnn.agnn import AGNNFamily
 from nichenas.domains.gnn.baselines import PlainTraining
 from nichenas.domains.gnn.baselines import evaluate_plain
 from nichenas.domains.gnn.baselines import make_baseline
+from nichenas.domains.gnn.calibration import calibrated_brier
 from nichenas.domains.gnn.data import KNOWN
 from nichenas.domains.gnn.data import LabelledNodes
 from nichenas.domains.gnn.data import NodeTask
@@ -86,6 +88,8 @@ class GNNSettings(TrainSettings):
         metric: of the score: ``accuracy``, ``roc_auc`` (of two classes), ``micro_f1`` (of several labels a node); by
             default what the labels say.
         objectives: ``score`` is the metric.
+        criterion: that candidates are ranked by: ``score``, or ``calibrated_brier``, which distinguishes more of them by
+            the same validation nodes; see :mod:`~nichenas.domains.gnn.calibration`. A ROC-AUC ranks by itself.
         normalize: scale the features of every node to sum 1; by default for citation graphs only.
         batch_norm: normalise after hidden layers of AGNN's networks.
         skip: linear skip connections around them.
@@ -103,6 +107,7 @@ class GNNSettings(TrainSettings):
     operations: Operations = "published"
     metric: Literal["accuracy", "roc_auc", "micro_f1"] | None = None
     objectives: tuple[Literal["score", "parameters"], ...] = ("score",)
+    criterion: Literal["score", "calibrated_brier"] = "score"
     normalize: bool | None = None
     batch_norm: bool = False
     skip: bool = False
@@ -126,11 +131,20 @@ class GNNSettings(TrainSettings):
         return value
 
 
+BRIER = "calibrated_brier"
 FAMILIES: Mapping[str, type[Family]] = {"agnn": AGNNFamily, "wide": WideFamily}
 
 
 class GNNDomain(
-    Domain, ReducedFidelity, WeightInheritance, KnownArchitectures, Baselines, Probing, NamedDatasets, DataNotes
+    Domain,
+    ReducedFidelity,
+    WeightInheritance,
+    KnownArchitectures,
+    RankingCriterion,
+    Baselines,
+    Probing,
+    NamedDatasets,
+    DataNotes,
 ):
     """Searches node classifiers, in one of several spaces."""
 
@@ -274,6 +288,12 @@ class GNNDomain(
         }
         return tuple(known[name] for name in self.settings.objectives)
 
+    @property
+    def criterion(self) -> Objective | None:
+        """The calibrated Brier score on validation nodes, if it is wanted."""
+        wanted = self.settings.criterion == BRIER and self.metric != "roc_auc"
+        return Objective(BRIER, "minimize") if wanted else None
+
     def resolve_fidelity(self, fidelity: Fidelity) -> Mapping[str, int]:
         """Returns the most epochs, labelled training nodes, and the widest head of a hidden layer."""
         return {
@@ -293,14 +313,15 @@ class GNNDomain(
             training, context, Part.of(proposal, self.settings.warm_epochs if warm else self.settings.epochs)
         )
         parameters = sum(parameter.numel() for parameter in training.network.parameters())
-        values = history.values
+        found = history.values
+        values = {self.objectives[0].name: found["score"], "loss": found["loss"], "parameters": float(parameters)}
         return Measurement(
-            values={self.objectives[0].name: values["score"], "loss": values["loss"], "parameters": float(parameters)},
+            values={**values, **self._criterion_of(training)},
             curve=tuple(history.curves["score"]),
             peak_memory=needed,
             diagnostics={"best_epoch": history.unit, "epochs": history.validated},
             epochs=history.trained,
-            weights=history.weights,
+            weights=history.weights if context.keep_weights else {},
             stopped=history.stopped,
         )
 
@@ -326,7 +347,7 @@ class GNNDomain(
             self.pieces(architecture, "validation", split=split, family=family),
             family.train_settings(architecture),
             metric=self.metric,
-            keep_best=keep_best or context.keep_weights,
+            keep_best=keep_best or context.keep_weights or self.criterion is not None,
             consistency=family.consistency(architecture),
         )
 
@@ -364,10 +385,23 @@ class GNNDomain(
         split = self.split(context)
         training = self._training(architecture, context, keep_best=True, family=family, split=split)
         history = train(training, context, Part.whole(self.settings.epochs))
+        criterion = self._criterion_of(training)
         training.network.load_state_dict(history.weights)
         nodes = self.task.splits[split].test.read()
         test = evaluate(training.network, [family.piece(part, architecture) for part in nodes], self.metric)
-        return self._retrained(history, test, context)
+        return self._retrained(history, test, context, criterion)
+
+    def _criterion_of(self, training: SpaceTraining) -> dict[str, float]:
+        """Returns the value of the criterion at the epoch that counts; empty where there is none."""
+        if self.criterion is None:
+            return {}
+        network = training.network
+        network.load_state_dict(training.history.weights or network.state_dict())
+        network.eval()
+        with torch.no_grad():
+            found = [(network(piece.field, piece.features), piece.labels) for piece in training.validation]
+        network.train()
+        return {self.criterion.name: calibrated_brier(found)}
 
     def train_baseline(self, name: str, context: Context) -> Retrained:
         """Trains a well-known network; see :mod:`nichenas.domains.gnn.baselines` for those of PyG's layers."""
@@ -383,10 +417,16 @@ class GNNDomain(
         network.load_state_dict(history.weights)
         return self._retrained(history, evaluate_plain(network, split.test.read(), self.metric), context)
 
-    def _retrained(self, history: History, test: tuple[float, float], context: Context) -> Retrained:
+    def _retrained(
+        self,
+        history: History,
+        test: tuple[float, float],
+        context: Context,
+        criterion: Mapping[str, float] | None = None,
+    ) -> Retrained:
         name = self.objectives[0].name
         return Retrained(
-            validation={name: history.values["score"], "loss": history.values["loss"]},
+            validation={name: history.values["score"], "loss": history.values["loss"], **(further or {})},
             test={name: test[0], "loss": test[1]},
             weights=history.weights if context.keep_weights else {},
         )
