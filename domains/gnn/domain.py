@@ -88,8 +88,8 @@ class GNNSettings(TrainSettings):
         metric: of the score: ``accuracy``, ``roc_auc`` (of two classes), ``micro_f1`` (of several labels a node); by
             default what the labels say.
         objectives: ``score`` is the metric.
-        criterion: that candidates are ranked by: ``score``, or ``calibrated_brier``, which distinguishes more of them by
-            the same validation nodes; see :mod:`~nichenas.domains.gnn.calibration`. A ROC-AUC ranks by itself.
+        criterion: that candidates are ranked by: ``score``, or ``calibrated_brier``, which distinguishes more of them
+            by the same validation nodes; see :mod:`~nichenas.domains.gnn.calibration`. A ROC-AUC ranks by itself.
         normalize: scale the features of every node to sum 1; by default for citation graphs only.
         batch_norm: normalise after hidden layers of AGNN's networks.
         skip: linear skip connections around them.
@@ -422,7 +422,7 @@ class GNNDomain(
         history: History,
         test: tuple[float, float],
         context: Context,
-        criterion: Mapping[str, float] | None = None,
+        further: Mapping[str, float] | None = None,
     ) -> Retrained:
         name = self.objectives[0].name
         return Retrained(
