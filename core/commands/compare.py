@@ -18,6 +18,7 @@ from nichenas.core.config import ResolvedConfig
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import Interrupted
 from nichenas.core.errors import RunFolderError
+from nichenas.core.execution.side_by_side import Call
 from nichenas.core.execution.side_by_side import side_by_side
 from nichenas.core.files import write_csv
 from nichenas.core.methods import METHODS
@@ -255,7 +256,8 @@ def _finish_all(runs: Sequence[_Run], options: RunOptions, jobs: int) -> None:
         else:
             # Progress of several runs cannot share a terminal.
             quiet = dataclasses.replace(options, quiet=True)
-            for index in side_by_side(_search, [(run.resolved.raw, run.folder, quiet) for run in todo], jobs):
+            calls = [Call(str(run.folder), (run.resolved.raw, run.folder, quiet)) for run in todo]
+            for index in side_by_side(_search, calls, jobs, on_start=lambda index: show(todo[index])):
                 show(todo[index], " is finished")
     except Interrupted as error:
         error.advice = "the same command continues the comparison"

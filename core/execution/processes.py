@@ -8,7 +8,6 @@ import multiprocessing.connection
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -57,7 +56,7 @@ class ProcessExecutor(WorkerPool[_Process]):
     def __init__(self, workers: int, make_domain: Callable[[], Domain], device: torch.device) -> None:
         self._make_domain = make_domain
         self._device = device
-        self._threads = max(1, cpu_count() // workers)
+        self._threads = max(1, min(cpu_count(), torch.get_num_threads()) // workers)
         self._processes = multiprocessing.get_context("forkserver")
         # Modules are imported once, in the process that the workers are forked from.
         module = getattr(make_domain, "module", type(make_domain).__module__)
@@ -72,7 +71,7 @@ class ProcessExecutor(WorkerPool[_Process]):
     def _start(self, attempt: int) -> _Process:
         ours, theirs = self._processes.Pipe()
         process = self._processes.Process(
-            target=_work, args=(theirs, self._make_domain, str(self._device), self._threads, os.getpid()), daemon=True
+            target=_work, args=(theirs, self._make_domain, str(self._device), self._threads), daemon=True
         )
         process.start()
         theirs.close()
@@ -116,12 +115,12 @@ class ProcessExecutor(WorkerPool[_Process]):
                 worker.process.join()
 
 
-def _work(pipe: Connection, make_domain: Callable[[], Domain], device: str, threads: int, parent: int) -> None:
+def _work(pipe: Connection, make_domain: Callable[[], Domain], device: str, threads: int) -> None:
     """A worker's life: make the domain, say so, then do jobs until the pipe closes."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
-    threading.Thread(target=end_with_parent, args=(parent,), daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     keep_freed_memory()
     try:
@@ -143,19 +142,12 @@ def _work(pipe: Connection, make_domain: Callable[[], Domain], device: str, thre
         return  # the parent has closed the pipe
 
 
-def end_with_parent(parent: int) -> None:
-    """Ends this process once the process ``parent`` is gone; for a thread of its own."""
-    while _alive(parent):
-        time.sleep(0.5)
-    os._exit(1)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except OSError:
-        return False
-    return True
+def end_with_parent() -> None:
+    """Ends this process once its parent has ended, reaped or not; for a thread of its own."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 # Tensors cross the pipe as bytes and types: torch would pass file handles, which an ended worker leaves dangling.
