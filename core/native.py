@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Iterator
@@ -72,5 +73,7 @@ def _cpu() -> str:
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        return ""
-    return next((line for line in text.splitlines() if line.startswith("flags")), "")
+        text = ""
+    telling = ("flags", "Features", "CPU part")
+    found = sorted({line for line in text.splitlines() if line.startswith(telling)})
+    return "".join(found) or f"{platform.machine()} {platform.node()}"

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from nichenas.core.capabilities.baselines import Baselines
 from nichenas.core.capabilities.baselines import baselines_of
-from nichenas.core.capabilities.criterion import criterion_of
 from nichenas.core.capabilities.known import known_of
 from nichenas.core.capabilities.notes import notes_of
 from nichenas.core.capabilities.precomputed import simulates_time
@@ -171,7 +170,7 @@ class _Search:
 
             if screened:
                 self.summaries = trained(subjects, config.screening)
-                self.survivors = ranked(subjects, self.summaries, _decisive(domain))[: config.top]
+                self.survivors = ranked(subjects, self.summaries, self._decisive)[: config.top]
             others = baselines_of(domain) if config.baselines else ()
             self.summaries.update(trained([*self.survivors, *others], config.seeds))
 
@@ -190,12 +189,18 @@ class _Search:
             trial.proposal.architecture for trial in self.session.state.top(self.resolved.config.retrain.candidates)
         ]
 
+    @property
+    def _decisive(self) -> Objective:
+        """What the final choice goes by."""
+        domain = self.session.domain
+        return self.method.criterion(domain) or domain.objectives[0]
+
     def result(self) -> RunResult:
         config, domain, state = self.resolved.config, self.session.domain, self.session.state
         metric, summaries = domain.objectives[0], self.summaries
         best = state.top(config.retrain.candidates)
         by_key: dict[str, Trial] = {trial.proposal.architecture.key: trial for trial in best}
-        chosen, *_ = ranked(self.survivors, summaries, _decisive(domain))
+        chosen, *_ = ranked(self.survivors, summaries, self._decisive)
         # The chosen one's rivals first: those that fell out early have fewer seeds.
         candidates = list(dict.fromkeys([*self.survivors, *self.candidates]))
         measured = by_key[chosen.key].measurement
@@ -230,11 +235,6 @@ class _Search:
             **{name: facts.pop(name) for name in ("stopped", "best_known") if name in facts},
             further=facts,
         )
-
-
-def _decisive(domain: Domain) -> Objective:
-    """Returns what the final choice goes by."""
-    return criterion_of(domain) or domain.objectives[0]
 
 
 def _write_drawings(session: Session, folder: Path) -> None:

@@ -110,7 +110,7 @@ def _has_ended(pipe: Connection, one: _Running, calls: Sequence[Call]) -> bool:
         one.process.join()
         hint = "" if one.ready else "; a script must call this below if __name__ == '__main__':, and be a file"
         raise NichenasError(f"{name}: the process ended with exit code {one.process.exitcode}{hint}") from None
-    if answer == READY:
+    if not one.ready and answer == READY:
         one.ready = True
         return False
     if answer is None:

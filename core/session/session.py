@@ -147,7 +147,7 @@ class Session:
         if not same_work(recorded.proposal, proposal):
             raise RunFolderError(
                 f"{what} {recorded.number} of the journal is not what the search proposes; the run was made by "
-                "another version or machine and cannot be resumed"
+                "another version or machine and cannot be resumed; start a new run in another folder (--out)"
             )
 
     def write_checkpoint(self, name: str, trials: int, state: Mapping[str, Any]) -> None:

@@ -108,7 +108,12 @@ class Pattern:
         )
 
     def times(self, values: Tensor, dense: Tensor, *, added: Tensor | None = None, factor: float = 1.0) -> Tensor:
-        """Returns ``added + factor * matrix(values) @ dense``, ``(rows, d)``; ``added`` is 0 where there is none."""
+        """Returns ``added + factor * matrix(values) @ dense``, ``(rows, d)``; ``added`` is 0 where there is none.
+
+        Raises:
+            ValueError: for operands of other sizes.
+        """
+        _check(dense, added, self.columns, self.rows)
         if native.usable(values, dense):
             return native.csr_times_dense(*self._csr, values, dense, added=added, factor=factor)
         return _product(self.matrix(values), dense, added, factor)
@@ -117,6 +122,7 @@ class Pattern:
         self, values: Tensor, dense: Tensor, *, added: Tensor | None = None, factor: float = 1.0
     ) -> Tensor:
         """Returns the same with the transpose, ``(columns, d)``."""
+        _check(dense, added, self.rows, self.columns)
         if native.usable(values, dense):
             short = self._transposed
             return native.csr_times_dense(*short, values, dense, order=self.t_order, added=added, factor=factor)
@@ -170,6 +176,13 @@ def _incidence(crow: Tensor, col: Tensor, like: Tensor) -> Tensor:
     ones = torch.ones(col.numel(), dtype=like.dtype, device=like.device)
     size = (crow.numel() - 1, col.numel())
     return torch.sparse_csr_tensor(crow, col, ones, size=size, check_invariants=False)
+
+
+def _check(dense: Tensor, added: Tensor | None, rows: int, results: int) -> None:
+    """Refuses what the kernels would read behind its end."""
+    if len(dense) != rows or (added is not None and added.shape != (results, dense.shape[1])):
+        shapes = tuple(dense.shape), None if added is None else tuple(added.shape)
+        raise ValueError(f"a product of {rows} rows to {results} cannot take {shapes[0]} and add {shapes[1]}")
 
 
 def _product(matrix: Tensor, dense: Tensor, added: Tensor | None, factor: float) -> Tensor:

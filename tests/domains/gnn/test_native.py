@@ -84,6 +84,15 @@ def test_what_the_kernels_do_not_take_goes_to_torch(pattern: Pattern) -> None:
     torch.testing.assert_close(found, 1 + 2 * pattern.matrix(values.double()).to_dense() @ dense.double())
 
 
+def test_operands_of_other_sizes_are_refused(pattern: Pattern) -> None:
+    values = draws(pattern.entries)
+    for dense, added in ((draws(COLUMNS - 1, 32), None), (draws(COLUMNS, 32), draws(1, 32))):
+        with pytest.raises(ValueError, match=f"a product of {COLUMNS} rows to {ROWS}"):
+            pattern.times(values, dense, added=added)
+    with pytest.raises(ValueError, match=f"a product of {ROWS} rows to {COLUMNS}"):
+        pattern.transposed_times(values, draws(COLUMNS, 32))
+
+
 def test_without_kernels_torch_is_used() -> None:
     code = "import torch; from nichenas.domains.gnn import native; print(native.usable(*2 * [torch.ones(99, 99)]))"
     done = subprocess.run([sys.executable, "-c", code], env={"NICHENAS_NATIVE": "0"}, capture_output=True, text=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -16,7 +17,9 @@ from nichenas.domains.gnn.consistency import disagreement
 from nichenas.domains.gnn.data import LabelledNodes
 from nichenas.domains.gnn.graph import Graph
 from nichenas.domains.gnn.network import Noise
+from nichenas.domains.gnn.training import SpaceTraining
 from nichenas.domains.gnn.training import TrainSettings
+from nichenas.domains.gnn.training import node_loss
 from nichenas.domains.gnn.wide import WideFamily
 from nichenas.domains.gnn.wide_model import WideNetwork
 from nichenas.domains.gnn.wide_reference import ReferenceWide
@@ -230,6 +233,46 @@ def test_disagreement_equals_the_formula() -> None:
     two = torch.randn(5, 3, 1, dtype=torch.float64, generator=torch_generator(1, "outputs"))
     as_classes = torch.cat([two, torch.zeros_like(two)], -1)
     torch.testing.assert_close(disagreement(two, 0.3, multilabel=True), disagreement(as_classes, 0.3))
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_the_loss_of_consistency_training_equals_the_papers(multilabel: bool, part: LabelledNodes) -> None:
+    """A port of the authors' step: the mean over draws of the loss of labelled nodes, and lambda times the disagreement
+    of all nodes (Feng et al. 2020, algorithm 2).
+    """
+    labels = part.labels
+    if multilabel:
+        labels = (torch.rand(len(part.nodes), CLASSES, generator=torch_generator(3, "labels")) < 0.5).double()
+    rates = {"node_dropout": 0.5, "dropout": 0.5, "augmentations": 4, "consistency": 0.7, "temperature": 0.3}
+    architecture = of("grand", steps=3, **rates)
+    family, network = made(architecture)
+    piece = dataclasses.replace(family.piece(part, architecture), labels=labels)
+
+    def noise() -> Noise:
+        return Noise(0.0, torch_generator(1, "features"), torch_generator(1, "inner"))
+
+    parts = (network, noise(), [piece], [piece], family.train_settings(architecture))
+    found = SpaceTraining(*parts, consistency=family.consistency(architecture))._loss(piece)
+    same = noise()
+    same.augmentations = 4
+    draws = network(piece.field.everywhere(), piece.features, same).unbind(1)
+    assert not torch.equal(draws[0], draws[1])
+    expected = torch.zeros((), dtype=torch.float64)
+    for draw in draws:
+        for node, label in zip(part.nodes, labels, strict=True):
+            expected = expected + node_loss(draw[node][None], label[None]) / len(labels) / 4
+    if multilabel:
+        probabilities = [torch.stack([draw.sigmoid(), 1 - draw.sigmoid()], -1) for draw in draws]
+    else:
+        probabilities = [draw.softmax(-1) for draw in draws]
+    sharp = (torch.stack(probabilities).mean(0) ** (1 / 0.3)).detach()
+    sharp = sharp / sharp.sum(-1, keepdim=True)
+    for one in probabilities:
+        expected = expected + 0.7 * ((one - sharp) ** 2).sum(-1).mean() / 4
+    torch.testing.assert_close(found, expected)
+    gradients = (torch.autograd.grad(loss, list(network.parameters())) for loss in (found, expected))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_the_space_has_no_choice_that_is_not_read(part: LabelledNodes) -> None:

@@ -1,0 +1,102 @@
+"""The criterion that graph networks are ranked by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from nichenas.core.context import Context
+from nichenas.core.context import Environment
+from nichenas.core.context import open_test_data
+from nichenas.core.data.root import cache_folder
+from nichenas.core.trial import Proposal
+from nichenas.domains.gnn.calibration import calibrated_brier
+from nichenas.domains.gnn.domain import GNNDomain
+from nichenas.domains.gnn.domain import GNNSettings
+
+
+def draws(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def informed(strength: float, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Returns logits of 300 nodes that know the class more or less well, and the classes."""
+    labels = torch.randint(0, 4, (300,), generator=torch.Generator().manual_seed(9))
+    return strength * torch.nn.functional.one_hot(labels, 4) + draws(300, 4, seed=seed), labels
+
+
+def test_it_equals_the_formula_at_the_best_temperature() -> None:
+    logits, labels = informed(1.0)
+    temperatures = np.exp(np.linspace(-2, 2, 4001))
+    losses = [float(torch.nn.functional.cross_entropy(logits / t, labels)) for t in temperatures]
+    predicted = (logits / temperatures[int(np.argmin(losses))]).softmax(1)
+    expected = sum(
+        (predicted[i, c] - (1.0 if labels[i] == c else 0.0)) ** 2 for i in range(300) for c in range(4)
+    ) / len(labels)
+    assert calibrated_brier([(logits, labels)]) == pytest.approx(float(expected), abs=1e-5)
+    halves = [(logits[:120], labels[:120]), (logits[120:], labels[120:])]
+    assert calibrated_brier(halves) == calibrated_brier([(logits, labels)])
+
+
+def test_calibration_does_not_count_and_knowledge_does() -> None:
+    logits, labels = informed(1.0)
+    for scale in (0.1, 7.0):
+        assert calibrated_brier([(scale * logits, labels)]) == pytest.approx(
+            calibrated_brier([(logits, labels)]), abs=1e-6
+        )
+    scores = [calibrated_brier([informed(strength)]) for strength in (0.0, 0.5, 1.0, 2.0, 40.0)]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] == pytest.approx(0.75, abs=0.02)  # four classes, no knowledge
+    assert scores[-1] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_it_distinguishes_what_is_equally_often_right() -> None:
+    """Better odds on the nodes that are wrong, the same class in front."""
+    logits, labels = informed(0.7)
+    better = logits + 0.3 * torch.nn.functional.one_hot(labels, 4) * (logits.argmax(1) != labels)[:, None]
+    same = better.argmax(1) == logits.argmax(1)
+    better = torch.where(same[:, None], better, logits)
+    assert calibrated_brier([(better, labels)]) < calibrated_brier([(logits, labels)])
+
+
+def test_several_labels_count_as_two_classes_each() -> None:
+    logits, labels = draws(50, 3), (draws(50, 3, seed=1) > 0).double()
+    as_classes = torch.stack([torch.zeros_like(logits), logits], -1).reshape(-1, 2)
+    expected = calibrated_brier([(as_classes, labels.long().flatten())])
+    assert calibrated_brier([(logits, labels)]) == pytest.approx(expected, abs=1e-6)
+
+
+def domain(**settings: Any) -> GNNDomain:
+    given = {"dataset": "digits-knn", "space": "wide", "epochs": 12, "select": "loss", **settings}
+    made = GNNDomain(GNNSettings.model_validate(given), Environment(Path("none"), cache_folder()))
+    made.prepare()
+    return made
+
+
+@pytest.mark.parametrize("name", ["GCN", "SSGC", "GRAND"])
+def test_the_domain_measures_it_at_the_epoch_that_counts(name: str) -> None:
+    plain, of = domain(), domain(criterion="calibrated_brier")
+    assert plain.criterion is None
+    assert of.criterion is not None
+    architecture = of.known[name]
+    measured, before = (
+        of.evaluate(Proposal(architecture), Context(5)),
+        plain.evaluate(Proposal(architecture), Context(5)),
+    )
+    value = measured.values["calibrated_brier"]
+    assert {**before.values, "calibrated_brier": value} == measured.values
+    assert not measured.weights
+    with open_test_data():
+        full = of.retrain(architecture, Context(5, keep_weights=True))
+    assert full.validation["calibrated_brier"] == value
+    assert set(full.test) == {"accuracy", "loss"}
+    network = of.family.network(architecture, torch.Generator())
+    network.load_state_dict(full.weights)
+    network.eval()
+    (piece,) = of.pieces(architecture, "validation")
+    assert calibrated_brier([(network(piece.field, piece.features), piece.labels)]) == value
