@@ -188,7 +188,8 @@ def compare(
         schedules: names of schedulers, each with a proxy setting behind a colon if wanted, ``full:c0r0s0e7``.
         sharing: rules for inheriting weights, such as ``none`` and ``homogeneous``.
         seeds: runs of each.
-        jobs: runs at a time, each in a process of its own.
+        jobs: runs at a time, each in a process of its own; a script that asks for several must call this below
+            ``if __name__ == "__main__":``.
         out: the folder; ``runs/compare-<name>`` by default.
         overrides: as in :func:`search`.
 

@@ -101,6 +101,7 @@ def test_graph_benchmarks_run(tmp_path: Path) -> None:
         "agnn_operations": ["--dataset", "digits-knn", "--seeds", "2", "--epochs", "2"],
         "aggregations": ["--nodes", "300", "--edges", "900", "--widths", "32", "--repeats", "1"],
         "published_protocols": ["--datasets", "digits-knn", "--networks", *pair, "--seeds", "2", "--epochs", "6"],
+        "ranking_criteria": ["--mutants", "1", "--epochs", "4", "--least", "0", "--dataset", "digits-knn"],
         "large_graph": ["--nodes", "3000", "--edges", "9000", "--networks", "SGC", "GCN"],
     }
     printed = {}
@@ -111,6 +112,8 @@ def test_graph_benchmarks_run(tmp_path: Path) -> None:
         printed[name] = done.stdout
     assert "12 networks, 12 of them ranked" in printed["epoch_choice"]
     assert all(-1 <= row["itself"] <= 1 for row in json.loads(out.read_text())["figures"].values())
+    assert "18 networks, 18 of them ranked" in printed["ranking_criteria"]
+    assert printed["ranking_criteria"].count("Brier") == 1
     for name, line in zip(pair, printed["published_protocols"].splitlines()[2:4], strict=True):
         assert line.startswith(name)
         lowest, highest, improved, best = (float(part.split()[-1]) for part in line.split("±")[:4])

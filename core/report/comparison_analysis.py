@@ -19,6 +19,8 @@ from nichenas.core.report.comparison_summary import ArmSummary
 from nichenas.core.report.comparison_summary import ComparisonSummary
 from nichenas.core.report.comparison_summary import PairSummary
 from nichenas.core.report.comparison_summary import PValue
+from nichenas.core.session.record import RunRecord
+from nichenas.core.strategies.starts import RANDOM
 
 
 def spent_unit(arms: Sequence[ArmRuns]) -> str:
@@ -87,7 +89,13 @@ def summarise(arms: Sequence[ArmRuns], figures: Sequence[ArmFigures]) -> Compari
         arms=tuple(map(_arm_summary, figures, texts, ranks, regret)),
         pairs=pair_tests(figures),
         best_known=best_known,
+        known_starts=min(_known_starts(record) for arm in arms for record in arm.records),
     )
+
+
+def _known_starts(record: RunRecord) -> int:
+    starts = (trial.proposal.tag.get("start") for trial in record.trials if trial.proposal.repeat_of is None)
+    return sum(start not in (None, RANDOM) for start in starts)
 
 
 def _arm_summary(own: ArmFigures, budget: str, rank: float | None, regret: dict[int, Interval]) -> ArmSummary:

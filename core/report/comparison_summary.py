@@ -161,6 +161,7 @@ class ComparisonSummary:
         pairs: every two arms.
         test_of_significance: how the p-values of the pairs were found.
         best_known: the best validation value of the whole space, where a table knows it and all arms measure it.
+        known_starts: well-known architectures that every run of every arm began with.
     """
 
     name: str
@@ -178,6 +179,7 @@ class ComparisonSummary:
     pairs: tuple[PairSummary, ...]
     test_of_significance: str = SIGN_FLIP
     best_known: float | None = None
+    known_starts: int = 0
 
     @property
     def smallest_p(self) -> float:
@@ -205,6 +207,7 @@ class ComparisonSummary:
             "strategies": [arm.to_dict() for arm in self.arms],
             "pairs": [pair.to_dict() for pair in self.pairs],
             "test_of_significance": self.test_of_significance,
+            **({"known_starts": self.known_starts} if self.known_starts else {}),
         }
 
     def write(self, folder: Path) -> None:
@@ -246,6 +249,7 @@ class ComparisonSummary:
             pairs=tuple(PairSummary.from_dict(pair) for pair in found["pairs"]),
             test_of_significance=str(found["test_of_significance"]),
             best_known=found.get("best_known", found.get("optimum")),  # its name in older files
+            known_starts=int(found.get("known_starts", 0)),
         )
 
 

@@ -155,7 +155,7 @@ def _further(record: RunRecord) -> list[tuple[str, list[str]]]:
 def _spread(found: Mapping[str, float]) -> str:
     if found["std"] == 0 and float(found["mean"]).is_integer():
         return f"{int(found['mean']):,}"
-    return f"{found['mean']:.4f} ± {found['std']:.4f}"
+    return f"{found['mean']:.4f} ± {found['std']:.4f}" if found["n"] > 1 else f"{found['mean']:.4f}"
 
 
 def _rows(record: RunRecord) -> list[dict[str, Any]]:

@@ -58,7 +58,9 @@ def print_result(result: RunResult, folder: Path) -> None:
 def _row(table: Table, label: str, entry: RetrainedResult, metric: str, style: str) -> None:
     def spread(part: Statistics) -> str:
         found = part.get(metric)
-        return f"{found['mean']:.4f} ± {found['std']:.4f}" if found else "failed"
+        if not found:
+            return "failed"
+        return f"{found['mean']:.4f} ± {found['std']:.4f}" if found["n"] > 1 else f"{found['mean']:.4f}"
 
     count = int(entry.test[metric]["n"]) if metric in entry.test else 0
     table.add_row(label, str(count), spread(entry.validation), spread(entry.test), style=style)
@@ -80,6 +82,12 @@ def print_comparison(summary: ComparisonSummary, folder: Path) -> None:
     _print_uncut(console, table)
     if summary.unequal:
         console.print(f"budgets are not equal: {summary.budget}", highlight=False, soft_wrap=True)
+    if summary.known_starts:
+        console.print(
+            f"every run begins with the same {summary.known_starts} well-known architectures (search.start.known)",
+            highlight=False,
+            soft_wrap=True,
+        )
     for pair in summary.pairs:
         parts = [f"{part} {p_value(p.plain)} ({p_value(p.holm)})" for part, p in pair.tests.items()]
         if parts:

@@ -19,7 +19,10 @@ from torch import Tensor
 SHARPEST = 4.0  # largest absolute value of the logarithm of a temperature
 
 
-def calibrated_brier(graphs: Sequence[tuple[Tensor, Tensor]]) -> float:
+Graphs = Sequence[tuple[Tensor, Tensor]]
+
+
+def calibrated_brier(graphs: Graphs) -> float:
     """Returns the mean squared distance of predicted probabilities to the labels; smaller is better.
 
     Logits are divided by the temperature of the lowest cross-entropy on the same nodes. Every label of a node with
@@ -30,16 +33,23 @@ def calibrated_brier(graphs: Sequence[tuple[Tensor, Tensor]]) -> float:
             :func:`~nichenas.domains.gnn.training.node_loss`.
     """
     logits, targets = _distributions(graphs)
-
-    def loss(log_temperature: float) -> float:
-        return -float((targets * log_softmax(logits * np.exp(-log_temperature), axis=-1)).sum(-1).mean())
-
-    fitted = minimize_scalar(loss, bounds=(-SHARPEST, SHARPEST), method="bounded")
-    predicted = np.exp(log_softmax(logits * np.exp(-fitted.x), axis=-1))
+    predicted = np.exp(log_softmax(logits / _fitted(logits, targets), axis=-1))
     return float(np.square(predicted - targets).sum(-1).mean())
 
 
-def _distributions(graphs: Sequence[tuple[Tensor, Tensor]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def temperature_of(graphs: Graphs) -> float:
+    """Returns the temperature that logits must be divided by for the lowest cross-entropy; see the other function."""
+    return _fitted(*_distributions(graphs))
+
+
+def _fitted(logits: NDArray[np.float64], targets: NDArray[np.float64]) -> float:
+    def loss(log_temperature: float) -> float:
+        return -float((targets * log_softmax(logits * np.exp(-log_temperature), axis=-1)).sum(-1).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-SHARPEST, SHARPEST), method="bounded").x))
+
+
+def _distributions(graphs: Graphs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns logits and the distributions that the labels are, each ``(..., classes)``."""
     outputs = torch.cat([one for one, _ in graphs]).detach().double().cpu()
     labels = torch.cat([one for _, one in graphs]).cpu()

@@ -270,6 +270,8 @@ def _own(path: Path, options: dict[str, Any], normalize: bool, environment: Envi
     for name in options:
         message = unknown_name_message("option", name, ("split_index", "directed"), quote=False)
         raise ConfigError(f"domain.dataset_options.{name}: {message}")
+    if not isinstance(directed, bool):
+        raise ConfigError(f"domain.dataset_options.directed: true or false, not {directed!r}")
     data = _column(load_own(path), column)
     check_graph(str(path), data)
     notes = []
@@ -359,7 +361,7 @@ def _transductive(
     whole = _labelled(data, normalize, environment.device)
     columns = max(data[mask].shape[1] if data[mask].dim() == 2 else 1 for mask in MASKS)
     if columns > 1:
-        told.append(f"{columns} splits: searched with the first, trained in full with all in turn")
+        told.append(f"{columns} splits: searched with the first; final trainings take all in turn, one a seed")
     splits = []
     for column in range(columns):
         masks = {mask: data[mask][:, column] if data[mask].dim() == 2 else data[mask] for mask in MASKS}

@@ -123,6 +123,13 @@ class GNNSettings(TrainSettings):
                 raise ValueError(f"{name} has no effect with space: wide, {why}")
         return self
 
+    @field_validator("baselines")
+    @classmethod
+    def _each_baseline_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("must name no baseline twice")
+        return value
+
     @field_validator("objectives")
     @classmethod
     def _score_comes_first(cls, value: tuple[str, ...]) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from nichenas.core.gradient.supernet import Kept
 from nichenas.core.gradient.supernet import SearchData
 from nichenas.core.gradient.supernet import Supernet
 from nichenas.core.report.comparison_summary import ComparisonSummary
+from nichenas.core.report.terminal import print_comparison
 from nichenas.core.space import Architecture
 from nichenas.core.testing.toy import ToyDomain
 from nichenas.core.testing.toy_supernet import ToySupernet
@@ -235,6 +236,20 @@ def test_runs_side_by_side_come_out_as_one_after_the_other(tmp_path: Path, capsy
     for wrong in (0, True, 1.5):
         with pytest.raises(ConfigError, match="--jobs: a whole number"):
             run_compare(given, design, tmp_path / "x", QUIET, jobs=wrong)  # type: ignore[arg-type]
+
+
+def test_starts_that_all_arms_share_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kind = "tests.core.methods.test_starts_and_confirmation:KnownToy"
+    design = ComparisonDesign(["random", "local"], 2)
+    for start, count in (({}, 2), ({"start": {"known": False}}, 0)):
+        given = RawConfig(toy_config(domain={"kind": kind}, search={"trials": 5, "confirm": 1, **start}), "toy.yaml")
+        folder = tmp_path / str(count)
+        summary = run_compare(given, design, folder, QUIET)
+        assert summary.known_starts == count
+        assert ComparisonSummary.read(folder) == summary
+        print_comparison(summary, folder)
+        text = "begins with the same 2 well-known architectures"
+        assert (text in capsys.readouterr().out) == (text in (folder / "report.html").read_text()) == bool(count)
 
 
 def test_sharing_is_an_axis() -> None:
