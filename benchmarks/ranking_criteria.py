@@ -3,9 +3,9 @@
     python benchmarks/ranking_criteria.py --data-root DIR [--dataset Cora] [--mutants 5] [--seeds 2] [--output FILE]
 
 Well-known networks of the wide space and mutants of each are trained with several seeds; the epoch of the lowest
-validation loss counts. For every figure of the validation predictions: Spearman's correlation with itself under another
-seed, with the test accuracy of other seeds, and of the means over seeds; and the mean test accuracy of the five networks
-that it puts first. Test data are read here, to judge figures, never networks.
+validation loss counts. For every figure of the validation predictions: Spearman's correlation with itself under
+another seed, with the test accuracy of other seeds, and of the means over seeds; and the mean test accuracy of the five
+networks that it puts first. Test data are read here, to judge figures, never networks.
 """
 
 from __future__ import annotations
