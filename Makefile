@@ -32,7 +32,7 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 # Those that print ratios; recorded_runs.py compares runs with a record instead.
-BENCHMARKS := gnn_evaluation aggregations supernet_step binary_inference gan_step frechet driver
+BENCHMARKS := gnn_evaluation aggregations sparse_products supernet_step binary_inference gan_step frechet driver
 
 bench: venv
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done

@@ -101,6 +101,7 @@ def test_graph_benchmarks_run(tmp_path: Path) -> None:
         "agnn_operations": ["--dataset", "digits-knn", "--seeds", "2", "--epochs", "2"],
         "aggregations": ["--nodes", "300", "--edges", "900", "--widths", "32", "--repeats", "1"],
         "published_protocols": ["--datasets", "digits-knn", "--networks", *pair, "--seeds", "2", "--epochs", "6"],
+        "sparse_products": ["--widths", "16", "--repeats", "2"],
         "ranking_criteria": ["--mutants", "1", "--epochs", "4", "--least", "0", "--dataset", "digits-knn"],
         "large_graph": ["--nodes", "3000", "--edges", "9000", "--networks", "SGC", "GCN"],
     }

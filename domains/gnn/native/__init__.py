@@ -17,14 +17,15 @@ NARROWEST = 16  # columns of a dense matrix from which on torch's products were 
 
 
 @functools.cache
-def _product() -> Any:
+def product() -> Any:
+    """Returns the function of :func:`csr_times_dense`, or None where it cannot be built."""
     path = build("gnn", Path(__file__).with_name("kernels.cpp"), flags=(*FLAGS, "-fopenmp"), extension=False)
     if path is None:
         return None
-    product = ctypes.CDLL(str(path)).csr_times_dense
-    product.argtypes = [*[ctypes.c_void_p] * 7, ctypes.c_int64, ctypes.c_int64, ctypes.c_float, ctypes.c_int32]
-    product.restype = None
-    return product
+    found = ctypes.CDLL(str(path)).csr_times_dense
+    found.argtypes = [*[ctypes.c_void_p] * 7, ctypes.c_int64, ctypes.c_int64, ctypes.c_float, ctypes.c_int32]
+    found.restype = None
+    return found
 
 
 def usable(values: Tensor, dense: Tensor) -> bool:
@@ -34,7 +35,7 @@ def usable(values: Tensor, dense: Tensor) -> bool:
         and dense.device.type == values.device.type == "cpu"
         and dense.shape[1] >= NARROWEST
         and len(values) < 2**31
-        and _product() is not None
+        and product() is not None
     )
 
 
@@ -64,5 +65,5 @@ def csr_times_dense(
     added = None if added is None else added.contiguous()
     tensors = [crow, col, values.contiguous(), order, dense.contiguous(), added]
     pointers = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
-    _product()(*pointers, out.data_ptr(), rows, width, factor, torch.get_num_threads())
+    product()(*pointers, out.data_ptr(), rows, width, factor, torch.get_num_threads())
     return out

@@ -16,7 +16,7 @@ from nichenas.domains.gnn.patterns import Pattern
 from nichenas.domains.gnn.patterns import row_starts
 
 ROWS, COLUMNS = 60, 45
-needs_kernels = pytest.mark.skipif(native._product() is None, reason="no C++ compiler")
+needs_kernels = pytest.mark.skipif(native.product() is None, reason="no C++ compiler")
 
 
 @pytest.fixture(scope="module")
