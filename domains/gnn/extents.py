@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nichenas.domains.gnn.graph import Graph
 
-INDEX, VALUE = 8, 4  # bytes of an int64 and of a float32
+INDEX, SHORT, VALUE = 8, 4, 4  # bytes of an int64, an int32 and a float32
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,15 @@ class LayerExtent:
     def bytes(self, heads: int) -> int:
         """Returns what the arrays of the block take, those of the pattern of several heads among them.
 
-        For every edge, a pattern has its row and column, those of the transpose, and the order of the transpose; a
-        block has coefficients, twice more as a matrix and its transpose. For every node there are row starts, the
-        position of destinations among sources, and their means.
+        For every edge, a pattern has its row and column, and in short its column, its row in the transpose and the order
+        of the transpose; a block has coefficients, twice more as a matrix and its transpose. For every node there are
+        row starts, in short too, the position of destinations among sources, and their means.
         """
         nodes, own = self.rows + self.columns, self.rows
-        taken = self.entries * (4 * INDEX + 3 * VALUE) + nodes * INDEX + own * (INDEX + VALUE)
+        pattern = self.entries * (2 * INDEX + 3 * SHORT) + own * INDEX + nodes * SHORT
+        taken = pattern + self.entries * 3 * VALUE + own * (INDEX + VALUE)
         if heads > 1:  # the pattern of the heads, and its order of entries
-            taken += heads * (self.entries * 5 * INDEX + nodes * INDEX)
+            taken += heads * (pattern + self.entries * INDEX)
         return taken
 
 

@@ -91,5 +91,6 @@ def feature_bytes(density: float, nodes: int, width: int) -> int:
     """
     if density >= SPARSE_BELOW:
         return 4 * nodes * width
-    # Of every entry the value, its row and column, and row and order in the transpose; then both row starts.
-    return round(density * nodes * width) * (4 + 4 * 8) + 8 * (nodes + width)
+    # Of every entry the value, row and column as int64, and as int32 column, row and order in the transpose; then row
+    # starts as both, and those of the transpose.
+    return round(density * nodes * width) * (4 + 2 * 8 + 3 * 4) + (8 + 4) * nodes + 4 * width

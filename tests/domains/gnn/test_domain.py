@@ -15,6 +15,7 @@ from nichenas.core.errors import CandidateFailure
 from nichenas.core.sharing.homogeneous import HomogeneousStore
 from nichenas.core.space import Architecture
 from nichenas.core.testing.baselines_contract import BaselinesContract
+from nichenas.core.testing.criterion_contract import CriterionContract
 from nichenas.core.testing.datasets_contract import DatasetsContract
 from nichenas.core.testing.domain_contract import DomainContract
 from nichenas.core.testing.fidelity_contract import FidelityContract
@@ -36,6 +37,7 @@ class GNNContract(
     FidelityContract,
     InheritanceContract,
     KnownContract,
+    CriterionContract,
     NotesContract,
     BaselinesContract,
     ProbingContract,
@@ -59,7 +61,13 @@ class TestDigits(GNNContract):
 
 
 class TestDigitsWide(GNNContract):
-    settings = {"dataset": "digits-knn", "epochs": 10, "patience": None, "space": "wide"}
+    settings = {
+        "dataset": "digits-knn",
+        "epochs": 10,
+        "patience": None,
+        "space": "wide",
+        "criterion": "calibrated_brier",
+    }
     data = Path(".")
 
 
