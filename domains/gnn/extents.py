@@ -33,7 +33,7 @@ class LayerExtent:
     def bytes(self, heads: int) -> int:
         """Returns what the arrays of the block take, those of the pattern of several heads among them.
 
-        For every edge, a pattern has its row and column, and in short its column, its row in the transpose and the order
+        For every edge, a pattern has row and column, and in short its column, its row in the transpose and the order
         of the transpose; a block has coefficients, twice more as a matrix and its transpose. For every node there are
         row starts, in short too, the position of destinations among sources, and their means.
         """
