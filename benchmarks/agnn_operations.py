@@ -23,7 +23,7 @@ from nichenas.core.data.root import cache_folder
 from nichenas.core.data.root import data_root
 from nichenas.core.space import Architecture
 from nichenas.domains.gnn import GNNDomain
-from nichenas.domains.gnn.domain import GNNSettings
+from nichenas.domains.gnn.settings import GNNSettings
 from nichenas.domains.gnn.space import AGGREGATORS
 from nichenas.domains.gnn.space import COMBINERS
 

@@ -34,9 +34,9 @@ from nichenas.core.training.loop import train
 from nichenas.core.trial import Proposal
 from nichenas.domains.gnn import GNNDomain
 from nichenas.domains.gnn.baselines import PlainTraining
-from nichenas.domains.gnn.domain import GNNSettings
 from nichenas.domains.gnn.model import AGNN
 from nichenas.domains.gnn.reference import ReferenceAGNN
+from nichenas.domains.gnn.settings import GNNSettings
 from nichenas.domains.gnn.wide_model import WideNetwork
 from nichenas.domains.gnn.wide_reference import ReferenceWide
 

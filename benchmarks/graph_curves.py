@@ -21,7 +21,7 @@ from nichenas.core.space import Architecture
 from nichenas.core.training.loop import Part
 from nichenas.core.training.loop import train
 from nichenas.domains.gnn import GNNDomain
-from nichenas.domains.gnn.domain import GNNSettings
+from nichenas.domains.gnn.settings import GNNSettings
 from nichenas.domains.gnn.training import Piece
 from nichenas.domains.gnn.training import SpaceTraining
 from nichenas.domains.gnn.training import evaluate

@@ -21,7 +21,7 @@ from nichenas.core.context import Environment
 from nichenas.core.seeds import numpy_generator
 from nichenas.core.trial import Proposal
 from nichenas.domains.gnn import GNNDomain
-from nichenas.domains.gnn.domain import GNNSettings
+from nichenas.domains.gnn.settings import GNNSettings
 
 FEATURES, CLASSES = 128, 40
 

@@ -69,7 +69,7 @@ def _building() -> Iterator[None]:
 
 
 def _cpu() -> str:
-    """Returns what tells processors apart: a build for one may not run on another that shares the home folder."""
+    """Returns what distinguishes processors: a build for one may not run on another that shares the home folder."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

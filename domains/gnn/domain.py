@@ -8,12 +8,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from functools import cached_property
 from typing import ClassVar
-from typing import Literal
 
 import torch
-from pydantic import Field
-from pydantic import field_validator
-from pydantic import model_validator
 
 from nichenas.core.capabilities.baselines import Baselines
 from nichenas.core.capabilities.criterion import RankingCriterion
@@ -58,85 +54,15 @@ from nichenas.domains.gnn.features import DenseFeatures
 from nichenas.domains.gnn.network import Noise
 from nichenas.domains.gnn.pieces import KEPT_BYTES
 from nichenas.domains.gnn.pieces import KeptPieces
+from nichenas.domains.gnn.settings import GNNSettings
 from nichenas.domains.gnn.space import HIDDEN
-from nichenas.domains.gnn.space import Operations
 from nichenas.domains.gnn.space import reduced_width
 from nichenas.domains.gnn.training import Piece
 from nichenas.domains.gnn.training import SpaceTraining
-from nichenas.domains.gnn.training import TrainSettings
 from nichenas.domains.gnn.training import evaluate
 from nichenas.domains.gnn.training import node_loss
 from nichenas.domains.gnn.wide import WideFamily
 from nichenas.domains.gnn.wide_space import TRAINING
-
-CHOSEN_BY_WIDE = ("learning_rate", "weight_decay", "dropout", "layers", "batch_norm", "skip")
-OF_AGNN = (*CHOSEN_BY_WIDE, "operations")  # that have no effect with the wide space
-Baseline = Literal["GCN", "GAT", "GraphSAGE", "APPNP", "GPRGNN", "GCNII", "GRAND"]
-
-
-class GNNSettings(TrainSettings):
-    """The ``domain`` section of a configuration, beside the training settings.
-
-    Attributes:
-        dataset: a name of :data:`~nichenas.domains.gnn.data.KNOWN`, a graph of one's own as a file or folder, or the
-            dotted name of a PyG ``InMemoryDataset``; see :func:`~nichenas.domains.gnn.data.load_task`.
-        dataset_options: further arguments of that class, or of that graph.
-        space: ``wide``, what the strongest hand-made networks use, and how they are trained; or ``agnn``, as published.
-        layers: depth of AGNN's networks; 2 for citation graphs, 3 for PPI.
-        operations: of AGNN's networks: ``published``; or ``repaired``, which deviates from the paper where its
-            aggregations and its combiner do not train (see :mod:`nichenas.domains.gnn.model`).
-        metric: of the score: ``accuracy``, ``roc_auc`` (of two classes), ``micro_f1`` (of several labels a node); by
-            default what the labels say.
-        objectives: ``score`` is the metric.
-        criterion: that candidates are ranked by: ``score``, or ``calibrated_brier``, which distinguishes more of them
-            by the same validation nodes; see :mod:`~nichenas.domains.gnn.calibration`. A ROC-AUC ranks by itself.
-        normalize: scale the features of every node to sum 1; by default for citation graphs only.
-        batch_norm: normalise after hidden layers of AGNN's networks.
-        skip: linear skip connections around them.
-        warm_epochs: epochs of a candidate that inherits the weight of its first layer, among others (AGNN's warm-up;
-            its lengths are not known for certain, 20 is what is recalled for citation graphs).
-        baselines: well-known networks that are trained beside what is found, by their names in the wide space.
-        pyg_baselines: train them with PyG's own layers, which compute the same and take long; GRAND, whose training is
-            its own, stays a network of the space.
-    """
-
-    dataset: str
-    dataset_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    space: Literal["agnn", "wide"] = "agnn"
-    layers: int = Field(2, ge=1, le=8)
-    operations: Operations = "published"
-    metric: Literal["accuracy", "roc_auc", "micro_f1"] | None = None
-    objectives: tuple[Literal["score", "parameters"], ...] = ("score",)
-    criterion: Literal["score", "calibrated_brier"] = "score"
-    normalize: bool | None = None
-    batch_norm: bool = False
-    skip: bool = False
-    warm_epochs: int = Field(20, ge=1)
-    baselines: tuple[Baseline, ...] = ("GCN", "GAT", "GraphSAGE", "APPNP", "GPRGNN", "GCNII", "GRAND")
-    pyg_baselines: bool = False
-
-    @model_validator(mode="after")
-    def _no_key_without_effect(self) -> GNNSettings:
-        for name in OF_AGNN if self.space == "wide" else ():
-            if getattr(self, name) != type(self).model_fields[name].default:
-                why = "where it is searched; see search.restrict" if name in CHOSEN_BY_WIDE else "but with space: agnn"
-                raise ValueError(f"{name} has no effect with space: wide, {why}")
-        return self
-
-    @field_validator("baselines")
-    @classmethod
-    def _each_baseline_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) != len(value):
-            raise ValueError("must name no baseline twice")
-        return value
-
-    @field_validator("objectives")
-    @classmethod
-    def _score_comes_first(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not value or value[0] != "score" or len(set(value)) != len(value):
-            raise ValueError("must begin with 'score' and name nothing twice")
-        return value
-
 
 BRIER = "calibrated_brier"
 FAMILIES: Mapping[str, type[Family]] = {"agnn": AGNNFamily, "wide": WideFamily}
@@ -320,6 +246,8 @@ class GNNDomain(
             training, context, Part.of(proposal, self.settings.warm_epochs if warm else self.settings.epochs)
         )
         parameters = sum(parameter.numel() for parameter in training.network.parameters())
+        if self.criterion is not None:
+            training.network.load_state_dict(history.weights or training.network.state_dict())
         found = history.values
         values = {self.objectives[0].name: found["score"], "loss": found["loss"], "parameters": float(parameters)}
         return Measurement(
@@ -392,18 +320,16 @@ class GNNDomain(
         split = self.split(context)
         training = self._training(architecture, context, keep_best=True, family=family, split=split)
         history = train(training, context, Part.whole(self.settings.epochs))
-        criterion = self._criterion_of(training)
         training.network.load_state_dict(history.weights)
         nodes = self.task.splits[split].test.read()
         test = evaluate(training.network, [family.piece(part, architecture) for part in nodes], self.metric)
-        return self._retrained(history, test, context, criterion)
+        return self._retrained(history, test, context, self._criterion_of(training))
 
     def _criterion_of(self, training: SpaceTraining) -> dict[str, float]:
-        """Returns the value of the criterion at the epoch that counts; empty where there is none."""
+        """Returns the value of the criterion with the network's present weights; empty where there is none."""
         if self.criterion is None:
             return {}
         network = training.network
-        network.load_state_dict(training.history.weights or network.state_dict())
         network.eval()
         with torch.no_grad():
             found = [(network(piece.field, piece.features), piece.labels) for piece in training.validation]

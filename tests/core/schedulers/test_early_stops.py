@@ -25,7 +25,7 @@ from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 from nichenas.core.trial import Trial
 from nichenas.domains.gnn import GNNDomain
-from nichenas.domains.gnn.domain import GNNSettings
+from nichenas.domains.gnn.settings import GNNSettings
 from nichenas.domains.tabular.domain import TabularDomain
 from tests.core.methods.loops import Shuffled
 from tests.core.methods.loops import domain

@@ -17,7 +17,7 @@ from nichenas.core.data.root import cache_folder
 from nichenas.core.trial import Proposal
 from nichenas.domains.gnn.calibration import calibrated_brier
 from nichenas.domains.gnn.domain import GNNDomain
-from nichenas.domains.gnn.domain import GNNSettings
+from nichenas.domains.gnn.settings import GNNSettings
 
 
 def draws(*shape: int, seed: int = 0) -> Tensor:

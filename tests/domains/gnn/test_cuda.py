@@ -15,8 +15,8 @@ from nichenas.core.data.root import cache_folder
 from nichenas.core.seeds import torch_generator
 from nichenas.core.trial import Proposal
 from nichenas.domains.gnn.domain import GNNDomain
-from nichenas.domains.gnn.domain import GNNSettings
 from nichenas.domains.gnn.network import Noise
+from nichenas.domains.gnn.settings import GNNSettings
 from nichenas.domains.gnn.training import node_loss
 from nichenas.domains.gnn.wide_space import known_wide
 

@@ -23,10 +23,10 @@ from nichenas.core.errors import TestDataError
 from nichenas.core.trial import Proposal
 from nichenas.domains.gnn import GNNDomain
 from nichenas.domains.gnn.data import load_task
-from nichenas.domains.gnn.domain import GNNSettings
 from nichenas.domains.gnn.features import SparseFeatures
 from nichenas.domains.gnn.raw_files import planetoid_files
 from nichenas.domains.gnn.raw_files import read_planetoid
+from nichenas.domains.gnn.settings import GNNSettings
 from tests.domains.gnn import made_dataset
 
 

@@ -25,7 +25,7 @@ from nichenas.core.testing.notes_contract import NotesContract
 from nichenas.core.testing.probing_contract import ProbingContract
 from nichenas.core.trial import Proposal
 from nichenas.domains.gnn import GNNDomain
-from nichenas.domains.gnn.domain import GNNSettings
+from nichenas.domains.gnn.settings import GNNSettings
 from nichenas.domains.gnn.space import CLASSES
 from nichenas.domains.gnn.space import agnn_space
 from nichenas.domains.gnn.space import layer_specs

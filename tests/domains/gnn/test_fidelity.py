@@ -16,7 +16,7 @@ from nichenas.core.fidelity import Fidelity
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 from nichenas.domains.gnn.domain import GNNDomain
-from nichenas.domains.gnn.domain import GNNSettings
+from nichenas.domains.gnn.settings import GNNSettings
 from tests.domains.trials import measured
 
 

@@ -16,7 +16,6 @@ from nichenas.core.errors import CandidateFailure
 from nichenas.core.space import Architecture
 from nichenas.core.trial import Proposal
 from nichenas.domains.gnn import GNNDomain
-from nichenas.domains.gnn.domain import GNNSettings
 from nichenas.domains.gnn.features import DenseFeatures
 from nichenas.domains.gnn.features import feature_bytes
 from nichenas.domains.gnn.features import features_of
@@ -24,6 +23,7 @@ from nichenas.domains.gnn.graph import Graph
 from nichenas.domains.gnn.pieces import KEPT_BYTES
 from nichenas.domains.gnn.pieces import KeptPieces
 from nichenas.domains.gnn.pieces import held_bytes
+from nichenas.domains.gnn.settings import GNNSettings
 from nichenas.domains.gnn.training import Piece
 from tests.conftest import real_data
 

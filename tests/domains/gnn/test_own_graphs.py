@@ -23,8 +23,8 @@ from nichenas.core.trial import Proposal
 from nichenas.domains.gnn import GNNDomain
 from nichenas.domains.gnn.data import NodeTask
 from nichenas.domains.gnn.data import load_task
-from nichenas.domains.gnn.domain import GNNSettings
 from nichenas.domains.gnn.own_graphs import load_own
+from nichenas.domains.gnn.settings import GNNSettings
 
 NODES = 90
 
