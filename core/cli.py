@@ -163,7 +163,8 @@ def compare(
     config: Config,
     overrides: Overrides = None,
     strategies: Annotated[
-        str, typer.Option("--strategies", metavar="A,B,...", help="Names of strategies.")
+        str,
+        typer.Option("--strategies", metavar="A,B,...", help="Strategies; random:no-known starts from nothing."),
     ] = "conservative,random",
     schedules: Annotated[
         str | None,

@@ -37,13 +37,17 @@ from nichenas.core.session.record import read_runs
 from nichenas.core.session.record import run_folder_of
 from nichenas.core.session.results import RunResult
 
+KNOWN_STARTS = {"known": True, "no-known": False}  # behind a strategy: whether it begins with well-known architectures
+
 
 @dataclass(frozen=True)
 class ComparisonDesign:
     """What is compared: every strategy with every schedule and every sharing rule, over several seeds.
 
     Attributes:
-        strategies: names; ``gradient`` is a method, but named here too.
+        strategies: names, each with a start behind a colon if it is to have another than the configuration's:
+            ``random:no-known`` begins with no well-known architecture, ``random:known`` does. ``gradient`` is a method,
+            but named here too.
         seeds: runs of each arm; they count up from the configuration's seed.
         schedules: names, each with a proxy setting behind a colon if it is to have another than the configuration's, as
             ``full:c0r0s0e7``; none for the configuration's own.
@@ -96,10 +100,15 @@ def make_arms(design: ComparisonDesign) -> list[Arm]:
         if len(set(names)) != len(names) or (axis == "strategies" and not names):
             raise ConfigError(f"--{axis}: name each {kind} once, such as {example}")
     arms = []
-    for strategy, text, sharing in itertools.product(*(names or [""] for names in axes.values())):
+    for first, text, sharing in itertools.product(*(names or [""] for names in axes.values())):
+        strategy, _, start = first.rpartition(":")
+        if start not in KNOWN_STARTS:  # a colon may be part of a dotted name
+            strategy, start = first, ""
         schedule, _, proxy = text.partition(":")
-        name = "-".join(part for part in (strategy, schedule, proxy, sharing) if part)
+        name = "-".join(part for part in (strategy, start, schedule, proxy, sharing) if part)
         changes = {"strategy": strategy, "schedule": schedule, "proxy": proxy, "sharing": sharing}
+        if start:
+            changes["start"] = {"known": KNOWN_STARTS[start]}
         arms.append(Arm(name, {key: value for key, value in changes.items() if value}))
     return arms
 
@@ -141,9 +150,14 @@ def arm_sections(raw: RawConfig, arms: Sequence[Arm]) -> list[dict[str, Any]]:
             raise ConfigError(
                 f"--schedules: '{arm.name}': the method '{method}' has no schedules; allowed with it: {SINGLE}"
             )
+        if "start" not in keys and "start" in arm.changes:
+            raise ConfigError(f"--strategies: '{arm.name}': the method '{method}' has no starts")
         # A key that no method has is left to the arm's schema, which says what it may be meant for.
         own = {k: v for k, v in common.items() if k in keys or not any(k in _keys_of(name) for name in METHODS)}
-        sections.append({**own, **{key: value for key, value in arm.changes.items() if key in keys}})
+        changes = {key: value for key, value in arm.changes.items() if key in keys}
+        if "start" in changes and isinstance(own.get("start"), Mapping):
+            changes["start"] = {**own["start"], **changes["start"]}
+        sections.append({**own, **changes})
     return sections
 
 

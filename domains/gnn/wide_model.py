@@ -220,12 +220,19 @@ class WideNetwork(NodeNetwork):
         return result if copies == 1 else result.view(-1, copies, self.out_features)
 
     def _mapped_nodes(self, features: Features, noise: Noise | None) -> Tensor:
-        """Returns the features times the input's weight, with a scaled-up share of the nodes left."""
+        """Returns the features times the input's weight, a share of the nodes dropped; in evaluation, its mean.
+
+        As in GRAND's code, where the paper (section 3.1) scales the nodes that are left while training. Weights are
+        larger under the same decay then; weight decay and learning rate of the paper belong to this form.
+        """
         mapped = self._project(self.input.weight, features, noise)
-        if noise is None or self.spec.node_dropout == 0:
+        rate = self.spec.node_dropout
+        if rate == 0:
             return mapped
-        mask, factor = keep_mask((len(mapped), 1), self.spec.node_dropout, noise.features)
-        return mapped * (mask.to(mapped.dtype) * factor)
+        if noise is None:
+            return mapped * (1 - rate)
+        mask, _ = keep_mask((len(mapped), 1), rate, noise.features)
+        return mapped * mask.to(mapped.dtype)
 
     def _personalised(
         self, block: Block, x: Tensor, start: float, share: float, step: Callable[[Tensor], Tensor]

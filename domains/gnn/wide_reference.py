@@ -176,8 +176,10 @@ class ReferenceWide(nn.Module):
     def _decoupled(self, x: Tensor, edge_index: Tensor) -> Tensor:
         spec = self.spec
         assert self.input is not None
-        if self.training and spec.node_dropout:
-            x = x * functional.dropout(torch.ones_like(x[:, :1]), spec.node_dropout)
+        if self.training and spec.node_dropout:  # without the scale of dropout, which evaluation has instead
+            x = x * (torch.rand_like(x[:, :1]) >= spec.node_dropout)
+        else:
+            x = x * (1 - spec.node_dropout)
         if spec.propagation == "grand":  # the features are propagated, as in the paper
             powers = [x]
             for _ in range(spec.steps):

@@ -61,6 +61,23 @@ def test_an_arm_has_what_its_method_uses() -> None:
     ]
 
 
+def test_an_arm_may_begin_with_no_known_architecture() -> None:
+    names = ("random", "random:no-known", "random:known")
+    own, without, with_known = make_arms(ComparisonDesign(names))
+    assert [arm.name for arm in (own, without, with_known)] == ["random", "random-no-known", "random-known"]
+    given = raw(trials=7, start={"known": False, "random": 3})
+    assert [section["start"] for section in sections(given, *names)] == [
+        {"known": False, "random": 3},
+        {"known": False, "random": 3},
+        {"known": True, "random": 3},
+    ]
+    assert sections(raw(trials=7), "random:no-known")[0]["start"] == {"known": False}
+    (dotted,) = make_arms(ComparisonDesign(("package.module:Strategy",)))
+    assert dotted.changes == {"strategy": "package.module:Strategy"}
+    with pytest.raises(ConfigError, match=r"--strategies: 'gradient-known': the method 'gradient' has no starts"):
+        sections(raw(epochs=3), "gradient:known")
+
+
 def test_an_arm_has_its_schedule_and_the_configurations_proxy() -> None:
     given = raw(strategy="random", trials=7, schedule="asha", proxy="c0r0s0e5")
     own, other = sections(given, "local", schedules=("full:c0r0s0e7", "halving"))

@@ -206,7 +206,7 @@ def test_augmentations_are_passes_of_their_own_masks(propagation: str, part: Lab
 
 
 def test_a_dropped_node_has_no_features_at_all(part: LabelledNodes) -> None:
-    """Networks that are linear in the features show which nodes are left, and the factor of those."""
+    """Networks that are linear in the features show which nodes are left; evaluation has the mean (GRAND's code)."""
     _, network = made(of("appnp", node_dropout=0.5))
     noise = Noise(0.0, torch_generator(0, "features"), torch_generator(0, "inner"))
     piece = WideFamily(FEATURES, CLASSES, TrainSettings()).piece(part, of("appnp"))
@@ -215,6 +215,7 @@ def test_a_dropped_node_has_no_features_at_all(part: LabelledNodes) -> None:
     ratio = (kept / whole)[with_features]
     assert ((ratio == 0).all(1) | ((ratio - 2).abs() < 1e-9).all(1)).all()
     assert 0.2 < float((ratio[:, 0] == 0).double().mean()) < 0.8
+    torch.testing.assert_close(whole, 0.5 * piece.features.project(network.input.weight, 0.0, None))
 
 
 def test_disagreement_equals_the_formula() -> None:
