@@ -106,7 +106,7 @@ def make_arms(design: ComparisonDesign) -> list[Arm]:
             strategy, start = first, ""
         schedule, _, proxy = text.partition(":")
         name = "-".join(part for part in (strategy, start, schedule, proxy, sharing) if part)
-        changes = {"strategy": strategy, "schedule": schedule, "proxy": proxy, "sharing": sharing}
+        changes: dict[str, Any] = {"strategy": strategy, "schedule": schedule, "proxy": proxy, "sharing": sharing}
         if start:
             changes["start"] = {"known": KNOWN_STARTS[start]}
         arms.append(Arm(name, {key: value for key, value in changes.items() if value}))

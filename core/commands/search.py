@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import shutil
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -71,16 +72,30 @@ def run_search(resolved: ResolvedConfig, folder: Path, options: RunOptions | Non
         search.run()
         _write_drawings(session, folder)
         search.retrain()
-        result = search.result()
+        decisive = search.decisive
+        result = _with_better_baselines(search.result(), decisive)
         write_best(session, result)
         result.write(folder)
         choices = search.tuned_choices
     if choices:
         tuned = tuple(_tuned(resolved, folder, name, allowed, options) for name, allowed in choices.items())
         result = dataclasses.replace(result, baselines=(*result.baselines, *tuned))
+        result = _with_better_baselines(result, decisive)
         result.write(folder)
     write_run_page(folder)
     return result
+
+
+def _with_better_baselines(result: RunResult, decisive: Objective) -> RunResult:
+    """Returns the result with the names of the baselines that are better than the chosen one on validation data."""
+
+    def mean(row: RetrainedResult) -> float:
+        found = row.validation.get(decisive.name)
+        return -math.inf if found is None else decisive.sign * found["mean"]
+
+    least = next((mean(row) for row in result.retrained if row.label == result.key), math.inf)
+    better = sorted((row for row in result.baselines if mean(row) > least), key=mean, reverse=True)
+    return dataclasses.replace(result, better_baselines=tuple(row.label for row in better))
 
 
 def _check_tuning(resolved: ResolvedConfig, domain: Domain) -> None:
@@ -170,7 +185,7 @@ class _Search:
 
             if screened:
                 self.summaries = trained(subjects, config.screening)
-                self.survivors = ranked(subjects, self.summaries, self._decisive)[: config.top]
+                self.survivors = ranked(subjects, self.summaries, self.decisive)[: config.top]
             others = baselines_of(domain) if config.baselines else ()
             self.summaries.update(trained([*self.survivors, *others], config.seeds))
 
@@ -190,7 +205,7 @@ class _Search:
         ]
 
     @property
-    def _decisive(self) -> Objective:
+    def decisive(self) -> Objective:
         """What the final choice goes by."""
         domain = self.session.domain
         return self.method.criterion(domain) or domain.objectives[0]
@@ -200,7 +215,7 @@ class _Search:
         metric, summaries = domain.objectives[0], self.summaries
         best = state.top(config.retrain.candidates)
         by_key: dict[str, Trial] = {trial.proposal.architecture.key: trial for trial in best}
-        chosen, *_ = ranked(self.survivors, summaries, self._decisive)
+        chosen, *_ = ranked(self.survivors, summaries, self.decisive)
         # The chosen one's rivals first: those that fell out early have fewer seeds.
         candidates = list(dict.fromkeys([*self.survivors, *self.candidates]))
         measured = by_key[chosen.key].measurement

@@ -43,6 +43,10 @@ def print_result(result: RunResult, folder: Path) -> None:
         for entry in result.baselines:
             _row(table, f"{entry.label} (baseline)", entry, result.metric, "")
         console.print(table)
+        if result.better_baselines:
+            better = ", ".join(result.better_baselines)
+            text = f"better than the chosen one by the validation figure that decides: {better}"
+            console.print(text, highlight=False, soft_wrap=True)
         for entry in result.trainings:
             if entry.failures:
                 label = result.name_of(entry)

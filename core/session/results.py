@@ -58,6 +58,7 @@ class RunResult:
         simulated_seconds: that trainings which were looked up would have taken.
         stopped: why a gradient search ended: ``epochs``, ``seconds``, ``stable architecture`` or ``skip collapse``.
         best_known: the best validation value of the whole space, where a table knows it.
+        better_baselines: those that are better on validation data than the chosen one, by what it was chosen by.
         further: what else the search method tells.
     """
 
@@ -83,6 +84,7 @@ class RunResult:
     simulated_seconds: float | None = None
     stopped: str | None = None
     best_known: float | None = None
+    better_baselines: tuple[str, ...] = ()
     further: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -105,8 +107,9 @@ class RunResult:
         whole = dataclasses.asdict(self)
         for row in (*whole["retrained"], *whole["baselines"]):
             row["failures"] = list(row["failures"])
-        for name in ("epochs", "simulated_seconds", "stopped", "best_known", "further"):
-            if whole[name] in (None, {}):
+        whole["better_baselines"] = list(self.better_baselines)
+        for name in ("epochs", "simulated_seconds", "stopped", "best_known", "better_baselines", "further"):
+            if whole[name] in (None, {}, []):
                 del whole[name]
         return whole
 
@@ -127,6 +130,7 @@ class RunResult:
             fields = {"order": "strict", **found}
             if "optimum" in fields:
                 fields["best_known"] = fields.pop("optimum")
+            fields["better_baselines"] = tuple(fields.get("better_baselines", ()))
             for part in ("retrained", "baselines"):
                 fields[part] = tuple(
                     RetrainedResult(**{**row, "failures": tuple(row["failures"])}) for row in fields[part]

@@ -39,6 +39,7 @@ from nichenas.core.trial import Drawing
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 from nichenas.core.trial import Retrained
+from nichenas.domains.gnn import native
 from nichenas.domains.gnn.agnn import AGNNFamily
 from nichenas.domains.gnn.baselines import PlainTraining
 from nichenas.domains.gnn.baselines import evaluate_plain
@@ -110,7 +111,7 @@ class GNNDomain(
         return KNOWN
 
     def prepare(self) -> None:
-        """Loads the data.
+        """Loads the data, and builds the kernels, so that no candidate is charged for it.
 
         Raises:
             ConfigError: for a metric that the labels do not have.
@@ -125,6 +126,7 @@ class GNNDomain(
                     raise ConfigError(f"domain.metric: roc_auc needs both classes in validation nodes (split {number})")
         if metric not in (None, "roc_auc", task.metric):
             raise ConfigError(f"domain.metric: '{metric}' is not for these labels; allowed: {task.metric}")
+        native.product()
 
     @cached_property
     def family(self) -> Family:

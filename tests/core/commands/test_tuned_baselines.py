@@ -17,6 +17,7 @@ from nichenas.core.errors import CandidateFailure
 from nichenas.core.errors import ConfigError
 from nichenas.core.report.terminal import print_result
 from nichenas.core.session.journal import Journal
+from nichenas.core.session.results import RunResult
 from nichenas.core.space import Option
 from nichenas.core.testing.toy import ToyDomain
 from nichenas.core.trial import Measurement
@@ -63,6 +64,27 @@ def test_tuned_baselines_stand_beside(tmp_path: Path, capsys: pytest.CaptureFixt
     assert again.baselines == result.baselines
     held, now = json.loads(before), json.loads((tmp_path / "run" / "result.json").read_text())
     assert {**held, "seconds": 0} == {**now, "seconds": 0}
+
+
+@pytest.mark.parametrize(("c1", "better"), [(0, ("middle",)), (1, ())])
+def test_a_baseline_that_is_better_than_the_chosen_one_is_named(
+    c1: int, better: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The baseline has both choices at 1, which is right for the second alone."""
+    config = toy_config(
+        domain={"choices": 2},
+        search={"trials": 1, "restrict": {"c0": [2 * c1], "c1": [c1]}},
+        retrain={"top": 1, "seeds": 2},
+    )
+    result = run_search(resolve(config, "toy.yaml"), tmp_path / "run", QUIET)
+    (chosen,), (baseline,) = result.retrained, result.baselines
+    is_better = baseline.validation["quality"]["mean"] > chosen.validation["quality"]["mean"]
+    assert result.better_baselines == (("middle",) if is_better else ()) == better
+    assert RunResult.read(tmp_path / "run") == result
+    print_result(result, tmp_path / "run")
+    said = "by the validation figure that decides: middle"
+    assert (said in capsys.readouterr().out) == is_better
+    assert (said in (tmp_path / "run" / "report.html").read_text()) == is_better
 
 
 def test_finalists_fall_out_by_validation_alone(tmp_path: Path) -> None:
