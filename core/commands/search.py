@@ -158,8 +158,13 @@ class _Search:
         domain, method, progress = self.session.domain, self.method, None
         if not self.quiet:
             print_notes(notes_of(domain))
-            objective, simulated = method.objectives(domain)[0], simulates_time(domain)
-            progress = Progress(objective, method.budget(), unit=method.unit, simulated_time=simulated)
+            progress = Progress(
+                method.objectives(domain)[0],
+                method.budget(),
+                unit=method.unit,
+                simulated_time=simulates_time(domain),
+                criterion=method.criterion(domain),
+            )
         with listening(self.session, progress, self.resolved.config.run.tensorboard):
             state = method.run(self.session)
         if state.best is None:
@@ -177,7 +182,7 @@ class _Search:
         if config.seeds == 0:
             return
         screened = config.finalists is not None and len(subjects) > config.top and config.screening < config.seeds
-        with retraining_progress(domain.objectives[0], self.quiet) as listener:
+        with retraining_progress(domain.objectives[0], self.quiet, self._names) as listener:
 
             def trained(subjects: Sequence[Subject], seeds: int) -> dict[str, Summary]:
                 limits = Limits(config.seconds)
@@ -188,6 +193,12 @@ class _Search:
                 self.survivors = ranked(subjects, self.summaries, self.decisive)[: config.top]
             others = baselines_of(domain) if config.baselines else ()
             self.summaries.update(trained([*self.survivors, *others], config.seeds))
+
+    @property
+    def _names(self) -> dict[str, str]:
+        """What architectures are called while they are trained, by key."""
+        best, unit = self.session.state.top(self.resolved.config.retrain.candidates), self.method.unit
+        return {trial.proposal.architecture.key: f"{unit} {trial.number}" for trial in best}
 
     @property
     def tuned_choices(self) -> dict[str, Mapping[str, Sequence[Option]]]:

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
@@ -32,6 +33,8 @@ class Progress:
         unit: what the journal has a row for.
         task: what is going on.
         simulated_time: whether the seconds of the budget are those that a table tells.
+        criterion: that trials are ranked by, where it is not the objective.
+        names: of architectures in final trainings, by key; others are named as they are.
     """
 
     def __init__(
@@ -42,12 +45,16 @@ class Progress:
         unit: str = "trial",
         task: str = "search",
         simulated_time: bool = False,
+        criterion: Objective | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         self.objective = objective
         self.budget = budget
         self.unit = unit
         self.task = task
         self.simulated_time = simulated_time
+        self.figures = [objective] if criterion is None else [criterion, objective]
+        self.names = names or {}
         self.console = console or Console(file=sys.stderr, markup=False)
         self._started = time.monotonic()
         self._fresh = 0
@@ -88,7 +95,7 @@ class Progress:
 
     def on_retraining(self, label: str, done: int, total: int) -> None:
         """Shows a finished full training."""
-        line = f"{done}/{total} final trainings, last: {label}"
+        line = f"{done}/{total} final trainings, last: {self.names.get(label, label)}"
         if self._live is not None:
             self._live.update(self._task, description="retrain", completed=done / total, line=line)
         elif self._due(done == total):
@@ -115,13 +122,14 @@ class Progress:
         elapsed = max(1e-9, time.monotonic() - self._started)
         rate = self._fresh / elapsed
         total = f"/{self.budget.units}" if self.budget.units else ""
-        best = "none yet"
+        best = f"{self.objective.name} none yet"
         if state.best is not None:
-            best = f"{state.best.value(self.objective):.4f} ({self.unit} {state.best.number})"
+            found = ", ".join(f"{one.name} {state.best.value(one):.4f}" for one in self.figures)
+            best = f"{found} ({self.unit} {state.best.number})"
         parts = [
             f"{state.completed}{total} {self.unit}s",
             *([f"{state.epochs:,}/{self.budget.epochs:,} epochs"] if self.budget.epochs else []),
-            f"best {self.objective.name} {best}",
+            f"best {best}",
             f"{rate:.2f} {self.unit}s/s",
         ]
         parts.append(f"{state.failed} failed")
@@ -138,10 +146,16 @@ def _duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def retraining_progress(objective: Objective, quiet: bool) -> Iterator[Progress | None]:
-    """Shows final trainings inside the ``with`` block; none where nothing is to be shown."""
+def retraining_progress(
+    objective: Objective, quiet: bool, names: Mapping[str, str] | None = None
+) -> Iterator[Progress | None]:
+    """Shows final trainings inside the ``with`` block; none where nothing is to be shown.
+
+    Args:
+        names: of architectures, by key.
+    """
     if quiet:
         yield None
     else:
-        with Progress(objective, Budget()) as progress:
+        with Progress(objective, Budget(), names=names) as progress:
             yield progress

@@ -40,6 +40,19 @@ def test_progress_says_best_rate_failures_and_time_left(terminal: bool) -> None:
     assert terminal or "2/2 final trainings, last: GCN" in text
 
 
+def test_progress_says_what_candidates_are_ranked_by_and_names_final_trainings() -> None:
+    stream, state = io.StringIO(), SearchState()
+    console = Console(file=stream, width=160)
+    by = Objective("brier", "minimize")
+    with Progress(Objective("accuracy"), Budget(1), console, criterion=by, names={"abc": "trial 0"}) as progress:
+        trial = Trial(0, Proposal(Architecture({"a": 0})), Measurement({"accuracy": 0.5, "brier": 0.25}))
+        state.record(trial, 1.0, "0")
+        progress.on_trial(trial, state, replayed=False)
+        progress.on_retraining("abc", 1, 1)
+    assert "1/1 trials, best brier 0.2500, accuracy 0.5000 (trial 0)" in stream.getvalue()
+    assert "1/1 final trainings, last: trial 0" in stream.getvalue()
+
+
 def test_time_left_goes_by_what_is_spent_of_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("nichenas.core.session.progress.time.monotonic", lambda: now[0])
