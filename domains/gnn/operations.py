@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nichenas.domains.gnn.patterns import HALF
 from nichenas.domains.gnn.patterns import Pattern
+from nichenas.domains.gnn.patterns import sparse_product
 
 _CHUNK = 1 << 18  # elements of an edge-wise temporary that stay in the cache
 
@@ -132,6 +134,8 @@ def sampled_product(pattern: Pattern, left: Tensor, right: Tensor) -> Tensor:
         left: ``(rows, d)``.
         right: ``(columns, d)``.
     """
+    if left.dtype in HALF and left.device.type == "cpu":
+        return sampled_product(pattern, left.float(), right.float()).to(left.dtype)
     zero = torch.zeros(pattern.entries, dtype=left.dtype, device=left.device)
     return torch.sparse.sampled_addmm(pattern.matrix(zero), left, right.t(), beta=0.0).values()
 
@@ -175,11 +179,11 @@ def edge_sum(pattern: Pattern, by_row: Tensor, by_column: Tensor) -> Tensor:
 
 
 def _row_sum(pattern: Pattern, values: Tensor) -> Tensor:
-    return (pattern.matrix(values) @ values.new_ones(pattern.columns, 1)).flatten()
+    return pattern.times(values, values.new_ones(pattern.columns, 1)).flatten()
 
 
 def _column_sum(pattern: Pattern, values: Tensor) -> Tensor:
-    return (pattern.transposed(values) @ values.new_ones(pattern.rows, 1)).flatten()
+    return pattern.transposed_times(values, values.new_ones(pattern.rows, 1)).flatten()
 
 
 class _EdgeTanhDot(torch.autograd.Function):
@@ -215,8 +219,8 @@ class _EdgeTanhDot(torch.autograd.Function):
             torch.mul(tanh, tanh, out=inner[chosen]).neg_().add_(1.0).mul_(weight).mul_(part)
         flat = inner.view(pattern.entries, -1)
         shape = (-1, *weight.shape)
-        by_left = (pattern.row_incidence(flat) @ flat).view(shape)
-        by_right = (pattern.column_incidence(flat) @ flat).view(shape)
+        by_left = sparse_product(pattern.row_incidence(flat), flat).view(shape)
+        by_right = sparse_product(pattern.column_incidence(flat), flat).view(shape)
         return None, by_left, by_right, by_weight
 
 

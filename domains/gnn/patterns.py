@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nichenas.domains.gnn import native
 
+HALF = (torch.bfloat16, torch.float16)
 LARGE = 2_000_000  # entries of a pattern of several heads that is not kept beside others
 
 
@@ -116,7 +117,7 @@ class Pattern:
         _check(dense, added, self.columns, self.rows)
         if native.usable(values, dense):
             return native.csr_times_dense(*self._csr, values, dense, added=added, factor=factor)
-        return _product(self.matrix(values), dense, added, factor)
+        return sparse_product(self.matrix(values), dense, added, factor)
 
     def transposed_times(
         self, values: Tensor, dense: Tensor, *, added: Tensor | None = None, factor: float = 1.0
@@ -126,7 +127,7 @@ class Pattern:
         if native.usable(values, dense):
             short = self._transposed
             return native.csr_times_dense(*short, values, dense, order=self.t_order, added=added, factor=factor)
-        return _product(self.transposed(values), dense, added, factor)
+        return sparse_product(self.transposed(values), dense, added, factor)
 
     def row_incidence(self, like: Tensor) -> Tensor:
         """Returns the ``rows x E`` matrix that sums entries by row."""
@@ -185,7 +186,11 @@ def _check(dense: Tensor, added: Tensor | None, rows: int, results: int) -> None
         raise ValueError(f"a product of {rows} rows to {results} cannot take {shapes[0]} and add {shapes[1]}")
 
 
-def _product(matrix: Tensor, dense: Tensor, added: Tensor | None, factor: float) -> Tensor:
+def sparse_product(matrix: Tensor, dense: Tensor, added: Tensor | None = None, factor: float = 1.0) -> Tensor:
+    """Returns ``added + factor * matrix @ dense`` of a CSR matrix by torch's own product, in half precision too."""
+    if dense.dtype in HALF and dense.device.type == "cpu":  # torch has no such product there
+        full = None if added is None else added.float()
+        return sparse_product(matrix.to(torch.float32), dense.float(), full, factor).to(dense.dtype)
     if added is not None:
         return torch.addmm(added, matrix, dense, alpha=factor)
     product = matrix @ dense
@@ -220,13 +225,17 @@ class FixedMatrix:
         """Returns ``added + factor * self @ dense`` without a gradient."""
         if native.usable(self.values, dense):
             return self.pattern.times(self.values, dense, added=added, factor=factor)
-        return _product(self._matrix, dense, added, factor)
+        return sparse_product(self._matrix, dense, added, factor)
 
     def transposed_times(self, dense: Tensor, added: Tensor | None = None, factor: float = 1.0) -> Tensor:
         """Returns the same with the transpose."""
         if native.usable(self.values, dense):
             return self.pattern.transposed_times(self.values, dense, added=added, factor=factor)
-        return _product(self._transpose, dense, added, factor)
+        return sparse_product(self._transpose, dense, added, factor)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns what a copy is made of: torch cannot copy the sparse matrices that are made at the first product."""
+        return {"pattern": self.pattern, "values": self.values}
 
     @cached_property
     def _matrix(self) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 
@@ -93,6 +94,24 @@ def test_batch_statistics_are_of_the_whole_graph(propagation: str, readout: str,
     found = network.train()(piece.field, piece.features)
     twin = ReferenceWide(network).double().train()
     torch.testing.assert_close(found, twin(part.x, part.graph.edge_index)[part.nodes], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("propagation", ["gcn", "gat", "sage", "gcnii", "ssgc", "appnp", "gpr", "dagnn", "grand"])
+def test_a_used_network_and_graph_can_be_copied_and_take_half_precision(propagation: str, part: LabelledNodes) -> None:
+    architecture = of(propagation, layers=2, depth=4, steps=3)
+    family, network = made(architecture)
+    piece = family.piece(part, architecture)
+    network(piece.field, piece.features).sum().backward()
+    twin, field = copy.deepcopy(network), copy.deepcopy(piece.field)
+    expected = network.eval()(piece.field, piece.features)
+    torch.testing.assert_close(twin.eval()(field, piece.features), expected)
+
+    single = dataclasses.replace(part, graph=Graph(part.graph.edge_index, NODES, torch.bfloat16), x=part.x.bfloat16())
+    half = family.piece(single, architecture)
+    found = network.bfloat16()(half.field, half.features)
+    found.sum().backward()
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), expected, rtol=0.1, atol=0.05)
 
 
 def test_deep_networks_share_the_edges_that_do_not_change(part: LabelledNodes) -> None:
