@@ -93,6 +93,14 @@ def test_options_of_equal_value_and_other_type_are_told_apart() -> None:
         assert type(found) is type(option)
 
 
+def test_an_option_of_another_type_is_refused_as_such() -> None:
+    space = SearchSpace([Choice("hidden", (32, 64))])
+    with pytest.raises(SpaceError, match=r"^option of 'hidden': '64' is text; allowed: 32, 64$"):
+        space.architecture({"hidden": "64"})
+    with pytest.raises(SpaceError, match=r"^unknown option of 'hidden': '63'; allowed: 32, 64$"):
+        space.architecture({"hidden": 63})
+
+
 def test_canonical_forms_are_duplicates() -> None:
     def canonical(architecture: Architecture) -> Architecture:
         return Architecture({**architecture, "unused": 0})
