@@ -54,7 +54,7 @@ class Run:
         """
         if self.record.result is not None:
             return self.record.result.chosen
-        objective = self.record.objectives[0]
+        objective = self.record.searched
         good = [trial for trial in self.record.final if not trial.failed]
         if not good:
             raise ValueError(f"'{self.folder}': nothing was measured yet")

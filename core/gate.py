@@ -63,11 +63,12 @@ def _is_plain(result: Measurement) -> bool:
     return type(result.peak_memory) is int and (seconds is None or type(seconds) is float)
 
 
-def checked_retrained(result: object, objective: Objective) -> Retrained:
+def checked_retrained(result: object, objective: Objective, criterion: Objective | None = None) -> Retrained:
     """Returns a full training's figures in plain numbers.
 
     Args:
         objective: the primary one, which both parts must have, finite.
+        criterion: that validation figures must have too, finite.
 
     Raises:
         CandidateFailure: saying what is wrong.
@@ -77,6 +78,8 @@ def checked_retrained(result: object, objective: Objective) -> Retrained:
     validation, test = _figures(result.validation, "validation"), _figures(result.test, "test")
     _check_objective(objective, validation, "validation")
     _check_objective(objective, test, "test")
+    if criterion is not None:
+        _check_objective(criterion, validation, "validation")
     _check_weights(result.weights)
     return dataclasses.replace(result, validation=validation, test=test)
 

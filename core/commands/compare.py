@@ -102,7 +102,7 @@ def make_arms(design: ComparisonDesign) -> list[Arm]:
     arms = []
     for first, text, sharing in itertools.product(*(names or [""] for names in axes.values())):
         strategy, _, start = first.rpartition(":")
-        if start not in KNOWN_STARTS:  # a colon may be part of a dotted name
+        if start not in KNOWN_STARTS or not strategy:  # a colon may be part of a dotted name
             strategy, start = first, ""
         schedule, _, proxy = text.partition(":")
         name = "-".join(part for part in (strategy, start, schedule, proxy, sharing) if part)
@@ -216,8 +216,8 @@ def run_compare(
     figures = [arm_figures(arm.name, arm.records, unit) for arm in finished]
     summary = summarise(finished, figures)
     rows = [
-        {**_parts(resolved), **row}
-        for resolved, own in zip(configs, figures, strict=True)
+        {"arm": arm.name, **_parts(resolved), **row}
+        for arm, resolved, own in zip(arms, configs, figures, strict=True)
         for row in run_rows(own, seed)
     ]
     write_csv(folder / "comparison.csv", rows)
@@ -268,6 +268,8 @@ def _finish_all(runs: Sequence[_Run], options: RunOptions, jobs: int) -> None:
                 show(run)
                 run_search(run.resolved, run.folder, options)
         else:
+            if todo:  # data are downloaded and kernels built once, not by several runs at the same time
+                prepare_domain(todo[0].resolved, options.data)
             # Progress of several runs cannot share a terminal.
             quiet = dataclasses.replace(options, quiet=True)
             calls = [Call(str(run.folder), (run.resolved.raw, run.folder, quiet)) for run in todo]

@@ -75,8 +75,9 @@ def run_search(resolved: ResolvedConfig, folder: Path, options: RunOptions | Non
         decisive = search.decisive
         result = _with_better_baselines(search.result(), decisive)
         write_best(session, result)
-        result.write(folder)
         choices = search.tuned_choices
+        if not choices:  # a run that has its result is finished
+            result.write(folder)
     if choices:
         tuned = tuple(_tuned(resolved, folder, name, allowed, options) for name, allowed in choices.items())
         result = dataclasses.replace(result, baselines=(*result.baselines, *tuned))
@@ -122,7 +123,7 @@ def _tuned(
     The search is measured, confirmed and judged as the main one is.
     """
     given, trials = resolved.raw.values.get("search") or {}, resolved.config.retrain.tune_baselines
-    kept = {key: given[key] for key in ("confirm", "early_stop", "proxy", "batch") if key in given}
+    kept = {key: given[key] for key in ("confirm", "early_stop", "proxy", "batch", "weights") if key in given}
     own = {"strategy": "random", "trials": trials, "restrict": {k: list(v) for k, v in allowed.items()}}
     raw = resolved.raw.changed(retrain={"baselines": False, "tune_baselines": 0})
     raw = raw.replaced(name=f"{resolved.config.name}-{name}", search={**kept, **own})
@@ -186,7 +187,9 @@ class _Search:
 
             def trained(subjects: Sequence[Subject], seeds: int) -> dict[str, Summary]:
                 limits = Limits(config.seconds)
-                return retrain_all(self.session, subjects, seeds, limits=limits, listener=listener)
+                return retrain_all(
+                    self.session, subjects, seeds, decisive=self.decisive, limits=limits, listener=listener
+                )
 
             if screened:
                 self.summaries = trained(subjects, config.screening)

@@ -197,12 +197,14 @@ def _retrain(domain: Domain, job: RetrainingJob, device: torch.device) -> Retrai
         repeat=job.repeat,
     )
     began = time.perf_counter()
+    criterion = None  # of a baseline it may be missing: nothing is chosen by it
     with open_test_data():
         if isinstance(job.subject, Architecture):
+            criterion = criterion_of(domain)
             found = domain.retrain(job.subject, context)
         elif isinstance(domain, Baselines):
             found = domain.train_baseline(job.subject, context)
         else:
             raise CandidateFailure(INVALID, f"the domain has no baseline '{job.subject}'")
-    checked = checked_retrained(found, domain.objectives[0])
+    checked = checked_retrained(found, domain.objectives[0], criterion)
     return dataclasses.replace(checked, seconds=time.perf_counter() - began)

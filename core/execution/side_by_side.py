@@ -94,11 +94,16 @@ def side_by_side(
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted with {len(running)} runs under way") from None
     finally:
-        for one in running.values():
-            while one.process.is_alive():  # an interrupt that comes before the process listens to it is lost
-                if one.process.pid is not None:
-                    os.kill(one.process.pid, signal.SIGINT)
-                one.process.join(PATIENCE)
+        _interrupt_all([one.process for one in running.values()])
+
+
+def _interrupt_all(processes: Sequence[BaseProcess]) -> None:
+    """Interrupts all processes at once, and returns when they have ended."""
+    while alive := [process for process in processes if process.is_alive()]:
+        for process in alive:  # again each time: an interrupt that comes before a process listens to it is lost
+            if process.pid is not None:
+                os.kill(process.pid, signal.SIGINT)
+        multiprocessing.connection.wait([process.sentinel for process in alive], PATIENCE)
 
 
 def _has_ended(pipe: Connection, one: _Running, calls: Sequence[Call]) -> bool:

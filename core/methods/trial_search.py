@@ -184,7 +184,7 @@ class TrialSearch(Method):
         options = cls.Options.model_validate(search.options.get(search.strategy, {}))
         space = self._space(domain)
         criterion = self.criterion(domain)
-        objectives = domain.objectives if criterion is None else (criterion,)
+        objectives = domain.objectives if criterion is None else (criterion, *domain.objectives[1:])
         strategy = cls(space, objectives, seed, options, weights=search.weights)
         known = {name: one for name, one in known_of(domain).items() if search.start.known and space.holds(one)}
         random = max(0, cls.random_starts - len(known)) if search.start.random is None else search.start.random

@@ -54,7 +54,7 @@ def print_result(result: RunResult, folder: Path) -> None:
                 console.print(text, highlight=False, soft_wrap=True)
     else:
         name = result.searched
-        console.print(f"best validation {name}: {result.validation[name]:.4f}", highlight=False)
+        console.print(f"validation {name} of the best: {result.validation[name]:.4f}", highlight=False)
     console.print(Text(str(result.chosen)))
     console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 

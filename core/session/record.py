@@ -103,9 +103,14 @@ class RunRecord:
     def complete(self) -> list[Trial]:
         """The trials of the last stage that were measured at the highest fidelity there is; the others are partial.
 
-        One that was measured again has the mean of its values, and stands where the last of its measurements does.
+        One that was measured again has the mean of its values, and stands where the last of its measurements does. One
+        that stopped early is partial too.
         """
-        return [trial for trial in self._judged.values() if trial.proposal.fidelity.cost >= self._highest]
+        return [trial for trial in self._judged.values() if self._is_complete(trial)]
+
+    def _is_complete(self, trial: Trial) -> bool:
+        stopped = trial.measurement is not None and trial.measurement.stopped
+        return trial.proposal.fidelity.cost >= self._highest and not stopped
 
     @property
     def _highest(self) -> float:
@@ -129,7 +134,7 @@ class RunRecord:
         complete = {
             number: trial.value(objective)
             for number, trial in self._judged.items()
-            if not trial.failed and trial.proposal.fidelity.cost >= self._highest
+            if not trial.failed and self._is_complete(trial)
         }
         return [complete.get(trial.number) for trial in self.last_stage]
 

@@ -96,16 +96,18 @@ def retrain_all(
     subjects: Sequence[Subject],
     seeds: int,
     *,
+    decisive: Objective | None = None,
     limits: Limits | None = None,
     listener: RetrainingListener | None = None,
 ) -> dict[str, Summary]:
     """Trains every subject with every seed; what the journal holds already is not done again.
 
-    The weights of an architecture's best seed, by the primary objective, are kept among the checkpoints; what trainings
-    leave to be looked at, among the artifacts.
+    The weights of an architecture's best seed are kept among the checkpoints; what trainings leave to be looked at,
+    among the artifacts.
 
     Args:
         seeds: how many, the same for all.
+        decisive: what the best seed is by; the domain's criterion or its primary objective by default.
         limits: of every training.
 
     Returns:
@@ -115,7 +117,7 @@ def retrain_all(
         Interrupted: on Ctrl-C; finished trainings are on the disk.
     """
     executor, journal, folder = session.executor, session.journal, session.checkpoints
-    objective = criterion_of(session.domain) or session.domain.objectives[0]
+    objective = decisive or criterion_of(session.domain) or session.domain.objectives[0]
     summaries = {_label(subject): Summary(_label(subject)) for subject in subjects}
     wanted = [(subject, index) for subject in subjects for index in range(seeds)]
     recorded = journal.retrainings()

@@ -225,7 +225,8 @@ class Conservative(OneShotStrategy):
             self._since_progress += 1
         elif "climb" in trial.proposal.tag:
             self._draws_left -= self._draws_left > 0
-        if score > self.incumbent_score:
+        stopped = trial.measurement is not None and trial.measurement.stopped
+        if score > self.incumbent_score and not stopped:
             self.incumbent, self.incumbent_score = trial.proposal.architecture, score
             self._since_progress = 0
             self._readings.clear()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 from torch import nn
 
 from nichenas.domains.gnn.data import LabelledNodes
@@ -56,9 +57,13 @@ class PlainTraining(NodeTraining):
         return {"score": score, "loss": loss}
 
 
-@torch.no_grad()
 def evaluate_plain(network: nn.Module, parts: Sequence[LabelledNodes], metric: str = "accuracy") -> tuple[float, float]:
     """Returns (score, mean loss) of a network in evaluation mode."""
+    return score_and_loss(plain_outputs(network, parts), metric)
+
+
+@torch.no_grad()
+def plain_outputs(network: nn.Module, parts: Sequence[LabelledNodes]) -> list[tuple[Tensor, Tensor]]:
+    """Returns the outputs of a network in evaluation mode, and the labels, of the labelled nodes of every graph."""
     network.eval()
-    found = ((network(part.x, part.graph.edge_index)[part.nodes], part.labels) for part in parts)
-    return score_and_loss(found, metric)
+    return [(network(part.x, part.graph.edge_index)[part.nodes], part.labels) for part in parts]

@@ -16,7 +16,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from torch import Tensor
 
-SHARPEST = 4.0  # largest absolute value of the logarithm of a temperature
+SHARPEST = 4.0  # largest absolute value of the logarithm of a temperature, of logits that vary by 1
 
 
 Graphs = Sequence[tuple[Tensor, Tensor]]
@@ -46,7 +46,11 @@ def _fitted(logits: NDArray[np.float64], targets: NDArray[np.float64]) -> float:
     def loss(log_temperature: float) -> float:
         return -float((targets * log_softmax(logits * np.exp(-log_temperature), axis=-1)).sum(-1).mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-SHARPEST, SHARPEST), method="bounded").x))
+    varies = float(np.sqrt(np.square(logits - logits.mean(-1, keepdims=True)).mean()))
+    if varies == 0:
+        return 1.0
+    middle = np.log(varies)
+    return float(np.exp(minimize_scalar(loss, bounds=(middle - SHARPEST, middle + SHARPEST), method="bounded").x))
 
 
 def _distributions(graphs: Graphs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from functools import cached_property
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from nichenas.core.capabilities.baselines import Baselines
 from nichenas.core.capabilities.criterion import RankingCriterion
@@ -44,6 +46,7 @@ from nichenas.domains.gnn.agnn import AGNNFamily
 from nichenas.domains.gnn.baselines import PlainTraining
 from nichenas.domains.gnn.baselines import evaluate_plain
 from nichenas.domains.gnn.baselines import make_baseline
+from nichenas.domains.gnn.baselines import plain_outputs
 from nichenas.domains.gnn.calibration import calibrated_brier
 from nichenas.domains.gnn.data import KNOWN
 from nichenas.domains.gnn.data import LabelledNodes
@@ -253,7 +256,7 @@ class GNNDomain(
         found = history.values
         values = {self.objectives[0].name: found["score"], "loss": found["loss"], "parameters": float(parameters)}
         return Measurement(
-            values={**values, **self._criterion_of(training)},
+            values={**values, **self._criterion_of(lambda: _outputs(training))},
             curve=tuple(history.curves["score"]),
             peak_memory=needed,
             diagnostics={"best_epoch": history.unit, "epochs": history.validated},
@@ -325,18 +328,11 @@ class GNNDomain(
         training.network.load_state_dict(history.weights)
         nodes = self.task.splits[split].test.read()
         test = evaluate(training.network, [family.piece(part, architecture) for part in nodes], self.metric)
-        return self._retrained(history, test, context, self._criterion_of(training))
+        return self._retrained(history, test, context, self._criterion_of(lambda: _outputs(training)))
 
-    def _criterion_of(self, training: SpaceTraining) -> dict[str, float]:
-        """Returns the value of the criterion with the network's present weights; empty where there is none."""
-        if self.criterion is None:
-            return {}
-        network = training.network
-        network.eval()
-        with torch.no_grad():
-            found = [(network(piece.field, piece.features), piece.labels) for piece in training.validation]
-        network.train()
-        return {self.criterion.name: calibrated_brier(found)}
+    def _criterion_of(self, outputs: Callable[[], Sequence[tuple[Tensor, Tensor]]]) -> dict[str, float]:
+        """Returns the value of the criterion for outputs and labels of validation nodes; empty where there is none."""
+        return {} if self.criterion is None else {self.criterion.name: calibrated_brier(outputs())}
 
     def train_baseline(self, name: str, context: Context) -> Retrained:
         """Trains a well-known network; see :mod:`nichenas.domains.gnn.baselines` for those of PyG's layers."""
@@ -350,7 +346,8 @@ class GNNDomain(
             training = PlainTraining(*parts, metric=self.metric, keep_best=True)
             history = train(training, context, Part.whole(settings.epochs))
         network.load_state_dict(history.weights)
-        return self._retrained(history, evaluate_plain(network, split.test.read(), self.metric), context)
+        criterion = self._criterion_of(lambda: plain_outputs(network, split.validation))
+        return self._retrained(history, evaluate_plain(network, split.test.read(), self.metric), context, criterion)
 
     def _retrained(
         self,
@@ -379,3 +376,12 @@ class GNNDomain(
     def draw(self, architecture: Architecture) -> Drawing:
         """Returns the network with what each part does."""
         return self.family.draw(architecture)
+
+
+@torch.no_grad()
+def _outputs(training: SpaceTraining) -> list[tuple[Tensor, Tensor]]:
+    """Returns the outputs of the network as it is, and the labels, of every validation graph."""
+    network = training.network.eval()
+    found = [(network(piece.field, piece.features), piece.labels) for piece in training.validation]
+    network.train()
+    return found

@@ -13,7 +13,7 @@ from nichenas.domains.gnn.training import TrainSettings
 
 CHOSEN_BY_WIDE = ("learning_rate", "weight_decay", "dropout", "layers", "batch_norm", "skip")
 OF_AGNN = (*CHOSEN_BY_WIDE, "operations")  # that have no effect with the wide space
-Baseline = Literal["GCN", "GAT", "GraphSAGE", "APPNP", "GPRGNN", "GCNII", "GRAND"]
+Baseline = Literal["GCN", "GAT", "GraphSAGE", "APPNP", "GPRGNN", "GCNII", "GRAND", "GRAND, 2 steps"]
 
 
 class GNNSettings(TrainSettings):

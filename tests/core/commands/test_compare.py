@@ -72,6 +72,8 @@ def test_an_arm_may_begin_with_no_known_architecture() -> None:
         {"known": True, "random": 3},
     ]
     assert sections(raw(trials=7), "random:no-known")[0]["start"] == {"known": False}
+    (nameless,) = make_arms(ComparisonDesign((":known",)))
+    assert nameless.changes == {"strategy": ":known"}  # no strategy's name, and refused as such
     (dotted,) = make_arms(ComparisonDesign(("package.module:Strategy",)))
     assert dotted.changes == {"strategy": "package.module:Strategy"}
     with pytest.raises(ConfigError, match=r"--strategies: 'gradient-known': the method 'gradient' has no starts"):
@@ -181,7 +183,7 @@ def test_gradient_and_random_search_side_by_side(tmp_path: Path) -> None:
     assert set(pair.tests) == {"test"}
     assert pair.tests["test"].plain >= 0.5
     rows = (tmp_path / "cmp" / "comparison.csv").read_text().splitlines()
-    assert [row.split(",")[:5] for row in rows[1:]] == [
+    assert [row.split(",")[1:6] for row in rows[1:]] == [
         [*parts, "none", seed] for parts in (["gradient", "", ""], ["random", "full", ""]) for seed in "01"
     ]
     page = (tmp_path / "cmp" / "report.html").read_text()
@@ -289,4 +291,6 @@ def test_runs_in_the_table_are_told_apart_by_their_sharing(tmp_path: Path) -> No
     given = RawConfig(toy_config(search={"trials": 3}), "toy.yaml")
     run_compare(given, ComparisonDesign(["random"], 1, sharing=["none", "homogeneous"]), tmp_path / "c", QUIET)
     with (tmp_path / "c" / "comparison.csv").open() as file:
-        assert [row["sharing"] for row in csv.DictReader(file)] == ["none", "homogeneous"]
+        rows = list(csv.DictReader(file))
+    assert [row["sharing"] for row in rows] == ["none", "homogeneous"]
+    assert [row["arm"] for row in rows] == ["random-none", "random-homogeneous"]

@@ -84,6 +84,15 @@ def test_conservative_decides_as_if_it_read_the_incumbent_again(classes: int) ->
             strategy.tell(Trial(number, proposal, Measurement({"quality": contract_value(proposal)})))
 
 
+def test_what_stopped_early_is_no_incumbent() -> None:
+    strategy = Conservative(contract_space(), QUALITY, 0)
+    first, second = strategy.ask(2)
+    strategy.tell(Trial(0, first, Measurement({"quality": 0.9}, stopped=True)))
+    assert strategy.incumbent is None
+    strategy.tell(Trial(1, second, Measurement({"quality": 0.1})))
+    assert strategy.incumbent == second.architecture
+
+
 @pytest.mark.parametrize("cls", [Conservative, Reinforce])
 def test_controllers_run_on_one_thread_and_leave_the_others_alone(
     cls: type[Strategy], monkeypatch: pytest.MonkeyPatch

@@ -45,10 +45,12 @@ def test_it_equals_the_formula_at_the_best_temperature() -> None:
 
 def test_calibration_does_not_count_and_knowledge_does() -> None:
     logits, labels = informed(1.0)
-    for scale in (0.1, 7.0):
+    for scale in (1e-3, 0.1, 7.0, 1e3):
         assert calibrated_brier([(scale * logits, labels)]) == pytest.approx(
             calibrated_brier([(logits, labels)]), abs=1e-6
         )
+    constant = torch.zeros(8, 4), torch.arange(8) % 4
+    assert calibrated_brier([constant]) == pytest.approx(0.75)
     scores = [calibrated_brier([informed(strength)]) for strength in (0.0, 0.5, 1.0, 2.0, 40.0)]
     assert scores == sorted(scores, reverse=True)
     assert scores[0] == pytest.approx(0.75, abs=0.02)  # four classes, no knowledge

@@ -214,6 +214,14 @@ def test_baselines_of_pyg_layers_are_as_good() -> None:
         assert scores[True] > 0.9
 
 
+def test_baselines_of_pyg_layers_have_the_criterion() -> None:
+    for pyg in (False, True):
+        of = domain(epochs=60, pyg_baselines=pyg, space="wide", criterion="calibrated_brier")
+        with open_test_data():
+            found = of.train_baseline("GCN", Context(0)).validation
+        assert 0 < found["calibrated_brier"] < 0.2
+
+
 def test_sharing_saves_training() -> None:
     of = domain(epochs=60, patience=None)
     scratch = of.evaluate(Proposal(GAT), Context(0, keep_weights=True))

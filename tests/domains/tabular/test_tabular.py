@@ -194,7 +194,7 @@ class TestFiles:
         assert reported == {"accuracy[test images]": pytest.approx(0.915)}  # of the runs that the search did not see
         arguments = ["tabular/nas-bench-macro", "search.trials=5", "retrain.seeds=0", "--data-root", str(tmp_path)]
         assert main(["search", *arguments, "--out", str(tmp_path / "run")]) == 0
-        assert "best validation accuracy[test images]: 0.8800" in capsys.readouterr().out
+        assert "validation accuracy[test images] of the best: 0.8800" in capsys.readouterr().out
         space = nas_bench_201.cell_space()
         names = [
             nas_bench_201.string_of(Architecture(dict(zip([c.name for c in space.choices], v, strict=True))))
