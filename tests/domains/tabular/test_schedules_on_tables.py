@@ -140,8 +140,8 @@ class TestLearningCurves:
         assert "test" in by_pair["random-full-c0r0s0e35", "random-asha"]
         assert "best" in by_pair["random-hierarchical", "random-asha"]
         rows = (tmp_path / "cmp" / "comparison.csv").read_text().splitlines()
-        assert rows[0].startswith("strategy,schedule,setting,sharing,seed,best_validation")
-        assert rows[1].startswith("random,full,c0r0s0e35,none,0,")
+        assert rows[0].startswith("arm,strategy,schedule,setting,sharing,seed,best_validation")
+        assert rows[1].startswith("random-full-c0r0s0e35,random,full,c0r0s0e35,none,0,")
         assert len(rows) == 7
         assert ComparisonSummary.read(tmp_path / "cmp") == summary
 
