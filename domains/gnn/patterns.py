@@ -97,13 +97,13 @@ class Pattern:
         crow, col = self._csr
         return torch.sparse_csr_tensor(crow, col, values, size=(self.rows, self.columns), check_invariants=False)
 
-    def transposed(self, values: Tensor) -> Tensor:
-        """Returns the transpose of :meth:`matrix` as CSR, ``columns x rows``."""
+    def transposed(self, values: Tensor, *, in_order: bool = False) -> Tensor:
+        """Returns the transpose of :meth:`matrix` as CSR, ``columns x rows``; see :meth:`transposed_times`."""
         crow, col = self._transposed
         return torch.sparse_csr_tensor(
             crow,
             col,
-            values.index_select(0, self.t_order),
+            values if in_order else values.index_select(0, self.t_order),
             size=(self.columns, self.rows),
             check_invariants=False,
         )
@@ -120,14 +120,24 @@ class Pattern:
         return sparse_product(self.matrix(values), dense, added, factor)
 
     def transposed_times(
-        self, values: Tensor, dense: Tensor, *, added: Tensor | None = None, factor: float = 1.0
+        self,
+        values: Tensor,
+        dense: Tensor,
+        *,
+        added: Tensor | None = None,
+        factor: float = 1.0,
+        in_order: bool = False,
     ) -> Tensor:
-        """Returns the same with the transpose, ``(columns, d)``."""
+        """Returns the same with the transpose, ``(columns, d)``.
+
+        Args:
+            in_order: whether the values are in the order of the transpose already.
+        """
         _check(dense, added, self.rows, self.columns)
         if native.usable(values, dense):
-            short = self._transposed
-            return native.csr_times_dense(*short, values, dense, order=self.t_order, added=added, factor=factor)
-        return sparse_product(self.transposed(values), dense, added, factor)
+            order = None if in_order else self.t_order
+            return native.csr_times_dense(*self._transposed, values, dense, order=order, added=added, factor=factor)
+        return sparse_product(self.transposed(values, in_order=in_order), dense, added, factor)
 
     def row_incidence(self, like: Tensor) -> Tensor:
         """Returns the ``rows x E`` matrix that sums entries by row."""
@@ -230,7 +240,9 @@ class FixedMatrix:
     def transposed_times(self, dense: Tensor, added: Tensor | None = None, factor: float = 1.0) -> Tensor:
         """Returns the same with the transpose."""
         if native.usable(self.values, dense):
-            return self.pattern.transposed_times(self.values, dense, added=added, factor=factor)
+            return self.pattern.transposed_times(
+                self._transposed_values, dense, added=added, factor=factor, in_order=True
+            )
         return sparse_product(self._transpose, dense, added, factor)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -242,8 +254,12 @@ class FixedMatrix:
         return self.pattern.matrix(self.values)
 
     @cached_property
+    def _transposed_values(self) -> Tensor:
+        return self.values.index_select(0, self.pattern.t_order)
+
+    @cached_property
     def _transpose(self) -> Tensor:
-        return self.pattern.transposed(self.values)
+        return self.pattern.transposed(self._transposed_values, in_order=True)
 
 
 class _FixedProduct(torch.autograd.Function):
