@@ -76,8 +76,8 @@ def sample(domain: GNNDomain, mutants: int) -> list[Architecture]:
     return found
 
 
-def measured(domain: GNNDomain, architecture: Architecture, seed: int) -> tuple[list[float], float]:
-    """Returns the figures of a training's validation predictions, and its test accuracy."""
+def predictions(domain: GNNDomain, architecture: Architecture, seed: int) -> tuple[Tensor, Tensor, float]:
+    """Returns a training's logits of validation nodes, their labels, and its test accuracy."""
     context = Context(seed)
     training = domain._training(architecture, context, keep_best=True)
     history = train(training, context, Part.whole(domain.settings.epochs))
@@ -88,7 +88,13 @@ def measured(domain: GNNDomain, architecture: Architecture, seed: int) -> tuple[
         logits = training.network(piece.field, piece.features)
     with open_test_data():
         tested = [domain.family.piece(part, architecture) for part in domain.task.test.read()]
-    return [figure(logits, piece.labels) for figure in FIGURES.values()], evaluate(training.network, tested)[0]
+    return logits, piece.labels, evaluate(training.network, tested)[0]
+
+
+def measured(domain: GNNDomain, architecture: Architecture, seed: int) -> tuple[list[float], float]:
+    """Returns the figures of a training's validation predictions, and its test accuracy."""
+    logits, labels, test = predictions(domain, architecture, seed)
+    return [figure(logits, labels) for figure in FIGURES.values()], test
 
 
 def agreement(values: NDArray[np.float64], test: NDArray[np.float64]) -> dict[str, float]:
