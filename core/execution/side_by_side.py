@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -85,7 +86,8 @@ def side_by_side(
                 process.start()
                 theirs.close()
                 running[ours] = _Running(index, process)
-                ours.send(READY)  # only what is known here may begin: an interrupt can come while a process starts
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has ended: seen below
+                    ours.send(READY)  # only what is known here may begin: an interrupt can come while a process starts
                 on_start(index)
             for pipe in multiprocessing.connection.wait(list(running)):
                 assert isinstance(pipe, Connection)
