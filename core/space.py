@@ -65,13 +65,12 @@ class Choice:
     def index(self, option: Option) -> int:
         """Returns the position of an option, distinguishing ``1``, ``1.0`` and ``True`` by their JSON."""
         position = self._positions.get(json.dumps(option))
-        if position is None and str(option) in map(str, self.options):
-            kind = "text" if isinstance(option, str) else f"a {type(option).__name__}"
-            raise SpaceError(
-                f"option of '{self.name}': {option!r} is {kind}; allowed: {', '.join(map(repr, self.options))}"
-            )
         if position is None:
-            raise SpaceError(unknown_name_message(f"option of '{self.name}':", str(option), map(str, self.options)))
+            names = [str(one) for one in self.options]
+            if str(option) in names:
+                kind = "text" if isinstance(option, str) else f"a {type(option).__name__}"
+                raise SpaceError(f"option of '{self.name}': {option!r} is {kind}; allowed: {', '.join(names)}")
+            raise SpaceError(unknown_name_message(f"option of '{self.name}':", str(option), names))
         return position
 
 
