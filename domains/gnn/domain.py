@@ -47,6 +47,7 @@ from nichenas.domains.gnn.baselines import PlainTraining
 from nichenas.domains.gnn.baselines import evaluate_plain
 from nichenas.domains.gnn.baselines import make_baseline
 from nichenas.domains.gnn.baselines import plain_outputs
+from nichenas.domains.gnn.calibration import Graphs
 from nichenas.domains.gnn.calibration import calibrated_brier
 from nichenas.domains.gnn.data import KNOWN
 from nichenas.domains.gnn.data import LabelledNodes
@@ -61,6 +62,9 @@ from nichenas.domains.gnn.pieces import KeptPieces
 from nichenas.domains.gnn.settings import GNNSettings
 from nichenas.domains.gnn.space import HIDDEN
 from nichenas.domains.gnn.space import reduced_width
+from nichenas.domains.gnn.split_training import SplitsTraining
+from nichenas.domains.gnn.split_training import of_split
+from nichenas.domains.gnn.training import EpochChoice
 from nichenas.domains.gnn.training import Piece
 from nichenas.domains.gnn.training import SpaceTraining
 from nichenas.domains.gnn.training import evaluate
@@ -129,6 +133,9 @@ class GNNDomain(
                     raise ConfigError(f"domain.metric: roc_auc needs both classes in validation nodes (split {number})")
         if metric not in (None, "roc_auc", task.metric):
             raise ConfigError(f"domain.metric: '{metric}' is not for these labels; allowed: {task.metric}")
+        if self.settings.search_splits > len(task.splits):
+            wanted, held = self.settings.search_splits, len(task.splits)
+            raise ConfigError(f"domain.search_splits: {wanted}, but the data have {held} split{'s' * (held > 1)}")
         native.product()
 
     @cached_property
@@ -215,7 +222,12 @@ class GNNDomain(
     @property
     def notes(self) -> Sequence[str]:
         """What users should know of their data as they are used."""
-        return self.task.notes
+        used, held = self.settings.search_splits, len(self.task.splits)
+        if held == 1:
+            return self.task.notes
+        several = f"{used} of {held} splits; some nodes that one tests another validates"
+        which = several if used > 1 else f"the first of {held} splits"
+        return (*self.task.notes, f"candidates are trained on {which} (domain.search_splits)")
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -245,18 +257,19 @@ class GNNDomain(
         architecture, fidelity = proposal.architecture, proposal.fidelity
         needed = self.memory(architecture, fidelity["channels"])
         context.check_memory(needed)
-        training = self._training(architecture, context, fidelity)
-        warm = training.network.first_weight in context.inherited
+        parts = [self._training(architecture, context, fidelity, split=split, part=split) for split in self._searched]
+        training: EpochChoice = SplitsTraining(parts) if self._several else parts[0]
+        warm = parts[0].network.first_weight in self._inherited(context, 0)
         history = train(
             training, context, Part.of(proposal, self.settings.warm_epochs if warm else self.settings.epochs)
         )
-        parameters = sum(parameter.numel() for parameter in training.network.parameters())
+        parameters = sum(parameter.numel() for parameter in parts[0].network.parameters())
         if self.criterion is not None:
             training.network.load_state_dict(history.weights or training.network.state_dict())
         found = history.values
         values = {self.objectives[0].name: found["score"], "loss": found["loss"], "parameters": float(parameters)}
         return Measurement(
-            values={**values, **self._criterion_of(lambda: _outputs(training))},
+            values={**values, **self._criterion_of(lambda: [_outputs(part) for part in parts])},
             curve=tuple(history.curves["score"]),
             peak_memory=needed,
             diagnostics={"best_epoch": history.unit, "epochs": history.validated},
@@ -264,6 +277,18 @@ class GNNDomain(
             weights=history.weights if context.keep_weights else {},
             stopped=history.stopped,
         )
+
+    @property
+    def _searched(self) -> range:
+        """The splits that a candidate is trained on."""
+        return range(self.settings.search_splits)
+
+    @property
+    def _several(self) -> bool:
+        return len(self._searched) > 1
+
+    def _inherited(self, context: Context, part: int) -> Mapping[str, Tensor]:
+        return of_split(context.inherited, part) if self._several else context.inherited
 
     def _training(
         self,
@@ -274,12 +299,14 @@ class GNNDomain(
         keep_best: bool = False,
         family: Family | None = None,
         split: int = 0,
+        part: int = 0,
     ) -> SpaceTraining:
-        family = family or self.family
-        network = family.network(architecture, context.torch("weights"), fidelity["channels"])
-        network.load_state_dict({**network.state_dict(), **context.inherited})
-        features = context.torch("feature dropout", device=context.device)
-        inner = context.torch("inner dropout", device=context.device)
+        """Returns the training on a split; several parts of one candidate draw differently."""
+        family, other = family or self.family, f", part {part}" if part else ""
+        network = family.network(architecture, context.torch(f"weights{other}"), fidelity["channels"])
+        network.load_state_dict({**network.state_dict(), **self._inherited(context, part)})
+        features = context.torch(f"feature dropout{other}", device=context.device)
+        inner = context.torch(f"inner dropout{other}", device=context.device)
         return SpaceTraining(
             network.to(context.device),
             Noise(p=self.settings.dropout, features=features, inner=inner),
@@ -315,7 +342,13 @@ class GNNDomain(
             self._extents[key] = [self.family.extent(part, architecture) for part in parts]
         extents = self._extents[key]
         shared = self.family.shared_memory(architecture, extents)
-        return self.family.memory(architecture, extents, share) + max(0, shared - KEPT_BYTES)
+        others = 0
+        if self._several:  # weights, gradient and two moments of the networks of further splits
+            with torch.device("meta"):
+                network = self.family.network(architecture, torch.Generator(), share)
+            weights = sum(parameter.nbytes for parameter in network.parameters())
+            others = 4 * weights * (len(self._searched) - 1)
+        return self.family.memory(architecture, extents, share) + others + max(0, shared - KEPT_BYTES)
 
     def retrain(self, architecture: Architecture, context: Context) -> Retrained:
         """Trains a network and measures it at the epoch that validation data chose."""
@@ -328,11 +361,14 @@ class GNNDomain(
         training.network.load_state_dict(history.weights)
         nodes = self.task.splits[split].test.read()
         test = evaluate(training.network, [family.piece(part, architecture) for part in nodes], self.metric)
-        return self._retrained(history, test, context, self._criterion_of(lambda: _outputs(training)))
+        return self._retrained(history, test, context, self._criterion_of(lambda: [_outputs(training)]))
 
-    def _criterion_of(self, outputs: Callable[[], Sequence[tuple[Tensor, Tensor]]]) -> dict[str, float]:
-        """Returns the value of the criterion for outputs and labels of validation nodes; empty where there is none."""
-        return {} if self.criterion is None else {self.criterion.name: calibrated_brier(outputs())}
+    def _criterion_of(self, outputs: Callable[[], Sequence[Graphs]]) -> dict[str, float]:
+        """Returns the mean over splits of the criterion, if any, of outputs and labels of validation nodes."""
+        if self.criterion is None:
+            return {}
+        found = [calibrated_brier(graphs) for graphs in outputs()]
+        return {self.criterion.name: sum(found) / len(found)}
 
     def train_baseline(self, name: str, context: Context) -> Retrained:
         """Trains a well-known network; see :mod:`nichenas.domains.gnn.baselines` for those of PyG's layers."""
@@ -346,7 +382,7 @@ class GNNDomain(
             training = PlainTraining(*parts, metric=self.metric, keep_best=True)
             history = train(training, context, Part.whole(settings.epochs))
         network.load_state_dict(history.weights)
-        criterion = self._criterion_of(lambda: plain_outputs(network, split.validation))
+        criterion = self._criterion_of(lambda: [plain_outputs(network, split.validation)])
         return self._retrained(history, evaluate_plain(network, split.test.read(), self.metric), context, criterion)
 
     def _retrained(
@@ -371,7 +407,14 @@ class GNNDomain(
         for name, tensor in network.state_dict().items():
             layer, role, attributes = self.family.attributes(architecture, name)
             keys[name] = ShareKey(layer, role, tuple(tensor.shape), attributes)
-        return keys
+        if not self._several:
+            return keys
+        # A network must not inherit what was trained on another split, which may have its validation nodes.
+        return {
+            f"{number}.{name}": dataclasses.replace(key, role=f"{number}.{key.role}")
+            for number in self._searched
+            for name, key in keys.items()
+        }
 
     def draw(self, architecture: Architecture) -> Drawing:
         """Returns the network with what each part does."""

@@ -33,6 +33,9 @@ class GNNSettings(TrainSettings):
         criterion: that candidates are ranked by: ``score``, or ``calibrated_brier``, which distinguishes more of them
             by the same validation nodes; see :mod:`~nichenas.domains.gnn.calibration`. A ROC-AUC ranks by itself.
         normalize: scale the features of every node to sum 1; by default for citation graphs only.
+        search_splits: how many of the splits a candidate is trained on, where the data have several; its figures are
+            means over them. Test nodes of one split may be validation nodes of another, so with more than one the
+            search sees some of their labels: this is how settings of benchmarks with ten splits are usually chosen.
         batch_norm: normalise after hidden layers of AGNN's networks.
         skip: linear skip connections around them.
         warm_epochs: epochs of a candidate that inherits the weight of its first layer, among others (AGNN's warm-up;
@@ -51,6 +54,7 @@ class GNNSettings(TrainSettings):
     objectives: tuple[Literal["score", "parameters"], ...] = ("score",)
     criterion: Literal["score", "calibrated_brier"] = "score"
     normalize: bool | None = None
+    search_splits: int = Field(1, ge=1)
     batch_norm: bool = False
     skip: bool = False
     warm_epochs: int = Field(20, ge=1)

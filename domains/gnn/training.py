@@ -122,37 +122,17 @@ def score_and_loss(graphs: Iterable[tuple[Tensor, Tensor]], metric: str = "accur
     return float(total[0] / total[1]) if total[1] else 0.0, loss / nodes
 
 
-class NodeTraining(Training):
-    """The training of one network on labelled nodes; the best epoch counts.
+class EpochChoice(Training):
+    """A training of which the epoch counts that validation data choose.
 
     Args:
-        network: on the device of the data.
-        train: one optimiser step each, every epoch, in order.
-        validation: what epochs are chosen by.
-        metric: of the score.
+        network: whose weights are kept.
         keep_best: whether the weights of the best epoch are kept.
     """
 
-    fused: ClassVar[bool | None] = True
-
-    def __init__(
-        self,
-        network: nn.Module,
-        train: Sequence[Any],
-        validation: Sequence[Any],
-        settings: TrainSettings,
-        *,
-        metric: str = "accuracy",
-        keep_best: bool = False,
-    ) -> None:
+    def __init__(self, network: nn.Module, settings: TrainSettings, *, keep_best: bool = False) -> None:
         super().__init__(validate_every=settings.validate_every)
-        self.network, self.train, self.validation, self.metric = network, train, validation, metric
-        self.settings, self.keep_best = settings, keep_best
-        self.optimiser = torch.optim.Adam(self.parameter_groups(), settings.learning_rate, fused=self.fused)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Returns the groups of parameters that the optimiser treats differently."""
-        return [{"params": list(self.network.parameters()), "weight_decay": self.settings.weight_decay}]
+        self.network, self.settings, self.keep_best = network, settings, keep_best
 
     def better(self, figures: Mapping[str, float], best: Mapping[str, float]) -> bool:
         """Compares what the settings say; the other decides between equal ones."""
@@ -175,6 +155,38 @@ class NodeTraining(Training):
             return False
         improved = max(max(curves["score"], key=VALUE)[0], min(curves["loss"], key=VALUE)[0])  # the first of equals
         return self.history.validated - improved >= patience
+
+
+class NodeTraining(EpochChoice):
+    """The training of one network on labelled nodes.
+
+    Args:
+        network: on the device of the data.
+        train: one optimiser step each, every epoch, in order.
+        validation: what epochs are chosen by.
+        metric: of the score.
+        keep_best: whether the weights of the best epoch are kept.
+    """
+
+    fused: ClassVar[bool | None] = True
+
+    def __init__(
+        self,
+        network: nn.Module,
+        train: Sequence[Any],
+        validation: Sequence[Any],
+        settings: TrainSettings,
+        *,
+        metric: str = "accuracy",
+        keep_best: bool = False,
+    ) -> None:
+        super().__init__(network, settings, keep_best=keep_best)
+        self.train, self.validation, self.metric = train, validation, metric
+        self.optimiser = torch.optim.Adam(self.parameter_groups(), settings.learning_rate, fused=self.fused)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Returns the groups of parameters that the optimiser treats differently."""
+        return [{"params": list(self.network.parameters()), "weight_decay": self.settings.weight_decay}]
 
     def stateful(self) -> dict[str, Any]:
         """Returns the network and its optimiser."""
