@@ -27,8 +27,8 @@ INTERLEAVED = (*LAYERED, "gcnii")
 CHOICES = (
     Choice("propagation", (*INTERLEAVED, *LINEAR, *DECOUPLED)),
     # Depth and width.
-    Choice("hidden", (16, 32, 64, 128, 256), {"propagation": NONLINEAR}),
-    Choice("layers", (2, 3, 4, 6, 9, 12, 15), {"propagation": LAYERED}),
+    Choice("hidden", (16, 32, 64, 128, 256, 512), {"propagation": NONLINEAR}),
+    Choice("layers", (2, 3, 4, 5, 6, 9, 12, 15), {"propagation": LAYERED}),
     Choice("depth", (4, 8, 16, 32, 64), {"propagation": ("gcnii",)}),
     Choice("perceptron", (2, 3), {"propagation": DECOUPLED}),
     Choice("steps", (2, 3, 5, 8, 10, 12, 16, 20), {"propagation": (*LINEAR, *DECOUPLED)}),
@@ -190,6 +190,7 @@ def known_wide() -> Mapping[str, Architecture]:
     an option, the nearest.
     """
     deep = {"feature_dropout": 0.0, "dropout": 0.2, "weight_decay": 0.0, "hidden": 64}
+    wide: dict[str, Option] = {"readout": "linear", "feature_dropout": 0.0}
     return {
         "GRAND": _known(
             "grand", steps=8, hidden=32, node_dropout=0.5, augmentations=4, consistency=1.0, temperature=0.5
@@ -232,8 +233,12 @@ def known_wide() -> Mapping[str, Architecture]:
         "GCN": _known("gcn", hidden=16),
         "GraphSAGE": _known("sage"),
         "SGC": _known("sgc", steps=2, feature_dropout=0.0, linear_learning_rate=0.2, weight_decay=5e-5),
-        "GCN, 3 layers, wide": _known(
-            "gcn", hidden=256, layers=3, readout="linear", dropout=0.7, feature_dropout=0.0, learning_rate=0.001
+        "GCN, 3 layers, wide": _known("gcn", hidden=256, layers=3, dropout=0.7, learning_rate=0.001, **wide),
+        "GCN, 3 layers, layer norm": _known(  # of Amazon Computers, as the next one is of filtered Chameleon
+            "gcn", hidden=512, layers=3, norm="layer", learning_rate=0.001, weight_decay=5e-5, **wide
+        ),
+        "GCN, 5 layers, wide": _known(
+            "gcn", hidden=512, layers=5, dropout=0.2, learning_rate=0.005, weight_decay=1e-3, **wide
         ),
         "GCN, 12 layers": _known("gcn", layers=12, readout="linear", residual="linear", norm="batch", **deep),
         "GraphSAGE, 15 layers": _known("sage", layers=15, readout="linear", residual="linear", norm="batch", **deep),
