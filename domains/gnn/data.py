@@ -361,7 +361,7 @@ def _transductive(
     whole = _labelled(data, normalize, environment.device)
     columns = max(data[mask].shape[1] if data[mask].dim() == 2 else 1 for mask in MASKS)
     if columns > 1:
-        told.append(f"{columns} splits: searched with the first; final trainings take all in turn, one a seed")
+        told.append(f"{columns} splits: final trainings take all in turn, one a seed")
     splits = []
     for column in range(columns):
         masks = {mask: data[mask][:, column] if data[mask].dim() == 2 else data[mask] for mask in MASKS}
