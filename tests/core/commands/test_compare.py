@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,9 +239,12 @@ def test_an_interrupted_comparison_is_continued_by_the_same_command(
     assert caught.value.advice == "the same command continues the comparison"
     assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["local-0", "random-0"]
     monkeypatch.setattr(ToyDomain, "evaluate", evaluate)
-    found = run_compare(given, design, tmp_path / "parts", QUIET)
-    assert found.pairs == whole.pairs
-    assert [arm.best_validation for arm in found.arms] == [arm.best_validation for arm in whole.arms]
+    shutil.copytree(tmp_path / "parts", tmp_path / "jobs")
+    for folder, jobs in (("parts", 1), ("jobs", 2)):
+        found = run_compare(given, design, tmp_path / folder, QUIET, jobs=jobs)
+        assert found.pairs == whole.pairs
+        assert [arm.best_validation for arm in found.arms] == [arm.best_validation for arm in whole.arms]
+        assert [arm.test for arm in found.arms] == [arm.test for arm in whole.arms]
 
 
 def test_runs_side_by_side_come_out_as_one_after_the_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
