@@ -51,10 +51,9 @@ class PlainTraining(NodeTraining):
             node_loss(self.network(part.x, part.graph.edge_index)[part.nodes], part.labels).backward()
             self.optimiser.step()
 
-    def validate(self) -> dict[str, float]:
-        """Returns score and loss."""
-        score, loss = evaluate_plain(self.network, self.validation, self.metric)
-        return {"score": score, "loss": loss}
+    def outputs(self) -> list[tuple[Tensor, Tensor]]:
+        """Returns those of the network as it is."""
+        return plain_outputs(self.network, self.validation)
 
 
 def evaluate_plain(network: nn.Module, parts: Sequence[LabelledNodes], metric: str = "accuracy") -> tuple[float, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -46,8 +45,6 @@ from nichenas.domains.gnn.agnn import AGNNFamily
 from nichenas.domains.gnn.baselines import PlainTraining
 from nichenas.domains.gnn.baselines import evaluate_plain
 from nichenas.domains.gnn.baselines import make_baseline
-from nichenas.domains.gnn.baselines import plain_outputs
-from nichenas.domains.gnn.calibration import Graphs
 from nichenas.domains.gnn.calibration import calibrated_brier
 from nichenas.domains.gnn.data import KNOWN
 from nichenas.domains.gnn.data import LabelledNodes
@@ -65,6 +62,7 @@ from nichenas.domains.gnn.space import reduced_width
 from nichenas.domains.gnn.split_training import SplitsTraining
 from nichenas.domains.gnn.split_training import of_split
 from nichenas.domains.gnn.training import EpochChoice
+from nichenas.domains.gnn.training import NodeTraining
 from nichenas.domains.gnn.training import Piece
 from nichenas.domains.gnn.training import SpaceTraining
 from nichenas.domains.gnn.training import evaluate
@@ -269,7 +267,7 @@ class GNNDomain(
         found = history.values
         values = {self.objectives[0].name: found["score"], "loss": found["loss"], "parameters": float(parameters)}
         return Measurement(
-            values={**values, **self._criterion_of(lambda: [_outputs(part) for part in parts])},
+            values={**values, **self._criterion_of(parts)},
             curve=tuple(history.curves["score"]),
             peak_memory=needed,
             diagnostics={"best_epoch": history.unit, "epochs": history.validated},
@@ -361,13 +359,13 @@ class GNNDomain(
         training.network.load_state_dict(history.weights)
         nodes = self.task.splits[split].test.read()
         test = evaluate(training.network, [family.piece(part, architecture) for part in nodes], self.metric)
-        return self._retrained(history, test, context, self._criterion_of(lambda: [_outputs(training)]))
+        return self._retrained(history, test, context, self._criterion_of([training]))
 
-    def _criterion_of(self, outputs: Callable[[], Sequence[Graphs]]) -> dict[str, float]:
-        """Returns the mean over splits of the criterion, if any, of outputs and labels of validation nodes."""
+    def _criterion_of(self, trainings: Sequence[NodeTraining]) -> dict[str, float]:
+        """Returns the mean over splits of the criterion, if there is one, for networks as they are."""
         if self.criterion is None:
             return {}
-        found = [calibrated_brier(graphs) for graphs in outputs()]
+        found = [calibrated_brier(training.outputs()) for training in trainings]
         return {self.criterion.name: sum(found) / len(found)}
 
     def train_baseline(self, name: str, context: Context) -> Retrained:
@@ -382,8 +380,8 @@ class GNNDomain(
             training = PlainTraining(*parts, metric=self.metric, keep_best=True)
             history = train(training, context, Part.whole(settings.epochs))
         network.load_state_dict(history.weights)
-        criterion = self._criterion_of(lambda: [plain_outputs(network, split.validation)])
-        return self._retrained(history, evaluate_plain(network, split.test.read(), self.metric), context, criterion)
+        test = evaluate_plain(network, split.test.read(), self.metric)
+        return self._retrained(history, test, context, self._criterion_of([training]))
 
     def _retrained(
         self,
@@ -419,12 +417,3 @@ class GNNDomain(
     def draw(self, architecture: Architecture) -> Drawing:
         """Returns the network with what each part does."""
         return self.family.draw(architecture)
-
-
-@torch.no_grad()
-def _outputs(training: SpaceTraining) -> list[tuple[Tensor, Tensor]]:
-    """Returns the outputs of the network as it is, and the labels, of every validation graph."""
-    network = training.network.eval()
-    found = [(network(piece.field, piece.features), piece.labels) for piece in training.validation]
-    network.train()
-    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from abc import abstractmethod
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from nichenas.core.settings import Settings
 from nichenas.core.training.loop import Training
+from nichenas.domains.gnn.calibration import calibrated_loss
 from nichenas.domains.gnn.consistency import Consistency
 from nichenas.domains.gnn.consistency import disagreement
 from nichenas.domains.gnn.features import Features
@@ -28,6 +29,7 @@ from nichenas.domains.gnn.network import NodeNetwork
 from nichenas.domains.gnn.network import Noise
 
 VALUE = itemgetter(1)  # of a point of a curve
+CALIBRATED = "calibrated_loss"
 
 
 class TrainSettings(Settings):
@@ -40,8 +42,10 @@ class TrainSettings(Settings):
         dropout: of layer inputs and attention coefficients.
         patience: epochs without a better validation score or loss before training stops; none for never.
         validate_every: epochs between looks at validation data.
-        select: by which the epoch that counts is chosen: the highest validation score, or the lowest validation loss,
-            which is less often a stroke of luck on few nodes.
+        select: by which the epoch that counts is chosen: the highest validation score, the lowest validation loss,
+            which is less often a stroke of luck on few nodes, or the lowest one once its temperature is fitted
+            (:func:`~nichenas.domains.gnn.calibration.calibrated_loss`), which networks that grow too confident do not
+            end early.
     """
 
     epochs: int = Field(300, ge=1)
@@ -50,7 +54,7 @@ class TrainSettings(Settings):
     dropout: float = Field(0.6, ge=0, le=0.99)
     patience: int | None = Field(40, ge=1)
     validate_every: int = Field(1, ge=1)
-    select: Literal["score", "loss"] = "score"
+    select: Literal["score", "loss", "calibrated_loss"] = "score"
 
 
 @dataclass(frozen=True)
@@ -98,27 +102,31 @@ def roc_auc(graphs: Sequence[tuple[Tensor, Tensor]]) -> float:
 
 def evaluate(network: NodeNetwork, pieces: Sequence[Piece], metric: str = "accuracy") -> tuple[float, float]:
     """Returns (score, mean loss) of a network in evaluation mode."""
+    return score_and_loss(outputs_of(network, pieces), metric)
+
+
+@torch.no_grad()
+def outputs_of(network: NodeNetwork, pieces: Sequence[Piece]) -> list[tuple[Tensor, Tensor]]:
+    """Returns the outputs of a network in evaluation mode, and the labels, of every piece."""
     network.eval()
-    with torch.no_grad():
-        result = score_and_loss(((network(piece.field, piece.features), piece.labels) for piece in pieces), metric)
+    found = [(network(piece.field, piece.features), piece.labels) for piece in pieces]
     network.train()
-    return result
+    return found
 
 
-def score_and_loss(graphs: Iterable[tuple[Tensor, Tensor]], metric: str = "accuracy") -> tuple[float, float]:
+def score_and_loss(graphs: Sequence[tuple[Tensor, Tensor]], metric: str = "accuracy") -> tuple[float, float]:
     """Returns (score, mean loss) over the (outputs, labels) of some graphs.
 
     Args:
         metric: ``roc_auc``; any other is what labels say, accuracy or micro-F1.
     """
-    held = list(graphs)
     total, loss, nodes = torch.zeros(2, dtype=torch.float64), 0.0, 0
-    for outputs, labels in held:
+    for outputs, labels in graphs:
         total += counts(outputs, labels).cpu()
         loss += float(node_loss(outputs, labels)) * len(labels)
         nodes += len(labels)
     if metric == "roc_auc":
-        return (roc_auc(held) if math.isfinite(loss) else 0.0), loss / nodes
+        return (roc_auc(graphs) if math.isfinite(loss) else 0.0), loss / nodes
     return float(total[0] / total[1]) if total[1] else 0.0, loss / nodes
 
 
@@ -136,9 +144,14 @@ class EpochChoice(Training):
 
     def better(self, figures: Mapping[str, float], best: Mapping[str, float]) -> bool:
         """Compares what the settings say; the other decides between equal ones."""
-        if self.settings.select == "loss":
-            return (-figures["loss"], figures["score"]) > (-best["loss"], best["score"])
-        return (figures["score"], -figures["loss"]) > (best["score"], -best["loss"])
+        loss = self._loss_name
+        if self.settings.select == "score":
+            return (figures["score"], -figures[loss]) > (best["score"], -best[loss])
+        return (-figures[loss], figures["score"]) > (-best[loss], best["score"])
+
+    @property
+    def _loss_name(self) -> str:
+        return CALIBRATED if self.settings.select == CALIBRATED else "loss"
 
     def progress(self) -> float:
         """Returns the best score so far, which need not be that of the epoch that counts."""
@@ -153,8 +166,8 @@ class EpochChoice(Training):
         patience, curves = self.settings.patience, self.history.curves
         if patience is None or not curves:
             return False
-        improved = max(max(curves["score"], key=VALUE)[0], min(curves["loss"], key=VALUE)[0])  # the first of equals
-        return self.history.validated - improved >= patience
+        by_score, by_loss = max(curves["score"], key=VALUE), min(curves[self._loss_name], key=VALUE)  # first of equals
+        return self.history.validated - max(by_score[0], by_loss[0]) >= patience
 
 
 class NodeTraining(EpochChoice):
@@ -187,6 +200,19 @@ class NodeTraining(EpochChoice):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Returns the groups of parameters that the optimiser treats differently."""
         return [{"params": list(self.network.parameters()), "weight_decay": self.settings.weight_decay}]
+
+    @abstractmethod
+    def outputs(self) -> list[tuple[Tensor, Tensor]]:
+        """Returns the outputs of the network in evaluation mode, and the labels, of every validation graph."""
+
+    def validate(self) -> dict[str, float]:
+        """Returns score and loss, and the calibrated loss where epochs are chosen by it."""
+        held = self.outputs()
+        score, loss = score_and_loss(held, self.metric)
+        figures = {"score": score, "loss": loss}
+        if self.settings.select == CALIBRATED:
+            figures[CALIBRATED] = calibrated_loss(held)
+        return figures
 
     def stateful(self) -> dict[str, Any]:
         """Returns the network and its optimiser."""
@@ -235,10 +261,14 @@ class SpaceTraining(NodeTraining):
         different = disagreement(outputs, self.consistency.temperature, multilabel=multilabel)
         return loss + self.consistency.weight * different
 
+    def outputs(self) -> list[tuple[Tensor, Tensor]]:
+        """Returns those of the network as it is."""
+        return outputs_of(self.network, self.validation)
+
     def validate(self) -> dict[str, float]:
-        """Returns score and loss; a training loss that is not finite makes the latter so."""
-        score, loss = evaluate(self.network, self.validation, self.metric)
-        return {"score": score, "loss": loss if self.loss.isfinite() else math.nan}
+        """Returns the figures; a training loss that is not finite makes the loss so."""
+        figures = super().validate()
+        return figures if self.loss.isfinite() else {**figures, "loss": math.nan}
 
     def stateful(self) -> dict[str, Any]:
         """Returns the generators too."""

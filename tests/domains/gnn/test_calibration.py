@@ -15,9 +15,13 @@ from nichenas.core.context import Environment
 from nichenas.core.context import open_test_data
 from nichenas.core.data.root import cache_folder
 from nichenas.core.trial import Proposal
+from nichenas.domains.gnn.calibration import SHARPEST
 from nichenas.domains.gnn.calibration import calibrated_brier
+from nichenas.domains.gnn.calibration import calibrated_loss
+from nichenas.domains.gnn.calibration import temperature_of
 from nichenas.domains.gnn.domain import GNNDomain
 from nichenas.domains.gnn.settings import GNNSettings
+from nichenas.domains.gnn.training import outputs_of
 
 
 def draws(*shape: int, seed: int = 0) -> Tensor:
@@ -41,6 +45,28 @@ def test_it_equals_the_formula_at_the_best_temperature() -> None:
     assert calibrated_brier([(logits, labels)]) == pytest.approx(float(expected), abs=1e-5)
     halves = [(logits[:120], labels[:120]), (logits[120:], labels[120:])]
     assert calibrated_brier(halves) == calibrated_brier([(logits, labels)])
+
+
+@pytest.mark.parametrize("strength", [-0.5, 0.0, 0.3, 1.0, 8.0, 40.0])
+def test_the_temperature_is_that_of_the_lowest_loss(strength: float) -> None:
+    """Also where it is at a bound: of networks that know nothing, are always right, or always wrong."""
+    logits, labels = informed(strength)
+    for scale in (1.0, 1e-4, 1e4):
+        graph = [(scale * logits, labels)]
+        varies = float((scale * (logits - logits.mean(1, keepdim=True))).square().mean().sqrt())
+        temperatures = varies * np.exp(np.linspace(-SHARPEST, SHARPEST, 2001))
+        losses = [float(torch.nn.functional.cross_entropy(scale * logits / t, labels)) for t in temperatures]
+        assert calibrated_loss(graph) == pytest.approx(min(losses), rel=1e-4, abs=1e-7)
+        if 0 < strength < 2:
+            assert np.log(temperature_of(graph) / temperatures[int(np.argmin(losses))]) == pytest.approx(0, abs=0.005)
+
+
+def test_the_loss_of_labels_that_a_node_may_have_several_of() -> None:
+    logits, labels = draws(50, 3), (draws(50, 3, seed=1) > 0).double()
+    temperature = temperature_of([(logits, labels)])
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits / temperature, labels)
+    assert calibrated_loss([(logits, labels)]) == pytest.approx(float(expected))
+    assert np.isnan(calibrated_loss([(logits.log(), labels)]))  # a network that has diverged
 
 
 def test_calibration_does_not_count_and_knowledge_does() -> None:
@@ -102,3 +128,40 @@ def test_the_domain_measures_it_at_the_epoch_that_counts(name: str) -> None:
     network.eval()
     (piece,) = of.pieces(architecture, "validation")
     assert calibrated_brier([(network(piece.field, piece.features), piece.labels)]) == value
+
+
+@pytest.mark.parametrize("pyg", [False, True])
+def test_the_epoch_of_the_lowest_calibrated_loss(pyg: bool) -> None:
+    name = "GraphSAGE, 15 layers"
+    of = domain(select="calibrated_loss", patience=None, pyg_baselines=pyg, epochs=60)
+    with open_test_data():
+        found = of.train_baseline(name, Context(5, keep_weights=True))
+        other = domain(select="loss", patience=None, pyg_baselines=pyg, epochs=60).train_baseline(name, Context(5))
+    assert other.validation["loss"] <= found.validation["loss"]
+    if not pyg:
+        network = of.family.network(of.known[name], torch.Generator())
+        network.load_state_dict(found.weights)
+        kept = calibrated_loss(outputs_of(network, of.pieces(of.known[name], "validation")))
+        training = of._training(of.known[name], Context(5))
+        losses = []
+        for _ in range(60):
+            training.advance()
+            losses.append(training.validate()["calibrated_loss"])
+        assert kept == pytest.approx(min(losses))
+
+
+def test_patience_waits_for_the_loss_that_is_chosen_by() -> None:
+    of = domain(select="calibrated_loss", patience=3)
+    training = of._training(of.known["GCN"], Context(5))
+    before, after = (
+        {"score": 0.6, "loss": 1.0, "calibrated_loss": 0.5},
+        {"score": 0.5, "loss": 2.0, "calibrated_loss": 0.4},
+    )
+    assert training.better(after, before)
+    assert not training.better(before, after)
+    curves = {"score": [0.5, 0.5, 0.5, 0.5, 0.5], "loss": [1.0, 2.0, 3.0, 4.0, 5.0]}
+    for calibrated, stops in (([1.0, 0.9, 0.8, 0.7, 0.6], False), ([1.0, 0.9, 0.9, 0.9, 0.9], True)):
+        for name, values in {**curves, "calibrated_loss": calibrated}.items():
+            training.history.curves[name] = list(enumerate(values, 1))
+        training.history.validated = 5
+        assert training.stops() == stops
