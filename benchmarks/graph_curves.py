@@ -21,7 +21,9 @@ from nichenas.core.space import Architecture
 from nichenas.core.training.loop import Part
 from nichenas.core.training.loop import train
 from nichenas.domains.gnn import GNNDomain
+from nichenas.domains.gnn.calibration import calibrated_loss
 from nichenas.domains.gnn.settings import GNNSettings
+from nichenas.domains.gnn.training import CALIBRATED
 from nichenas.domains.gnn.training import Piece
 from nichenas.domains.gnn.training import SpaceTraining
 from nichenas.domains.gnn.training import evaluate
@@ -36,11 +38,13 @@ class Curves:
     Attributes:
         scores: on validation nodes.
         losses: on validation nodes.
+        calibrated: losses on validation nodes, once a temperature is fitted to each epoch's outputs.
         test: scores on test nodes.
     """
 
     scores: Curve
     losses: Curve
+    calibrated: Curve
     test: Curve
 
     @property
@@ -52,6 +56,11 @@ class Curves:
     def highest_score(self) -> int:
         """The epoch of the highest validation score, as ``select: score`` does; of equals that of the lower loss."""
         return int(np.lexsort((self.losses, -self.scores))[0])
+
+    @property
+    def lowest_calibrated_loss(self) -> int:
+        """The epoch of the lowest of these, as ``select: calibrated_loss`` does."""
+        return int(np.lexsort((-self.scores, self.calibrated))[0])
 
     @property
     def improvements(self) -> NDArray[np.int64]:
@@ -69,21 +78,28 @@ class _Tested(SpaceTraining):
         self.tested = tested
 
     def validate(self) -> dict[str, float]:
-        """Returns the score on test nodes too."""
-        return {**super().validate(), "test": evaluate(self.network, self.tested, self.metric)[0]}
+        """Returns the calibrated loss and the score on test nodes too."""
+        test = evaluate(self.network, self.tested, self.metric)[0]
+        return {**super().validate(), CALIBRATED: calibrated_loss(self.outputs()), "test": test}
 
 
 class TestedDomain(GNNDomain):
     """The domain, with the test figures of every epoch."""
 
     def curves(self, architecture: Architecture, seed: int) -> Curves:
-        """Returns those of a full training on the first split, whose data, weights and dropout are a retraining's."""
-        context = Context(seed)
+        """Returns those of a full training, whose data, weights and dropout are a retraining's.
+
+        Of several splits, each seed has its own, in turn.
+        """
+        context = Context(seed, repeat=seed)
+        split = self.split(context)
         with open_test_data():
-            tested = [self.family.piece(part, architecture) for part in self.task.test.read()]
-        training = _Tested(self._training(architecture, context), tested)
+            tested = [self.family.piece(part, architecture) for part in self.task.splits[split].test.read()]
+        training = _Tested(self._training(architecture, context, split=split), tested)
         found = train(training, context, Part.whole(self.settings.epochs)).curves
-        return Curves(*(np.array([value for _, value in found[name]]) for name in ("score", "loss", "test")))
+        return Curves(
+            *(np.array([value for _, value in found[name]]) for name in ("score", "loss", CALIBRATED, "test"))
+        )
 
 
 def tested_domain(dataset: str, root: str | None, epochs: int, patience: int) -> TestedDomain:
