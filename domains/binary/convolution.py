@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from typing import Literal
 
 import torch
@@ -15,6 +16,8 @@ from nichenas.domains.binary.native.functions import exporting
 from nichenas.domains.binary.native.functions import scaled_prelu
 
 Scale = Literal["learned", "mean", "none"]
+ScaleStart = Literal["magnitude", "one"]
+LEAST = 1e-8  # magnitude of a kernel
 
 
 class BinaryConv2d(nn.Conv2d):
@@ -24,10 +27,14 @@ class BinaryConv2d(nn.Conv2d):
     takes the straight-through gradient.
 
     Args:
-        scale: ``learned``, one number an output channel, 1 at first (XNOR-Net++, Bulat and Tzimiropoulos 2019);
+        scale: ``learned``, one number an output channel (XNOR-Net++, Bulat and Tzimiropoulos 2019);
             ``mean``, the mean of ``|w|`` a channel, with its gradient (XNOR-Net, Rastegari et al. 2016);
             ``none``.
         activation: applied to the scaled output, in one pass with the scale.
+        scale_start: where a learned scale starts: ``one``, as BATS has it; or ``magnitude``, at the mean of ``|w|`` a
+            channel, so that a binary kernel is as large as the real one. Such a scale is adapted whenever
+            :meth:`binarize` changes the kernel, in any direction: signs are some twenty times as large as trained
+            weights, which no learning rate makes up for in the epochs that follow.
 
     Attributes:
         binary_input: whether the input is binarised.
@@ -45,13 +52,35 @@ class BinaryConv2d(nn.Conv2d):
         groups: int = 1,
         scale: Scale = "learned",
         activation: nn.PReLU | None = None,
+        scale_start: ScaleStart = "magnitude",
     ) -> None:
         super().__init__(channels_in, channels_out, kernel, stride, padding, dilation, groups, bias=False)
-        self.binary_input = True
-        self.binary_weights = 1.0
         self.scale_kind = scale
         self.scale = nn.Parameter(torch.ones(channels_out)) if scale == "learned" else None
+        self.scaled_for: Tensor | None  # how binary the kernel is that the scale belongs to; it is stored with it
+        adapts = scale == "learned" and scale_start == "magnitude"
+        self.register_buffer("scaled_for", torch.zeros(()) if adapts else None)
         self.activation = activation
+        self.binarize(True, 1.0)
+
+    @torch.no_grad()
+    def binarize(self, inputs: bool, weights: float) -> None:
+        """Switches the input to binary or not, and the kernel to how far; see ``scale_start``."""
+        self.binary_input, self.binary_weights = inputs, float(weights)
+        if self.scaled_for is None or self.scaled_for.is_meta or float(self.scaled_for) == weights:
+            return
+        assert self.scale is not None
+        self.scale.mul_(self._magnitude(float(self.scaled_for)) / self._magnitude(weights))
+        self.scaled_for.fill_(weights)
+
+    def _magnitude(self, binary: float) -> Tensor:
+        """Returns the mean of the absolute values of a kernel that is so far binary, ``(out,)``."""
+        return binary + (1 - binary) * self.weight.abs().mean((1, 2, 3)).clamp_min(LEAST)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        if self.scaled_for is not None:  # stored before there was one, by networks whose scales started at 1
+            state_dict.setdefault(f"{prefix}scaled_for", torch.tensor(self.binary_weights))
+        super()._load_from_state_dict(state_dict, prefix, *arguments)  # type: ignore[no-untyped-call]
 
     @property
     def binary(self) -> bool:
@@ -70,10 +99,12 @@ class BinaryConv2d(nn.Conv2d):
     def scales(self) -> Tensor | None:
         """Returns the scale of every output channel, ``(out,)``, or none where there is none.
 
-        A real kernel carries its own magnitude, so ``mean`` scales binary ones alone.
+        A real kernel carries its own magnitude, so ``mean`` scales binary ones alone, and mixtures in part.
         """
         if self.scale_kind == "mean":
-            return self.weight.abs().mean((1, 2, 3)) if self.binary_weights > 0 else None
+            if self.binary_weights == 0:
+                return None
+            return self.weight.abs().mean((1, 2, 3)) / self._magnitude(self.binary_weights)
         return self.scale
 
     def forward(self, x: Tensor) -> Tensor:
@@ -105,7 +136,7 @@ def binarize(network: nn.Module, inputs: bool, weights: float) -> None:
     """Switches every :class:`BinaryConv2d` of a network: inputs binary or not, kernels how far."""
     for module in network.modules():
         if isinstance(module, BinaryConv2d):
-            module.binary_input, module.binary_weights = inputs, float(weights)
+            module.binarize(inputs, weights)
 
 
 class ChannelShuffle(nn.Module):

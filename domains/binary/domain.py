@@ -141,7 +141,7 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
     def family(self, affine: bool) -> Family:
         """Returns how operations are built, with or without weights of normalisations."""
         s = self.settings
-        return FAMILIES[s.space](affine=affine, groups=s.groups, scale=s.scale)
+        return FAMILIES[s.space](affine=affine, groups=s.groups, scale=s.scale, scale_start=s.scale_start)
 
     def genotype(self, architecture: Architecture) -> Genotype:
         """Returns the cells of an architecture."""

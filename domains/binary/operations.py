@@ -23,6 +23,7 @@ from nichenas.core.errors import ConfigError
 from nichenas.domains.binary.convolution import BinaryConv2d
 from nichenas.domains.binary.convolution import ChannelShuffle
 from nichenas.domains.binary.convolution import Scale
+from nichenas.domains.binary.convolution import ScaleStart
 from nichenas.domains.binary.native.functions import depthwise_conv2d
 from nichenas.domains.binary.native.functions import normalise
 
@@ -104,11 +105,13 @@ class Family(ABC):
         affine: whether normalisations have weights; DARTS's search network has none.
         groups: of grouped convolutions.
         scale: of binary convolutions.
+        scale_start: where a learned one starts; see :class:`~nichenas.domains.binary.convolution.BinaryConv2d`.
     """
 
     affine: bool = True
     groups: int = 12
     scale: Scale = "learned"
+    scale_start: ScaleStart = "magnitude"
 
     name: ClassVar[str]
     operations: ClassVar[tuple[str, ...]]
@@ -167,8 +170,10 @@ class Family(ABC):
 
 def _reduce(family: Family, channels_in: int, channels_out: int, activation: nn.Module) -> FactorizedReduce:
     half = channels_out // 2
-    one = BinaryConv2d(channels_in, half, 1, stride=2, scale=family.scale)
-    other = BinaryConv2d(channels_in, channels_out - half, 1, stride=2, scale=family.scale)
+    one = BinaryConv2d(channels_in, half, 1, stride=2, scale=family.scale, scale_start=family.scale_start)
+    other = BinaryConv2d(
+        channels_in, channels_out - half, 1, stride=2, scale=family.scale, scale_start=family.scale_start
+    )
     return FactorizedReduce(family.norm(channels_in), one, other, activation)
 
 
@@ -222,6 +227,7 @@ class Bats(Family):
             dilation=dilation,
             groups=self.groups,
             scale=self.scale,
+            scale_start=self.scale_start,
             activation=activation,
         )
         block = nn.Sequential(self.norm(channels), conv, ChannelShuffle(SHUFFLE_GROUPS))
@@ -233,7 +239,14 @@ class Bats(Family):
 
     def preprocess(self, channels_in: int, channels_out: int) -> nn.Module:
         """Returns BN, binary 1x1 convolution, PReLU, plus the input where the channels agree."""
-        conv = BinaryConv2d(channels_in, channels_out, 1, scale=self.scale, activation=nn.PReLU(channels_out))
+        conv = BinaryConv2d(
+            channels_in,
+            channels_out,
+            1,
+            scale=self.scale,
+            activation=nn.PReLU(channels_out),
+            scale_start=self.scale_start,
+        )
         block = nn.Sequential(self.norm(channels_in), conv)
         return Residual(block) if channels_in == channels_out else block
 
@@ -266,8 +279,11 @@ class DartsBinary(Family):
             dilation=dilation,
             groups=channels,
             scale=self.scale,
+            scale_start=self.scale_start,
         )
-        pointwise = BinaryConv2d(channels, channels, 1, scale=self.scale, activation=nn.PReLU(channels))
+        pointwise = BinaryConv2d(
+            channels, channels, 1, scale=self.scale, activation=nn.PReLU(channels), scale_start=self.scale_start
+        )
         return nn.Sequential(self.norm(channels), depthwise, self.norm(channels), pointwise)
 
     def reduce(self, channels_in: int, channels_out: int) -> nn.Module:
@@ -276,7 +292,14 @@ class DartsBinary(Family):
 
     def preprocess(self, channels_in: int, channels_out: int) -> nn.Module:
         """Returns BN, binary 1x1 convolution, PReLU."""
-        conv = BinaryConv2d(channels_in, channels_out, 1, scale=self.scale, activation=nn.PReLU(channels_out))
+        conv = BinaryConv2d(
+            channels_in,
+            channels_out,
+            1,
+            scale=self.scale,
+            activation=nn.PReLU(channels_out),
+            scale_start=self.scale_start,
+        )
         return nn.Sequential(self.norm(channels_in), conv)
 
 
@@ -304,6 +327,7 @@ class Bnas(Family):
             dilation=dilation,
             groups=1,
             scale=self.scale,
+            scale_start=self.scale_start,
         )
         return nn.Sequential(self.norm(channels), conv, nn.ReLU())
 

@@ -13,6 +13,7 @@ from nichenas.core.errors import ConfigError
 from nichenas.core.errors import did_you_mean
 from nichenas.core.settings import Settings
 from nichenas.domains.binary.convolution import Scale
+from nichenas.domains.binary.convolution import ScaleStart
 from nichenas.domains.binary.operations import FAMILIES
 from nichenas.domains.binary.operations import NONE
 from nichenas.domains.binary.training import TrainSettings
@@ -54,6 +55,8 @@ class BinarySettings(Settings):
             ``search_cells`` equal to ``cells``.
         groups: of the grouped convolutions of ``bats``.
         scale: of binary convolutions.
+        scale_start: where a learned scale starts, and whether it is adapted when kernels become binary: ``magnitude``,
+            or ``one`` as BATS has it; see :class:`~nichenas.domains.binary.convolution.BinaryConv2d`.
         search_channels: width of the supernet and of candidates that are evaluated alone.
         search_cells: their depth.
         channels: width of the networks that are trained in full.
@@ -77,6 +80,7 @@ class BinarySettings(Settings):
     per_cell: bool = False
     groups: int = Field(12, ge=1)
     scale: Scale = "learned"
+    scale_start: ScaleStart = "magnitude"
     search_channels: int = Field(24, ge=2)
     search_cells: int = Field(8, ge=1)
     channels: int = Field(36, ge=2)
