@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from nichenas.domains.gnn.training import CALIBRATED
 from nichenas.domains.gnn.training import Piece
 from nichenas.domains.gnn.training import SpaceTraining
 from nichenas.domains.gnn.training import evaluate
+from nichenas.domains.gnn.training import score_and_loss
 
 Curve = NDArray[np.float64]
 
@@ -79,8 +81,17 @@ class _Tested(SpaceTraining):
 
     def validate(self) -> dict[str, float]:
         """Returns the calibrated loss and the score on test nodes too."""
+        held = self.outputs()
+        score, loss = score_and_loss(held, self.metric)
         test = evaluate(self.network, self.tested, self.metric)[0]
-        return {**super().validate(), CALIBRATED: calibrated_loss(self.outputs()), "test": test}
+        return {"score": score, "loss": loss, CALIBRATED: calibrated_loss(held), "test": test}
+
+    def stops(self) -> bool:
+        """Returns whether none of the figures that epochs may be chosen by has improved for long."""
+        if not super().stops():
+            return False
+        calibrated = self.history.curves[CALIBRATED]
+        return self.history.validated - min(calibrated, key=itemgetter(1))[0] >= (self.settings.patience or 0)
 
 
 class TestedDomain(GNNDomain):

@@ -1,7 +1,7 @@
 """AGNN's constrained store of trained weights (Zhou et al. 2019, section on parameter sharing).
 
 A tensor is inherited only by a layer of the same index and role, with the same shape and the same attributes
-(attention and activation in AGNN); weights of batch normalisation and skip connections, which hold the
+(attention and activation in AGNN); weights of normalisation and skip connections, which hold the
 statistics of one network, never are. Which attributes must agree is a rule of the domain, so GraphNAS's laxer
 key, which ignores the activation, is the same store with another rule.
 
@@ -23,7 +23,7 @@ from nichenas.core.checkpoint import read_checkpoint
 from nichenas.core.checkpoint import write_checkpoint
 from nichenas.core.errors import RunFolderError
 
-NEVER_SHARED = ("batch_norm", "bn", "skip")
+NEVER_SHARED = ("batch_norm", "bn", "norms", "skip")
 
 Key = tuple[int, str, tuple[int, ...], tuple[str, ...]]
 

@@ -147,6 +147,13 @@ class Training(ABC):
             self.history.curves.setdefault(name, []).append((unit, value))
         return values
 
+    def look(self) -> None:
+        """Validates what is trained so far, and keeps what came out if it counts in place of what was best before."""
+        values, history = self.record(self.done, self.validate()), self.history
+        history.validated = self.done
+        if not history.values or self.better(values, history.values):
+            history.unit, history.values, history.weights = self.done, values, dict(self.weights())
+
     def state(self) -> dict[str, Any]:
         """Returns what a checkpoint holds."""
         states = {
@@ -237,7 +244,7 @@ class _Run:
         training.done += 1
         try:
             if training.done % training.validate_every == 0 or training.done == self.part.total:
-                self._validate()
+                training.look()
                 training.history.stopped = self._is_behind()
             self.context.check_seconds(self.together)
         except CandidateFailure as failure:
@@ -258,7 +265,7 @@ class _Run:
         if training.history.validated != training.done:
             # A training in one go is not validated here, so the checkpoint was written first.
             try:
-                self._validate()
+                training.look()
             except CandidateFailure as failure:
                 if file is not None:
                     file.unlink()
@@ -271,10 +278,3 @@ class _Run:
         self.looks = [look for look in self.looks if look[0] > self.training.done]
         progress = self.training.progress() if due else None
         return progress is not None and progress < max(due)
-
-    def _validate(self) -> None:
-        training, history = self.training, self.training.history
-        values = training.record(training.done, training.validate())
-        history.validated = training.done
-        if not history.values or training.better(values, history.values):
-            history.unit, history.values, history.weights = training.done, values, dict(training.weights())

@@ -3,6 +3,9 @@
 Accuracy counts nodes, and on a few hundred of them it is too coarse to rank networks that differ by a point; the loss
 is not, but mostly tells how well calibrated a network is, and rises while a network that overfits still gets better. A
 temperature that is fitted first (Guo et al. 2017, section 4.2) takes calibration out of it.
+
+The temperature is fitted to smoothed labels, as if every class had been seen once more (Platt 1999 does so with two):
+few nodes that are all right would be fitted best by no doubt at all, and everything that separates them would be equal.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-SHARPEST = 4.0  # largest absolute value of the logarithm of a temperature, of logits that vary by 1
+SHARPEST = 8.0  # largest absolute value of the logarithm of a temperature, of logits that vary by 1
 PRECISION = 1e-5  # of the logarithm of a temperature
-MOST_STEPS = 60  # of halving alone, half as many would do
+MOST_STEPS = 60
+LARGEST = 1e30  # of a logit
 
 Array = NDArray[np.float64]
 Graphs = Sequence[tuple[Tensor, Tensor]]
@@ -33,16 +37,17 @@ def calibrated_brier(graphs: Graphs) -> float:
             :func:`~nichenas.domains.gnn.training.node_loss`.
     """
     logits, targets = _distributions(graphs)
-    predicted = _probabilities(logits / _fitted(logits, targets))
+    predicted = _probabilities(logits / _fitted(logits, _smoothed(targets)))
     return float(np.square(predicted - targets).sum(-1).mean())
 
 
 def calibrated_loss(graphs: Graphs) -> float:
-    """Returns the mean cross-entropy at the temperature at which it is the lowest; see the other function.
+    """Returns the mean cross-entropy to smoothed labels at the temperature at which it is the lowest.
 
-    Not a number where a logit is not.
+    Not a number where a logit is not; see the other function for arguments.
     """
     logits, targets = _distributions(graphs)
+    targets = _smoothed(targets)
     scaled = logits / _fitted(logits, targets)
     top = scaled.max(-1, keepdims=True)
     normaliser = np.log(np.exp(scaled - top).sum(-1)) + top[..., 0]
@@ -50,8 +55,15 @@ def calibrated_loss(graphs: Graphs) -> float:
 
 
 def temperature_of(graphs: Graphs) -> float:
-    """Returns the temperature that logits must be divided by for the lowest cross-entropy; see the other functions."""
-    return _fitted(*_distributions(graphs))
+    """Returns the temperature that logits must be divided by for the lowest cross-entropy to smoothed labels."""
+    logits, targets = _distributions(graphs)
+    return _fitted(logits, _smoothed(targets))
+
+
+def _smoothed(targets: Array) -> Array:
+    """Returns distributions as if every class had been seen once more."""
+    nodes, classes = len(targets), targets.shape[-1]
+    return (targets * nodes + 1) / (nodes + classes)
 
 
 def _probabilities(logits: Array) -> Array:
@@ -65,7 +77,7 @@ def _fitted(logits: Array, targets: Array) -> float:
     The cross-entropy is a convex function of the inverse temperature: its slope is the mean of the logits that are
     predicted less those of the labels, its curvature the mean of their predicted variance.
     """
-    varies = float(np.sqrt(np.square(logits - logits.mean(-1, keepdims=True)).mean()))
+    varies = float(np.median(np.abs(logits - logits.mean(-1, keepdims=True)).max(-1)))
     if not varies or not np.isfinite(varies):
         return 1.0
     logits = logits / varies
@@ -88,7 +100,7 @@ def _fitted(logits: Array, targets: Array) -> float:
 
 def _distributions(graphs: Graphs) -> tuple[Array, Array]:
     """Returns logits and the distributions that the labels are, each ``(..., classes)``."""
-    outputs = torch.cat([one for one, _ in graphs]).detach().double().cpu()
+    outputs = torch.cat([one for one, _ in graphs]).detach().double().cpu().clamp(-LARGEST, LARGEST)
     labels = torch.cat([one for _, one in graphs]).cpu()
     if labels.dtype == torch.int64:
         return outputs.numpy(), torch.nn.functional.one_hot(labels, outputs.shape[1]).double().numpy()

@@ -361,7 +361,7 @@ def _transductive(
     whole = _labelled(data, normalize, environment.device)
     columns = max(data[mask].shape[1] if data[mask].dim() == 2 else 1 for mask in MASKS)
     if columns > 1:
-        told.append(f"{columns} splits: final trainings take all in turn, one a seed")
+        told.append(f"{columns} splits: final trainings take all in turn, one a seed{_overlap(data)}")
     splits = []
     for column in range(columns):
         masks = {mask: data[mask][:, column] if data[mask].dim() == 2 else data[mask] for mask in MASKS}
@@ -378,6 +378,17 @@ def _transductive(
         multilabel=multilabel,
         splits=splits,
         notes=told,
+    )
+
+
+def _overlap(data: Data) -> str:
+    """Returns what to say where test nodes of some split are labelled in another."""
+    tested = data.test_mask.reshape(len(data.test_mask), -1).any(1)
+    labelled = [data[mask].reshape(len(data[mask]), -1).any(1) for mask in ("train_mask", "val_mask")]
+    return (
+        "; nodes that one tests others train on or validate"
+        if bool((tested & (labelled[0] | labelled[1])).any())
+        else ""
     )
 
 

@@ -60,8 +60,8 @@ from nichenas.domains.gnn.settings import GNNSettings
 from nichenas.domains.gnn.space import HIDDEN
 from nichenas.domains.gnn.space import reduced_width
 from nichenas.domains.gnn.split_training import SplitsTraining
-from nichenas.domains.gnn.split_training import of_split
-from nichenas.domains.gnn.training import EpochChoice
+from nichenas.domains.gnn.split_training import of_member
+from nichenas.domains.gnn.training import CALIBRATED
 from nichenas.domains.gnn.training import NodeTraining
 from nichenas.domains.gnn.training import Piece
 from nichenas.domains.gnn.training import SpaceTraining
@@ -154,7 +154,7 @@ class GNNDomain(
         return load_task(s.dataset, s.dataset_options, s.normalize, self.environment)
 
     def split(self, context: Context) -> int:
-        """Returns the split of the data that a full training uses, each in turn; a search has the first alone."""
+        """Returns the split of the data that a full training uses, each in turn."""
         return context.repeat % len(self.task.splits)
 
     def _labelled(self, part: str, share: float, split: int) -> Sequence[LabelledNodes]:
@@ -196,7 +196,7 @@ class GNNDomain(
 
     @cached_property
     def _pieces(self) -> KeptPieces:
-        return KeptPieces()
+        return KeptPieces(in_use=2 * len(self._searched))
 
     @cached_property
     def _extents(self) -> dict[Hashable, list[Extent]]:
@@ -223,9 +223,8 @@ class GNNDomain(
         used, held = self.settings.search_splits, len(self.task.splits)
         if held == 1:
             return self.task.notes
-        several = f"{used} of {held} splits; some nodes that one tests another validates"
-        which = several if used > 1 else f"the first of {held} splits"
-        return (*self.task.notes, f"candidates are trained on {which} (domain.search_splits)")
+        which = f"{used} of {held}" if used > 1 else f"the first of {held}"
+        return (*self.task.notes, f"candidates are trained on {which} splits (domain.search_splits)")
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -251,26 +250,29 @@ class GNNDomain(
         }
 
     def evaluate(self, proposal: Proposal, context: Context) -> Measurement:
-        """Trains one network and returns its best validation score."""
+        """Trains one network, or one a split, and returns the validation figures of the epoch that counts."""
         architecture, fidelity = proposal.architecture, proposal.fidelity
         needed = self.memory(architecture, fidelity["channels"])
         context.check_memory(needed)
-        parts = [self._training(architecture, context, fidelity, split=split, part=split) for split in self._searched]
-        training: EpochChoice = SplitsTraining(parts) if self._several else parts[0]
-        warm = parts[0].network.first_weight in self._inherited(context, 0)
+        members = [self._training(architecture, context, fidelity, split=n, member=n) for n in self._searched]
+        training = SplitsTraining(members) if self._several else members[0]
+        warm = members[0].network.first_weight in self._inherited(context, 0)
         history = train(
             training, context, Part.of(proposal, self.settings.warm_epochs if warm else self.settings.epochs)
         )
-        parameters = sum(parameter.numel() for parameter in parts[0].network.parameters())
+        parameters = sum(parameter.numel() for parameter in members[0].network.parameters())
         if self.criterion is not None:
-            training.network.load_state_dict(history.weights or training.network.state_dict())
-        found = history.values
-        values = {self.objectives[0].name: found["score"], "loss": found["loss"], "parameters": float(parameters)}
+            for member in members:
+                member.network.load_state_dict(member.history.weights or member.network.state_dict())
+        values = {**self._named(history.values), "parameters": float(parameters)}
         return Measurement(
-            values={**values, **self._criterion_of(parts)},
-            curve=tuple(history.curves["score"]),
+            values={**values, **self._criterion_of(members)},
+            curve=tuple(training.curve),
             peak_memory=needed,
-            diagnostics={"best_epoch": history.unit, "epochs": history.validated},
+            diagnostics={
+                "best_epoch": round(sum(member.history.unit for member in members) / len(members)),
+                "epochs": history.validated,
+            },
             epochs=history.trained,
             weights=history.weights if context.keep_weights else {},
             stopped=history.stopped,
@@ -285,8 +287,8 @@ class GNNDomain(
     def _several(self) -> bool:
         return len(self._searched) > 1
 
-    def _inherited(self, context: Context, part: int) -> Mapping[str, Tensor]:
-        return of_split(context.inherited, part) if self._several else context.inherited
+    def _inherited(self, context: Context, member: int) -> Mapping[str, Tensor]:
+        return of_member(context.inherited, member) if self._several else context.inherited
 
     def _training(
         self,
@@ -297,12 +299,12 @@ class GNNDomain(
         keep_best: bool = False,
         family: Family | None = None,
         split: int = 0,
-        part: int = 0,
+        member: int = 0,
     ) -> SpaceTraining:
-        """Returns the training on a split; several parts of one candidate draw differently."""
-        family, other = family or self.family, f", part {part}" if part else ""
+        """Returns the training on a split; the several members of one candidate draw differently."""
+        family, other = family or self.family, f", member {member}" if member else ""
         network = family.network(architecture, context.torch(f"weights{other}"), fidelity["channels"])
-        network.load_state_dict({**network.state_dict(), **self._inherited(context, part)})
+        network.load_state_dict({**network.state_dict(), **self._inherited(context, member)})
         features = context.torch(f"feature dropout{other}", device=context.device)
         inner = context.torch(f"inner dropout{other}", device=context.device)
         return SpaceTraining(
@@ -336,16 +338,17 @@ class GNNDomain(
         """
         key = self.family.layout(architecture)
         if key not in self._extents:
-            parts = (*self.task.train, *self.task.validation)
+            splits = [self.task.splits[number] for number in self._searched]
+            parts = [part for split in splits for part in (*split.train, *split.validation)]
             self._extents[key] = [self.family.extent(part, architecture) for part in parts]
         extents = self._extents[key]
         shared = self.family.shared_memory(architecture, extents)
         others = 0
-        if self._several:  # weights, gradient and two moments of the networks of further splits
+        if self._several:  # weights, the best ones, gradient and two moments of the networks of further splits
             with torch.device("meta"):
                 network = self.family.network(architecture, torch.Generator(), share)
             weights = sum(parameter.nbytes for parameter in network.parameters())
-            others = 4 * weights * (len(self._searched) - 1)
+            others = 5 * weights * (len(self._searched) - 1)
         return self.family.memory(architecture, extents, share) + others + max(0, shared - KEPT_BYTES)
 
     def retrain(self, architecture: Architecture, context: Context) -> Retrained:
@@ -390,12 +393,16 @@ class GNNDomain(
         context: Context,
         further: Mapping[str, float] | None = None,
     ) -> Retrained:
-        name = self.objectives[0].name
         return Retrained(
-            validation={name: history.values["score"], "loss": history.values["loss"], **(further or {})},
-            test={name: test[0], "loss": test[1]},
+            validation={**self._named(history.values), **(further or {})},
+            test=self._named({"score": test[0], "loss": test[1]}),
             weights=history.weights if context.keep_weights else {},
         )
+
+    def _named(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """Returns figures with the metric's name for the score."""
+        names = {"score": self.objectives[0].name, "loss": "loss", CALIBRATED: CALIBRATED}
+        return {names[name]: value for name, value in figures.items() if name in names}
 
     def share_keys(self, architecture: Architecture) -> Mapping[str, ShareKey]:
         """Returns the key of every tensor; roles are the names within a layer, such as ``attention.left``."""
@@ -409,7 +416,7 @@ class GNNDomain(
             return keys
         # A network must not inherit what was trained on another split, which may have its validation nodes.
         return {
-            f"{number}.{name}": dataclasses.replace(key, role=f"{number}.{key.role}")
+            f"{number}.{name}": dataclasses.replace(key, role=f"{key.role}.{number}")
             for number in self._searched
             for name, key in keys.items()
         }

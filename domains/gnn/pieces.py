@@ -14,7 +14,6 @@ from torch import Tensor
 from nichenas.domains.gnn.training import Piece
 
 KEPT_BYTES = 256 * 2**20
-IN_USE = 2  # pieces for training and for validation, which are kept however large they are
 
 
 class KeptPieces:
@@ -22,10 +21,11 @@ class KeptPieces:
 
     Args:
         budget: bytes that all of them may take; those of the last candidate are kept in any case.
+        in_use: how many a candidate has, for training and for validation.
     """
 
-    def __init__(self, budget: int = KEPT_BYTES) -> None:
-        self.budget = budget
+    def __init__(self, budget: int = KEPT_BYTES, in_use: int = 2) -> None:
+        self.budget, self.in_use = budget, in_use
         self._held: dict[Hashable, list[Piece]] = {}
 
     def __len__(self) -> int:
@@ -36,7 +36,7 @@ class KeptPieces:
         new = key not in self._held
         # Taken out and put in again, so that those that have not been used for longest come first.
         found = self._held[key] = make() if new else self._held.pop(key)
-        while new and len(self._held) > IN_USE and held_bytes(self._held) > self.budget:
+        while new and len(self._held) > self.in_use and held_bytes(self._held) > self.budget:
             del self._held[next(iter(self._held))]
         return found
 

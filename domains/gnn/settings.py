@@ -33,9 +33,11 @@ class GNNSettings(TrainSettings):
         criterion: that candidates are ranked by: ``score``, or ``calibrated_brier``, which distinguishes more of them
             by the same validation nodes; see :mod:`~nichenas.domains.gnn.calibration`. A ROC-AUC ranks by itself.
         normalize: scale the features of every node to sum 1; by default for citation graphs only.
-        search_splits: how many of the splits a candidate is trained on, where the data have several; its figures are
-            means over them. Test nodes of one split may be validation nodes of another, so with more than one the
-            search sees some of their labels: this is how settings of benchmarks with ten splits are usually chosen.
+        search_splits: how many of the splits a candidate is trained on, where the data have several, each with an epoch
+            of its own that counts; its figures are means over them, and its epochs those of the longest. Final
+            trainings take all splits in turn. Where test nodes of one split are validation nodes of another, final
+            figures are therefore not free of what the search has seen, whether it uses one split or several: this
+            is how settings of benchmarks with ten splits are usually chosen.
         batch_norm: normalise after hidden layers of AGNN's networks.
         skip: linear skip connections around them.
         warm_epochs: epochs of a candidate that inherits the weight of its first layer, among others (AGNN's warm-up;

@@ -40,7 +40,8 @@ class TrainSettings(Settings):
         learning_rate: of Adam.
         weight_decay: L2 penalty on all weights.
         dropout: of layer inputs and attention coefficients.
-        patience: epochs without a better validation score or loss before training stops; none for never.
+        patience: epochs without a better validation score or loss (the calibrated one where epochs are chosen by it)
+            before training stops; none for never.
         validate_every: epochs between looks at validation data.
         select: by which the epoch that counts is chosen: the highest validation score, the lowest validation loss,
             which is less often a stroke of luck on few nodes, or the lowest one once its temperature is fitted
@@ -155,11 +156,16 @@ class EpochChoice(Training):
 
     def progress(self) -> float:
         """Returns the best score so far, which need not be that of the epoch that counts."""
-        return max(self.history.curves["score"], key=VALUE)[1]
+        return max(self.curve, key=VALUE)[1]
 
     def weights(self) -> Mapping[str, Tensor]:
         """Returns a copy of the weights, if they were asked for."""
         return {name: tensor.clone() for name, tensor in self.network.state_dict().items()} if self.keep_best else {}
+
+    @property
+    def curve(self) -> list[tuple[int, float]]:
+        """The score by epoch."""
+        return self.history.curves["score"]
 
     def stops(self) -> bool:
         """Returns whether neither score nor loss have improved for as many epochs as patience allows."""
@@ -211,7 +217,7 @@ class NodeTraining(EpochChoice):
         score, loss = score_and_loss(held, self.metric)
         figures = {"score": score, "loss": loss}
         if self.settings.select == CALIBRATED:
-            figures[CALIBRATED] = calibrated_loss(held)
+            figures[CALIBRATED] = calibrated_loss(held) if math.isfinite(loss) else loss
         return figures
 
     def stateful(self) -> dict[str, Any]:
