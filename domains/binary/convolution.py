@@ -13,6 +13,7 @@ from torch import nn
 from nichenas.domains.binary.larq.quantizers import ste_sign_function
 from nichenas.domains.binary.native.functions import depthwise_conv2d
 from nichenas.domains.binary.native.functions import exporting
+from nichenas.domains.binary.native.functions import lies_channels_last
 from nichenas.domains.binary.native.functions import scaled_prelu
 
 Scale = Literal["learned", "mean", "none"]
@@ -148,7 +149,7 @@ class ChannelShuffle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the permuted channels of ``(batch, channels, height, width)``."""
-        if x.is_contiguous(memory_format=torch.channels_last) and not exporting():
+        if lies_channels_last(x) and not exporting():
             # By way of this order of axes the result is channels-last too, and so is the gradient.
             last = x.permute(0, 2, 3, 1)
             return last.unflatten(3, (self.groups, -1)).transpose(3, 4).flatten(3).permute(0, 3, 1, 2)

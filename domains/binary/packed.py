@@ -168,6 +168,11 @@ class PackedConv2d(nn.Module):
         self.register_buffer("scale", None if scale is None else scale.detach().clone())
         self.activation = copy.deepcopy(conv.activation)
 
+    def count_macs(self, x: Tensor, y: Tensor) -> tuple[int, int]:
+        """Returns the multiply-adds of one sample: all of single bits."""
+        kernel = self.kernel
+        return 0, kernel.outputs * kernel.channels * kernel.size[0] * kernel.size[1] * y[0, 0].numel()
+
     def forward(self, x: Tensor) -> Tensor:
         """Returns the scaled and activated convolution."""
         padding = tuple(int(p) for p in self.padding)

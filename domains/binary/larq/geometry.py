@@ -29,8 +29,10 @@ def per_axis(value: int | Sequence[int], axes: int) -> tuple[int, ...]:
     """Returns one number an axis.
 
     Raises:
-        ValueError: when another count is given.
+        ValueError: when another count is given, or something else.
     """
+    if not isinstance(value, (int, Sequence)) or isinstance(value, str):
+        raise ValueError(f"{value!r}; allowed: a whole number, or one of each of {axes} axes")
     result = (value,) * axes if isinstance(value, int) else tuple(value)
     if len(result) != axes:
         raise ValueError(f"{len(result)} numbers for {axes} axes")

@@ -19,6 +19,7 @@ from nichenas.domains.binary.larq.base import glorot_uniform
 from nichenas.domains.binary.larq.geometry import per_axis
 from nichenas.domains.binary.larq.spatial import CONVOLUTIONS
 from nichenas.domains.binary.larq.spatial import ConstraintName
+from nichenas.domains.binary.larq.spatial import Padding
 from nichenas.domains.binary.larq.spatial import Size
 from nichenas.domains.binary.larq.spatial import Spatial
 
@@ -55,13 +56,18 @@ class QuantDense(QuantizedLayer):
         y = F.linear(self.quantize_input(x), self.quantized().to(x.dtype), self.bias)
         return y if self.activation is None else self.activation(y)
 
+    def positions(self, x: Tensor, y: Tensor) -> int:
+        """Returns the numbers of all axes between the first and the last."""
+        return y[0].numel() // y.shape[-1]
+
 
 class _QuantConv(Spatial):
     """A quantized convolution; ``kernel`` is ``(filters, in_channels / groups, ...)``.
 
     Args:
-        pad_values: with padding ``same``: what the quantized input is padded with. 0 leaves the border of a
-            binary map not binary, 1 or -1 keep it so.
+        padding: ``valid``, ``same``, or pixels on both sides, as torch has it.
+        pad_values: what the quantized input is padded with. 0 leaves the border of a binary map not binary, 1 or -1
+            keep it so.
     """
 
     def __init__(
@@ -70,7 +76,7 @@ class _QuantConv(Spatial):
         filters: int,
         kernel_size: Size,
         strides: Size = 1,
-        padding: str = "valid",
+        padding: Padding = "valid",
         dilation_rate: Size = 1,
         groups: int = 1,
         activation: Activation = None,
@@ -144,7 +150,7 @@ class QuantDepthwiseConv2D(Spatial):
         in_channels: int,
         kernel_size: Size,
         strides: Size = 1,
-        padding: str = "valid",
+        padding: Padding = "valid",
         depth_multiplier: int = 1,
         dilation_rate: Size = 1,
         activation: Activation = None,
@@ -181,7 +187,7 @@ class _QuantSeparable(Spatial):
         filters: int,
         kernel_size: Size,
         strides: Size = 1,
-        padding: str = "valid",
+        padding: Padding = "valid",
         dilation_rate: Size = 1,
         depth_multiplier: int = 1,
         activation: Activation = None,

@@ -25,6 +25,7 @@ class _QuantLocallyConnected(Spatial):
     """
 
     paddings = ("valid",)
+    pads_numbers = False
 
     def __init__(
         self,
@@ -68,6 +69,10 @@ class _QuantLocallyConnected(Spatial):
         columns = x.permute(*order).reshape(x.shape[0], math.prod(self.places), -1)
         y = torch.einsum("bpw,fpw->bfp", columns, self.quantized().to(x.dtype))
         return self.finish(y.reshape(x.shape[0], -1, *self.places))
+
+    def positions(self, x: Tensor, y: Tensor) -> int:
+        """Returns 1: the kernel has all places."""
+        return 1
 
     def get_config(self) -> dict[str, Any]:
         """Returns the quantizers."""

@@ -25,6 +25,9 @@ class Bop(torch.optim.Optimizer):
     ``m <- m + gamma (g - m)``; w flips where ``w m > threshold``; where ``w m`` equals it exactly w becomes +1, as
     in Larq. Weights must be +-1 to begin with.
 
+    There is no learning rate: torch's schedulers of learning rates find none to change, and take
+    :class:`CaseOptimizer` as a whole.
+
     Args:
         threshold: or a schedule of it.
         gamma: or a schedule of it.
@@ -65,8 +68,10 @@ def _at(value: Number, step: int) -> float:
     return float(value(step)) if callable(value) else float(value)
 
 
-class CaseOptimizer:
+class CaseOptimizer(torch.optim.Optimizer):
     """Gives every parameter to the one optimizer whose predicate is true of it.
+
+    Its groups of parameters are those of its optimizers that have a learning rate, so that schedulers change these.
 
     Args:
         parameters: of the model.
@@ -91,7 +96,8 @@ class CaseOptimizer:
             raise TypeError(f"default_optimizer is a factory of an optimizer, not {default_optimizer!r}")
         claimed: list[list[nn.Parameter]] = [[] for _ in cases]
         rest: list[nn.Parameter] = []
-        for parameter in parameters:
+        everything = list(parameters)
+        for parameter in everything:
             claims = [i for i, (predicate, _) in enumerate(cases) if predicate(parameter)]
             if len(claims) > 1:
                 raise ValueError(f"a parameter of shape {tuple(parameter.shape)} is claimed by cases {claims}")
@@ -106,25 +112,48 @@ class CaseOptimizer:
             _log.warning(
                 "no case claims %d parameters and there is no default_optimizer: they are not trained", len(rest)
             )
+        super().__init__(everything, {})
+        self._take_groups()
+
+    def _take_groups(self) -> None:
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        self.param_groups = [group for group in groups if "lr" in group]
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Refuses groups beside those of the cases.
+
+        Raises:
+            ValueError: for any.
+        """
+        if self.param_groups:
+            raise ValueError("parameters are given to the cases when the optimizer is made")
+        super().add_param_group(param_group)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clears all gradients."""
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none)
 
-    def step(self) -> None:
-        """Takes one step of every optimizer."""
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Takes one step of every optimizer; returns what the closure returns, which is called once."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for optimizer in self.optimizers:
             optimizer.step()
+        return loss
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the states of all optimizers."""
         return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes the states in again."""
-        for optimizer, part in zip(self.optimizers, state["optimizers"], strict=True):
+        for optimizer, part in zip(self.optimizers, state_dict["optimizers"], strict=True):
             optimizer.load_state_dict(part)
+        self._take_groups()  # loading makes others
 
 
 class HyperparameterScheduler:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,30 +16,45 @@ from nichenas.domains.binary.larq.geometry import pad_same
 from nichenas.domains.binary.larq.geometry import per_axis
 
 Size = int | Sequence[int]
+Padding = str | Size
 ConstraintName = str | Constraint | None
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-def _check_padding(padding: str, allowed: Sequence[str]) -> str:
-    if padding not in allowed:
-        raise ValueError(f"padding '{padding}'{did_you_mean(padding, allowed)}; allowed: {', '.join(allowed)}")
-    return padding
+def _check_padding(padding: Padding, allowed: Sequence[str], axes: int, numbers: bool) -> str | tuple[int, ...]:
+    if isinstance(padding, str):
+        if padding not in allowed:
+            hint = did_you_mean(padding, allowed)
+            raise ValueError(f"padding '{padding}'{hint}; allowed: {', '.join(allowed)}{', numbers' * numbers}")
+        return padding
+    if not numbers:
+        raise ValueError(f"padding {padding!r}; allowed: {', '.join(allowed)}")
+    amounts = per_axis(padding, axes)
+    if any(isinstance(amount, bool) or not isinstance(amount, int) or amount < 0 for amount in amounts):
+        raise ValueError(f"padding {padding!r}; allowed: {', '.join(allowed)}, numbers of pixels")
+    return amounts
 
 
 class Spatial(QuantizedLayer):
-    """What layers with a window share: strides, padding and dilation."""
+    """What layers with a window share: strides, padding and dilation.
+
+    Attributes:
+        paddings: names of those that the layer has.
+        pads_numbers: whether it also takes pixels on both sides, one number or one an axis, as torch has it.
+    """
 
     axes = 2
-    paddings: tuple[str, ...] = ("valid", "same")
+    paddings: ClassVar[tuple[str, ...]] = ("valid", "same")
+    pads_numbers: ClassVar[bool] = True
 
     def set_window(
-        self, kernel_size: Size, strides: Size, padding: str, dilation_rate: Size, pad_values: float
+        self, kernel_size: Size, strides: Size, padding: Padding, dilation_rate: Size, pad_values: float
     ) -> None:
         """Sets the window; raises ``ValueError`` for a padding that the layer does not have."""
         self.kernel_size = per_axis(kernel_size, self.axes)
         self.strides = per_axis(strides, self.axes)
         self.dilation_rate = per_axis(dilation_rate, self.axes)
-        self.padding = _check_padding(padding, self.paddings)
+        self.padding = _check_padding(padding, self.paddings, self.axes, self.pads_numbers)
         self.pad_values = float(pad_values)
         if padding == "causal" and pad_values != 0:
             raise ValueError("padding 'causal' takes no pad_values other than 0")
@@ -49,7 +65,14 @@ class Spatial(QuantizedLayer):
             return pad_same(x, self.kernel_size, self.strides, self.dilation_rate, self.pad_values)
         if self.padding == "causal":
             return F.pad(x, ((self.kernel_size[0] - 1) * self.dilation_rate[0], 0))
+        if isinstance(self.padding, tuple) and any(self.padding):
+            return F.pad(x, [amount for amount in reversed(self.padding) for _ in range(2)], value=self.pad_values)
         return x
+
+    def extra_repr(self) -> str:
+        """Returns shapes and window."""
+        window = f"strides={self.strides}, padding={self.padding!r}, dilation_rate={self.dilation_rate}"
+        return f"{super().extra_repr()}, {window}"
 
     def convolve(self, x: Tensor, kernel: Tensor, groups: int) -> Tensor:
         """Returns the convolution of a padded input."""

@@ -21,6 +21,8 @@ from nichenas.domains.binary.larq.spatial import Spatial
 class _QuantTranspose(Spatial):
     """A quantized transposed convolution; ``kernel`` is ``(in_channels, filters, ...)``. No pad values."""
 
+    pads_numbers = False
+
     def __init__(
         self,
         in_channels: int,
@@ -64,6 +66,10 @@ class _QuantTranspose(Spatial):
             if missing > 0:
                 y = F.pad(y, (0, 0) * (y.dim() - axis - 1) + (0, missing))
         return self.finish(y)
+
+    def positions(self, x: Tensor, y: Tensor) -> int:
+        """Returns the pixels of the input: each is multiplied with the whole kernel."""
+        return x[0, 0].numel()
 
     def get_config(self) -> dict[str, Any]:
         """Returns the quantizers."""

@@ -16,7 +16,7 @@ Grads = tuple[Tensor | None, ...]
 
 def exporting() -> bool:
     """Whether the network is being traced for export, where only plain torch operations may run."""
-    return torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling()
+    return torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting()
 
 
 def usable(x: Tensor) -> bool:
@@ -25,10 +25,18 @@ def usable(x: Tensor) -> bool:
         x.dtype == torch.float32
         and x.device.type == "cpu"
         and x.dim() == 4
-        and x.is_contiguous(memory_format=torch.channels_last)
+        and lies_channels_last(x)
         and not exporting()
+        and not torch.compiler.is_compiling()
         and kernels() is not None
     )
+
+
+def lies_channels_last(x: Tensor) -> bool:
+    """Whether a tensor lies so in memory; no inside of ``torch.func``'s transforms, which cannot say."""
+    if not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(x):
+        return False
+    return x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _last(x: Tensor) -> Tensor:
@@ -47,18 +55,22 @@ def binary_sign(x: Tensor) -> Tensor:
 
 
 class _ClippedSign(torch.autograd.Function):
-    """sign(x), gradient 1 up to a clip; keeps one byte a value for the backward pass."""
+    """sign(x), gradient 1 up to a clip; keeps one byte a value, the second output, for the backward pass."""
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, clip: float, strict: bool) -> Tensor:
-        ctx.native = usable(x)
-        if ctx.native:
-            y, mask = kernels().sign_forward(x, clip, strict)
-        else:
-            size = x.abs()
-            y, mask = binary_sign(x), size < clip if strict else size <= clip
-        ctx.save_for_backward(mask)
-        return y  # type: ignore[no-any-return]
+    def forward(x: Tensor, clip: float, strict: bool) -> tuple[Tensor, Tensor]:
+        if usable(x):
+            return tuple(kernels().sign_forward(x, clip, strict))  # type: ignore[return-value]
+        size = x.abs()
+        return binary_sign(x), size < clip if strict else size <= clip
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.native = usable(inputs[0])
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Grads:
@@ -71,9 +83,15 @@ class _ClippedSign(torch.autograd.Function):
 class _PlainSign(torch.autograd.Function):
     """sign(x), gradient 1 everywhere."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(x: Tensor) -> Tensor:
         return binary_sign(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Nothing is kept."""
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Grads:
@@ -84,8 +102,7 @@ def clipped_sign(x: Tensor, clip: float | None, strict: bool) -> Tensor:
     """Returns sign(x), +1 at 0, with the gradient ``1[|x| <= clip]`` (``<`` where strict; 1 without a clip)."""
     if exporting():
         return binary_sign(x)
-    result = _PlainSign.apply(x) if clip is None else _ClippedSign.apply(x, clip, strict)
-    return result  # type: ignore[no-any-return]
+    return _PlainSign.apply(x) if clip is None else _ClippedSign.apply(x, clip, strict)[0]  # type: ignore[no-any-return]
 
 
 # weight * prelu(scale * x, slope)
