@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -206,3 +208,13 @@ def test_multiply_adds_of_larqs_layers() -> None:
         costs = count_costs(layer, shape)
         assert (costs.macs, costs.binary_macs) == expected, layer
     assert quantizers.precision_of(None) == 32
+
+
+def test_larqs_layers_come_without_the_search() -> None:
+    script = (
+        "import sys; from nichenas.domains.binary import QuantConv2D; "
+        "print([name for name in ('pydantic', 'scipy', 'yaml', 'nichenas.core.domain') if name in sys.modules]); "
+        "from nichenas.domains.binary import DOMAIN, BinaryDomain; print(DOMAIN is BinaryDomain)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["[]", "True"]
