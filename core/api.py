@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from pathlib import PurePath
 from typing import Any
+
+import numpy as np
+import torch
 
 from nichenas.core.commands.compare import ComparisonDesign
 from nichenas.core.commands.compare import run_compare
@@ -15,6 +21,9 @@ from nichenas.core.commands.search import run_search
 from nichenas.core.commands.sessions import RunOptions
 from nichenas.core.config import RawConfig
 from nichenas.core.config import read_raw
+from nichenas.core.errors import ConfigError
+from nichenas.core.errors import did_you_mean
+from nichenas.core.errors import unknown_name_message
 from nichenas.core.report.comparison_summary import ComparisonSummary
 from nichenas.core.session.record import RunRecord
 from nichenas.core.session.results import RunResult
@@ -152,7 +161,8 @@ def search(
     raw = _raw(config, overrides)
     resolved = raw.resolve()
     folder = Path(out) if out is not None else Path("runs") / resolved.config.name
-    run_search(resolved, folder, RunOptions(_text(data_root), quiet, resume))
+    with _torch_as_usual():
+        run_search(resolved, folder, RunOptions(_text(data_root), quiet, resume))
     return Run(folder)
 
 
@@ -199,13 +209,19 @@ def compare(
     raw = _raw(config, overrides)
     folder = Path(out) if out is not None else Path("runs") / f"compare-{raw.values.get('name', 'run')}"
     design = ComparisonDesign(strategies, seeds, schedules, sharing)
-    return Comparison(folder, run_compare(raw, design, folder, RunOptions(_text(data_root), quiet), jobs=jobs))
+    with _torch_as_usual():
+        summary = run_compare(raw, design, folder, RunOptions(_text(data_root), quiet), jobs=jobs)
+    return Comparison(folder, summary)
 
 
 def _raw(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> RawConfig:
     sections: dict[str, dict[str, Any]] = {"search": {}}
     plain: dict[str, Any] = {}
-    for key, value in overrides.items():
+    if isinstance(config, Mapping):
+        config = _plain_values(config)
+    for key, value in _plain_values(overrides).items():
+        if isinstance(value, Mapping) and key not in SECTIONS and did_you_mean(key, SECTIONS):
+            raise ConfigError(unknown_name_message("section", key, SECTIONS))
         if key in SECTIONS and isinstance(value, Mapping):
             sections.setdefault(key, {}).update(value)
         elif key in ("name", "seed"):
@@ -213,6 +229,31 @@ def _raw(config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -
         else:
             sections["search"][key] = value
     return read_raw(config if isinstance(config, Mapping) else str(config), top=plain, sections=sections)
+
+
+def _plain_values(value: Any) -> Any:
+    """Returns what stands in a file: paths as text, numbers of numpy as Python's."""
+    if isinstance(value, Mapping):
+        return {key: _plain_values(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain_values(part) for part in value]
+    if isinstance(value, PurePath):
+        return str(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+@contextlib.contextmanager
+def _torch_as_usual() -> Iterator[None]:
+    """Leaves modes of the caller that trainings cannot work in: no gradients, mixed precision, another float type."""
+    before = torch.get_default_dtype()
+    with contextlib.ExitStack() as stack:
+        stack.callback(torch.set_default_dtype, before)
+        torch.set_default_dtype(torch.float32)
+        for mode in (torch.inference_mode(False), torch.enable_grad()):
+            stack.enter_context(mode)
+        for device in ("cpu", "cuda"):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 def _prefixed(prefix: str, values: Mapping[str, Any]) -> Row:

@@ -19,7 +19,17 @@ class DataNotes(Capability):
     def notes(self) -> Sequence[str]:
         """Returns a sentence each, known once the domain is prepared; none where data are used as they are."""
 
+    @property
+    def data_identity(self) -> str:
+        """Returns what changes when the data do, known once the domain is prepared; empty where that is not known."""
+        return ""
+
 
 def notes_of(domain: object) -> tuple[str, ...]:
     """Returns a domain's notes; none where it has none."""
     return tuple(domain.notes) if isinstance(domain, DataNotes) else ()
+
+
+def data_identity_of(domain: object) -> str:
+    """Returns the identity of a domain's data; empty where it has none."""
+    return domain.data_identity if isinstance(domain, DataNotes) else ""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nichenas.core.capabilities.notes import data_identity_of
 from nichenas.core.capabilities.notes import notes_of
 from nichenas.core.config import ResolvedConfig
 from nichenas.core.config import diff_configs
@@ -117,11 +118,17 @@ def open_session(
             journal.set_meta("criterion", None if criterion is None else dataclasses.asdict(criterion))
             journal.set_meta("space", domain.space.signature)
             journal.set_meta("notes", list(notes_of(domain)))
+            journal.set_meta("data", data_identity_of(domain))
             journal.flush()
         elif journal.meta("space", domain.space.signature) != domain.space.signature:
             raise RunFolderError(
                 f"cannot resume '{folder}': the search space is another one than the run was started with; "
                 "start a new run in another folder (--out)"
+            )
+        elif (journal.meta("data", "") or data_identity_of(domain)) != data_identity_of(domain):
+            raise RunFolderError(
+                f"cannot resume '{folder}': the data are not those that the run was started with; "
+                "put these back, or start a new run in another folder (--out)"
             )
         write_yaml(folder / "config.yaml", resolved.to_dict())
         _write_provenance(folder / "environment.json", provenance(config.seed, device), resume)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return f"{error} is missing"
     if "allow_pickle" in str(error):  # numpy advises to load it all the same
-        return "it holds pickled objects"
+        return "it holds Python objects, which are not read; text must be of a string type, such as .astype(str)"
     lines = str(error).splitlines()
     return lines[0] if lines and lines[0].strip() else type(error).__name__
 
@@ -38,9 +39,9 @@ def load_npz(file: Path, names: Sequence[str] | None = None, optional: Sequence[
         DataError: when the file cannot be read, or lacks one of them.
     """
     try:
+        if file.is_file() and not zipfile.is_zipfile(file):
+            raise ValueError("it is no archive of arrays")
         with np.load(file, allow_pickle=False) as held:
-            if not isinstance(held, np.lib.npyio.NpzFile):
-                raise ValueError("a single array")
             missing = [name for name in names or () if name not in held.files]
             wanted = held.files if names is None else [*names, *(name for name in optional if name in held.files)]
             arrays = {} if missing else {name: _with_valid_text(held[name]) for name in wanted}

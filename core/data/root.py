@@ -6,6 +6,10 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nichenas.core.errors import DataError
 
@@ -49,3 +53,12 @@ def fingerprint(files: Iterable[Path], *more: str) -> str:
             raise DataError(f"{file}: cannot be read ({error.strerror})") from None
         parts.append(f"{file}:{state.st_size}:{state.st_mtime_ns}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def content_identity(arrays: Iterable[NDArray[Any]]) -> str:
+    """Returns 16 hexadecimal digits that change with the contents, types or shapes of arrays."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]

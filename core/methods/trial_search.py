@@ -134,7 +134,8 @@ class TrialSearch(Method):
                 )
             if search.early_stop is not None:
                 raise ConfigError(
-                    f"the scheduler '{search.schedule}' decides how long a training goes on; allowed: null",
+                    f"the scheduler '{search.schedule}' decides how long a training goes on; allowed: null "
+                    "(search.early_stop=null)",
                     "search.early_stop",
                 )
             if search.sharing != "none":

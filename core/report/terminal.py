@@ -56,7 +56,9 @@ def print_result(result: RunResult, folder: Path) -> None:
         name = result.searched
         console.print(f"validation {name} of the best: {result.validation[name]:.4f}", highlight=False)
     console.print(Text(str(result.chosen)))
-    console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    report = folder / "report.html"  # of an architecture alone there is none
+    where = f"report: {report}" if report.exists() else f"folder: {folder}"
+    console.print(where, highlight=False, soft_wrap=True)
 
 
 def _row(table: Table, label: str, entry: RetrainedResult, metric: str, style: str) -> None:

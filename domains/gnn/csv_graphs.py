@@ -99,7 +99,7 @@ def _lines(file: Path, nodes: Container[str], least: int) -> Iterator[tuple[int,
             reader = csv.reader(opened)
             heading = [cell.strip() for cell in next(reader, [])]
             if len(heading) < least:
-                raise DataError(f"{file}: a line of {least} or more headings is wanted first")
+                raise DataError(f"{file}: a line of {least} or more headings is wanted first, with commas between them")
             if heading[0] in nodes or all(_is_number(cell) for cell in heading[1:]):
                 raise DataError(f"{file}: the first line must be headings, not values ('{','.join(heading)[:50]}')")
             for row in reader:

@@ -24,6 +24,7 @@ from torch_geometric.utils import to_undirected
 
 from nichenas.core.context import Environment
 from nichenas.core.context import TestData
+from nichenas.core.data.root import content_identity
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import DataError
 from nichenas.core.errors import unknown_name_message
@@ -32,6 +33,7 @@ from nichenas.domains.gnn.checks import MASKS
 from nichenas.domains.gnn.checks import check_archives
 from nichenas.domains.gnn.checks import check_graph
 from nichenas.domains.gnn.checks import check_split
+from nichenas.domains.gnn.csv_graphs import EDGES as EDGES_FILE
 from nichenas.domains.gnn.graph import Graph
 from nichenas.domains.gnn.labels import UNLABELLED
 from nichenas.domains.gnn.own_graphs import READERS
@@ -103,6 +105,7 @@ class NodeTask:
         multilabel: whether nodes have several labels or one class.
         splits: at least one.
         notes: what users should know of the data as they are used.
+        identity: changes with what is in the data; empty where it is not known.
     """
 
     name: str
@@ -111,6 +114,7 @@ class NodeTask:
     multilabel: bool
     splits: Sequence[Split]
     notes: Sequence[str] = ()
+    identity: str = ""
 
     @property
     def metric(self) -> str:
@@ -163,6 +167,12 @@ def load_task(dataset: str, options: Options, normalize: bool | None, environmen
     path = find_own(dataset, environment)
     if path is not None:
         return _own(path, dict(options), bool(normalize), environment)
+    if not dataset:
+        allowed = f"{', '.join(KNOWN)}, a file or a folder"
+        raise ConfigError(f"domain.dataset: is missing; allowed: {allowed} (--dataset FILE)")
+    for folder in (Path(dataset), root / dataset):
+        if folder.is_dir() and "." not in dataset:
+            raise ConfigError(f"domain.dataset: the folder '{folder}' has no {EDGES_FILE}")
     if Path(dataset).suffix in (*READERS, ".csv", ".json", ".txt") or "/" in dataset:
         looked = f"looked in '{environment.data_root}' and here"
         raise ConfigError(
@@ -325,7 +335,9 @@ def _split(data: Data, seed: int, per_class: Mapping[str, int]) -> Data:
             continue
         members = (data.y == label).nonzero().flatten().numpy()
         if len(members) < len(MASKS):
-            raise DataError(f"no split can be made with a class of {len(members)} node{'s' * (len(members) != 1)}")
+            few = f"{len(members)} node{'s' * (len(members) != 1)} (class {int(label)})"
+            cure = f"give {', '.join(MASKS)}, or leave these nodes without a label"
+            raise DataError(f"no split can be made with a class of {few}; {cure}")
         rng.shuffle(members)
         share = max(1, len(members) // 5)
         first = min(per_class["train"], share)
@@ -366,6 +378,11 @@ def _transductive(
     for column in range(columns):
         masks = {mask: data[mask][:, column] if data[mask].dim() == 2 else data[mask] for mask in MASKS}
         check_split(where, data.y, masks)
+        if data.y.dim() == 1 and column == 0:
+            taught = set(data.y[masks["train_mask"]].tolist())
+            unknown = sorted(set(data.y[masks["test_mask"]].tolist()) - taught)
+            if unknown:
+                told.append(f"test nodes have classes that no training node has: {', '.join(map(str, unknown))}")
         train, validation, test = (
             whole.subset(mask.nonzero().flatten().to(environment.device)) for mask in masks.values()
         )
@@ -378,6 +395,7 @@ def _transductive(
         multilabel=multilabel,
         splits=splits,
         notes=told,
+        identity=content_identity(data[name].cpu().numpy() for name in ("x", "edge_index", "y", *MASKS)),
     )
 
 

@@ -227,6 +227,11 @@ class GNNDomain(
         return (*self.task.notes, f"candidates are trained on {which} splits (domain.search_splits)")
 
     @property
+    def data_identity(self) -> str:
+        """Changes with features, edges, labels and splits."""
+        return self.task.identity
+
+    @property
     def objectives(self) -> tuple[Objective, ...]:
         """The score on validation nodes, and the number of parameters if wanted."""
         known = {

@@ -11,17 +11,14 @@ from numpy.typing import NDArray
 from nichenas.core.errors import DataError
 
 UNLABELLED = -1
-NO_LABEL = ("", "nan", "na", "none", "null", "?")  # names that stand for none, in any case
-ONE_HOT = (
-    3  # columns from which rows with a single 1 are classes; of two columns they may be labels that exclude each other
-)
+NO_LABEL = ("", "nan", "na", "none", "null", "?", "-1")  # names that stand for none, in any case
 
 
 def labels_of(where: str, given: NDArray[Any]) -> torch.Tensor:
     """Returns classes ``(nodes,)`` int64, from 0 without a gap, or 0/1 labels ``(nodes, labels)`` float32.
 
     A node without a label (negative, not finite, or a name that stands for none) has the class -1. Columns of 0 and 1
-    with a single 1 in every row are classes.
+    with a single 1 in a row at most are classes, and rows without any have no label.
 
     Raises:
         DataError: where labels are neither, or there are fewer than two classes.
@@ -30,9 +27,9 @@ def labels_of(where: str, given: NDArray[Any]) -> torch.Tensor:
     if y.ndim == 2:
         if y.dtype.kind not in "biuf" or not np.isin(y, (0, 1)).all():
             raise DataError(f"{where}: labels of {y.shape} must be 0 or 1, a column each")
-        if y.shape[1] < ONE_HOT or (y.sum(1) != 1).any():
+        if y.shape[1] < 2 or (y.sum(1) > 1).any():
             return torch.from_numpy(y.astype(np.float32))
-        y = y.argmax(1)
+        y = np.where(y.any(1), y.argmax(1), UNLABELLED)
     if y.ndim != 1 or y.dtype.kind not in "biufUS":
         raise DataError(f"{where}: labels are {y.dtype} {y.shape}; wanted: a class for every node")
     if y.dtype.kind in "US":

@@ -58,7 +58,7 @@ def load_own(path: Path) -> Data:
     Raises:
         DataError: with the first thing that is missing or does not fit.
     """
-    return load_csv(path) if path.is_dir() else READERS[path.suffix](path)
+    return load_csv(path) if path.is_dir() else READERS[path.suffix.lower()](path)
 
 
 def _npz(path: Path) -> Data:
@@ -73,12 +73,22 @@ def _npz(path: Path) -> Data:
         found = _first(arrays, names)
         if found is not None:
             data[mask] = _mask(path, found, arrays[found], len(data.y))
-    indices = [name for name in arrays if name.endswith(("_idx", "_index")) and name not in EDGES]
-    if indices and "train_mask" not in data:
-        raise DataError(f"{path}: '{indices[0]}' is not read; give {', '.join(MASKS)}, true or false for every node")
+    _check_no_other_split(path, arrays, data)
     if weighted or any(name in arrays for name in WEIGHTS):
         data.weighted = True
     return _whole(path, data)
+
+
+def _check_no_other_split(path: Path, held: Mapping[str, Any], data: Data) -> None:
+    """Refuses a split in another form, which would be replaced by one that is made."""
+    other = [
+        name
+        for name in held
+        if name not in EDGES
+        and (name.endswith(("_idx", "_index")) or name.startswith("idx_") or "split" in name.lower())
+    ]
+    if other and "train_mask" not in data:
+        raise DataError(f"{path}: '{other[0]}' is not read; give {', '.join(MASKS)}, true or false for every node")
 
 
 def _first(arrays: Mapping[str, Any], names: Sequence[str]) -> str | None:
@@ -187,8 +197,12 @@ def _pt(path: Path) -> Data:
         raise DataError(f"{path}: has edge_label_index; link prediction is not supported, only node classification is")
     missing = [name for name in ("edge_index", "x", "y") if name not in fields]
     if missing:
-        raise DataError(f"{path}: has no {missing[0]} (graph-level and link-level tasks are not supported)")
-    arrays = {name: _array(path, name, fields[name]) for name in ("edge_index", "x", "y", *MASKS) if name in fields}
+        raise DataError(
+            f"{path}: has no {missing[0]}, but {_held(fields)} (graph-level and link-level tasks are not supported)"
+        )
+    masks = {mask: found for mask, names in SPLITS.items() if (found := _first(fields, names)) is not None}
+    wanted = {name: name for name in ("edge_index", "x", "y")} | masks
+    arrays = {name: _array(path, theirs, fields[theirs]) for name, theirs in wanted.items()}
     if arrays["y"].ndim == 0 or (len(arrays["y"]) == 1 and len(arrays["x"]) > 1):
         raise DataError(f"{path}: y is of the graph; graph-level tasks are not supported, only node classification is")
     edges, _ = _edges(path, arrays)
@@ -196,6 +210,7 @@ def _pt(path: Path) -> Data:
     for mask in MASKS:
         if mask in arrays:
             data[mask] = _mask(path, mask, arrays[mask], len(data.y))
+    _check_no_other_split(path, fields, data)
     if any(name in fields for name in WEIGHTS):
         data.weighted = True
     return _whole(path, data)

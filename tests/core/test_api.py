@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import nichenas
+from nichenas.core.errors import ConfigError
 from tests.conftest import toy_config
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -85,3 +88,32 @@ def test_the_quick_start_of_the_readme_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "'mean'" in done.stdout
     assert (tmp_path / "runs" / "quick" / "report.html").exists()
+
+
+def test_values_of_numpy_and_paths(tmp_path: Path) -> None:
+    config = toy_config(search={"trials": np.int64(4)}, domain={"noise": np.float32(0.5)})
+    found = nichenas.search(config, out=tmp_path / "run", retrain={"seeds": np.int64(2)})
+    assert len(found.trials) == 4
+    assert nichenas.load_run(tmp_path / "run").record.result is not None
+    with pytest.raises(ConfigError, match="did you mean 'domain'"):
+        nichenas.search(toy_config(), out=tmp_path / "none", domian={"noise": 0.1})
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    "mode", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", dtype=torch.bfloat16)]
+)
+def test_modes_of_the_caller_do_not_reach_trainings(tmp_path: Path, mode: Any) -> None:
+    short = {"trials": 2, "start": {"known": False}, "confirm": 0}
+    domain = {"epochs": 3}
+    torch.set_default_dtype(torch.float64)
+    try:
+        with mode():
+            found = nichenas.search(
+                "gnn/digits-knn", out=tmp_path / "run", domain=domain, retrain={"seeds": 1, "baselines": False}, **short
+            )
+            assert torch.is_grad_enabled() == (mode not in (torch.no_grad, torch.inference_mode))
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.result is not None

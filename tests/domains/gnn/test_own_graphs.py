@@ -309,11 +309,6 @@ def test_labels_in_text_are_read_as_in_numbers(arrays: dict[str, Any], tmp_path:
         load_own(folder)
 
 
-def test_one_hot_labels_are_classes(arrays: dict[str, Any], tmp_path: Path) -> None:
-    one_hot = np.eye(3, dtype=np.int64)[arrays["y"]]
-    assert load_own(as_npz()(tmp_path, {**arrays, "y": one_hot})).y.tolist() == arrays["y"].tolist()
-
-
 @pytest.mark.parametrize("name", ["edges.csv", "features.csv", "labels.csv", "split.csv"])
 def test_a_missing_line_of_headings_is_told(name: str, arrays: dict[str, Any], tmp_path: Path) -> None:
     folder = write_csv(tmp_path / "csv", arrays, split=True)
@@ -345,3 +340,88 @@ def test_tensors_of_every_kind(change: Any, arrays: dict[str, Any], tmp_path: Pa
     task = load_task(str(tmp_path / "graph.pt"), {}, None, environment())
     torch.testing.assert_close(task.train[0].x, torch.from_numpy(arrays["x"]), rtol=0.01, atol=0.01)
     assert any("attributes of edges" in note for note in task.notes) == ("edge_attr" in tensors)
+
+
+@pytest.mark.parametrize("empty", [0, 10])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_one_hot_labels_are_classes(arrays: dict[str, Any], tmp_path: Path, classes: int, empty: int) -> None:
+    """Of two columns too; nodes without any 1 have no label."""
+    labels = np.arange(NODES) % classes
+    hot = np.eye(classes, dtype=int)[labels]
+    hot[:empty] = 0
+    task = load_task(str(as_npz()(tmp_path, {**arrays, "y": hot})), {}, None, environment())
+    assert (task.multilabel, task.outputs) == (False, classes)
+    assert any(f"{empty} of 90 nodes have no label" in note for note in task.notes) == bool(empty)
+    hot[-1] = 1
+    masks = {name: np.arange(NODES) // 30 == i for i, name in enumerate(("train_mask", "val_mask", "test_mask"))}
+    task = load_task(str(as_npz()(tmp_path, {**arrays, **masks, "y": hot})), {}, None, environment())
+    assert task.multilabel
+
+
+@pytest.mark.parametrize("name", ["idx_train", "train_idx", "train_index", "split"])
+@pytest.mark.parametrize("kind", ["npz", "pt"])
+def test_a_split_in_another_form_is_not_replaced(arrays: dict[str, Any], tmp_path: Path, name: str, kind: str) -> None:
+    given = {**arrays, name: np.arange(20)}
+    path = as_npz()(tmp_path, given) if kind == "npz" else as_pt(tmp_path, given)
+    with pytest.raises(DataError, match=f"'{name}' is not read; give train_mask, val_mask, test_mask"):
+        load_task(str(path), {}, None, environment())
+
+
+def test_masks_of_several_splits_in_a_pyg_file(arrays: dict[str, Any], tmp_path: Path) -> None:
+    parts = np.stack([np.roll(np.arange(NODES) // 30, 10 * split) for split in range(3)])
+    masks = {name: parts == i for i, name in enumerate(("train_masks", "val_masks", "test_masks"))}
+    task = load_task(str(as_pt(tmp_path, {**arrays, **masks})), {}, None, environment())
+    assert parts_of(task, 1) == [np.flatnonzero(parts[1] == i).tolist() for i in range(3)]
+
+
+def test_names_with_minus_one_for_unknown(arrays: dict[str, Any], tmp_path: Path) -> None:
+    names = np.array(["ant", "bee", "-1"])[arrays["y"]]
+    task = load_task(str(as_npz()(tmp_path, {**arrays, "y": names})), {}, None, environment())
+    assert task.outputs == 2
+    assert any("30 of 90 nodes have no label" in note for note in task.notes)
+
+
+def test_classes_that_only_test_nodes_have_are_told(arrays: dict[str, Any], tmp_path: Path) -> None:
+    masks = {name: np.arange(NODES) // 30 == i for i, name in enumerate(("train_mask", "val_mask", "test_mask"))}
+    labels = arrays["y"].copy()
+    labels[:60] %= 2
+    path = as_npz()(tmp_path, {**arrays, **masks, "y": labels})
+    told = "test nodes have classes that no training node has: 2"
+    assert told in load_task(str(path), {}, None, environment()).notes
+
+
+def test_files_that_are_no_graphs(tmp_path: Path) -> None:
+    (tmp_path / "text.npz").write_text("x,y")
+    np.savez(tmp_path / "objects.npz", y=np.array(["a", None]))
+    (tmp_path / "mine").mkdir()
+    for name, message in (
+        ("text.npz", r"cannot be read as .npz \(it is no archive of arrays\)"),
+        ("objects.npz", r"holds Python objects.*astype\(str\)"),
+        ("mine", "domain.dataset: the folder '.*mine' has no edges.csv"),
+    ):
+        with pytest.raises((DataError, ConfigError), match=message):
+            load_task(str(tmp_path / name), {}, None, environment())
+
+
+def test_a_search_without_any_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["search", "gnn/own-graph"]) == 2
+    assert "domain.dataset: is missing; allowed: " in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_data_that_change_end_a_run(arrays: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = as_npz()(tmp_path, arrays)
+    run = tmp_path / "run"
+    short = ["domain.epochs=3", "search.trials=3", "search.start.known=false"]
+    final = ["retrain.seeds=2", "retrain.baselines=false"]
+    command = ["search", "gnn/own-graph", "--dataset", str(path), "--out", str(run), *short, *final]
+    assert main(command) == 0
+    assert main(["retrain", str(run), "--seeds", "3"]) == 0
+    as_npz()(tmp_path, {**arrays, "x": arrays["x"] + 1})
+    for again in (["retrain", str(run), "--seeds", "4"], [*command, "--resume", "search.trials=5"]):
+        capsys.readouterr()
+        assert main(again) == 2
+        assert "the data are not those that the run was started with" in capsys.readouterr().err
