@@ -254,6 +254,21 @@ def export(
     print(f"{file} (onnxruntime agrees with torch: relative difference at most {difference:.1e})")
 
 
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to [RUN/best/predictions.csv].")
+    ] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Write what the found network predicts for all of its data, those without a label too."""
+    from nichenas.core.commands.predict import write_predictions
+
+    file, count = write_predictions(run, out, data_root)
+    print(f"{file} ({count:,} rows)")
+
+
 @app.command(name="list")
 def list_parts() -> None:
     """List domains, strategies, data sets and shipped configurations."""

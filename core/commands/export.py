@@ -15,12 +15,8 @@ import torch
 
 from nichenas.core.capabilities.exporting import ExportedNetwork
 from nichenas.core.capabilities.exporting import Exporting
-from nichenas.core.commands.sessions import prepare_domain
-from nichenas.core.commands.sessions import stored_config
+from nichenas.core.commands.best_network import best_network
 from nichenas.core.errors import ConfigError
-from nichenas.core.errors import RunFolderError
-from nichenas.core.files import read_json
-from nichenas.core.sharing.homogeneous import read_tensors
 
 TOLERANCE = 1e-3  # largest difference to torch's outputs, relative to their size
 
@@ -40,15 +36,11 @@ def export_onnx(run: Path, file: Path | None = None, data: str | None = None) ->
     """
     onnxruntime = _package("onnxruntime")
     _package("onnxscript")
-    best = run / "best"
-    if not (best / "weights.pt").exists():
-        raise RunFolderError(f"'{run}' holds no trained network (no best/weights.pt); train it with: nichenas retrain")
-    domain, _ = prepare_domain(stored_config(run), data)
+    domain, architecture, weights = best_network(run, data)
     if not isinstance(domain, Exporting):
         raise ConfigError(f"'{run}': its domain has no {Exporting.offers}")
-    architecture = domain.space.architecture(read_json(best / "architecture.json")["architecture"])
-    exported = domain.export(architecture, read_tensors(best / "weights.pt"))
-    target = file or best / "network.onnx"
+    exported = domain.export(architecture, weights)
+    target = file or run / "best" / "network.onnx"
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.part")
     try:

@@ -59,6 +59,7 @@ CONTRACTS: Mapping[str, str] = {
     "KnownArchitectures": "known_contract.KnownContract",
     "RankingCriterion": "criterion_contract.CriterionContract",
     "NamedDatasets": "datasets_contract.DatasetsContract",
+    "Predicting": "predicting_contract.PredictingContract",
     "PrecomputedResults": "precomputed_contract.PrecomputedContract",
     "Probing": "probing_contract.ProbingContract",
     "ReducedFidelity": "fidelity_contract.FidelityContract",

@@ -49,11 +49,9 @@ def load_csv(path: Path) -> Data:
     labels = np.full(len(nodes), "", object)
     for node, value in _by_node(path / LABELS, nodes, number).items():
         labels[node] = value
-    data = Data(
-        x=torch.from_numpy(x),
-        edge_index=torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).t().contiguous(),
-        y=labels_of(str(path / LABELS), labels.astype(str)),
-    )
+    y, classes = labels_of(str(path / LABELS), labels.astype(str))
+    edge_index = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).t().contiguous()
+    data = Data(x=torch.from_numpy(x), edge_index=edge_index, y=y, classes=classes, names=list(nodes))
     if (path / SPLIT).is_file():
         for mask in MASKS:
             data[mask] = torch.zeros(len(nodes), dtype=torch.bool)

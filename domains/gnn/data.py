@@ -106,6 +106,8 @@ class NodeTask:
         splits: at least one.
         notes: what users should know of the data as they are used.
         identity: changes with what is in the data; empty where it is not known.
+        classes: names of the outputs.
+        names: of the nodes of a single graph; empty of several graphs.
     """
 
     name: str
@@ -115,6 +117,8 @@ class NodeTask:
     splits: Sequence[Split]
     notes: Sequence[str] = ()
     identity: str = ""
+    classes: Sequence[str] = ()
+    names: Sequence[str] = ()
 
     @property
     def metric(self) -> str:
@@ -388,13 +392,16 @@ def _transductive(
         )
         splits.append(Split([train], [validation], TestData([test])))
     multilabel = whole.labels.dim() == 2
+    outputs = whole.labels.shape[1] if multilabel else int(whole.labels.max()) + 1
     return NodeTask(
         name=name,
         features=data.x.shape[1],
-        outputs=whole.labels.shape[1] if multilabel else int(whole.labels.max()) + 1,
+        outputs=outputs,
         multilabel=multilabel,
         splits=splits,
         notes=told,
+        classes=data.classes if "classes" in data else [str(number) for number in range(outputs)],
+        names=data.names if "names" in data else [str(number) for number in range(len(data.x))],
         identity=content_identity(data[name].cpu().numpy() for name in ("x", "edge_index", "y", *MASKS)),
     )
 

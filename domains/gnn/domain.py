@@ -20,6 +20,8 @@ from nichenas.core.capabilities.inheritance import ShareKey
 from nichenas.core.capabilities.inheritance import WeightInheritance
 from nichenas.core.capabilities.known import KnownArchitectures
 from nichenas.core.capabilities.notes import DataNotes
+from nichenas.core.capabilities.predicting import Predicting
+from nichenas.core.capabilities.predicting import Predictions
 from nichenas.core.capabilities.probing import Probe
 from nichenas.core.capabilities.probing import Probing
 from nichenas.core.context import Context
@@ -46,6 +48,7 @@ from nichenas.domains.gnn.baselines import PlainTraining
 from nichenas.domains.gnn.baselines import evaluate_plain
 from nichenas.domains.gnn.baselines import make_baseline
 from nichenas.domains.gnn.calibration import calibrated_brier
+from nichenas.domains.gnn.calibration import temperature_of
 from nichenas.domains.gnn.data import KNOWN
 from nichenas.domains.gnn.data import LabelledNodes
 from nichenas.domains.gnn.data import NodeTask
@@ -67,6 +70,7 @@ from nichenas.domains.gnn.training import Piece
 from nichenas.domains.gnn.training import SpaceTraining
 from nichenas.domains.gnn.training import evaluate
 from nichenas.domains.gnn.training import node_loss
+from nichenas.domains.gnn.training import outputs_of
 from nichenas.domains.gnn.wide import WideFamily
 from nichenas.domains.gnn.wide_space import TRAINING
 
@@ -84,6 +88,7 @@ class GNNDomain(
     Probing,
     NamedDatasets,
     DataNotes,
+    Predicting,
 ):
     """Searches node classifiers, in one of several spaces."""
 
@@ -408,6 +413,28 @@ class GNNDomain(
         """Returns figures with the metric's name for the score."""
         names = {"score": self.objectives[0].name, "loss": "loss", CALIBRATED: CALIBRATED}
         return {names[name]: value for name, value in figures.items() if name in names}
+
+    def predict(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> Predictions:
+        """Returns what a network predicts for every node of the graph.
+
+        Probabilities are at the temperature that validation nodes have, where the data have a single split.
+
+        Raises:
+            ConfigError: for data of several graphs.
+        """
+        task = self.task
+        if not task.names:
+            raise ConfigError(f"predictions are of the nodes of one graph; '{task.name}' has several")
+        network = self.family.network(architecture, torch.Generator())
+        network.load_state_dict(dict(weights))
+        network.to(task.train[0].x.device)
+        nodes = torch.arange(task.train[0].graph.nodes, device=task.train[0].x.device)
+        everything = dataclasses.replace(task.train[0], nodes=nodes, labels=torch.zeros_like(nodes))
+        ((logits, _),) = outputs_of(network, [self.family.piece(everything, architecture)])
+        if len(task.splits) == 1:
+            logits = logits / temperature_of(outputs_of(network, self.pieces(architecture, "validation")))
+        chances = logits.sigmoid() if task.multilabel else logits.softmax(1)
+        return Predictions("node", task.names, task.classes, chances.cpu(), exclusive=not task.multilabel)
 
     def share_keys(self, architecture: Architecture) -> Mapping[str, ShareKey]:
         """Returns the key of every tensor; roles are the names within a layer, such as ``attention.left``."""

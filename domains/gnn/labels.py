@@ -14,8 +14,8 @@ UNLABELLED = -1
 NO_LABEL = ("", "nan", "na", "none", "null", "?", "-1")  # names that stand for none, in any case
 
 
-def labels_of(where: str, given: NDArray[Any]) -> torch.Tensor:
-    """Returns classes ``(nodes,)`` int64, from 0 without a gap, or 0/1 labels ``(nodes, labels)`` float32.
+def labels_of(where: str, given: NDArray[Any]) -> tuple[torch.Tensor, list[str]]:
+    """Returns classes ``(nodes,)`` int64, from 0 without a gap, or 0/1 labels ``(nodes, labels)`` float32; and names.
 
     A node without a label (negative, not finite, or a name that stands for none) has the class -1. Columns of 0 and 1
     with a single 1 in a row at most are classes, and rows without any have no label.
@@ -28,7 +28,7 @@ def labels_of(where: str, given: NDArray[Any]) -> torch.Tensor:
         if y.dtype.kind not in "biuf" or not np.isin(y, (0, 1)).all():
             raise DataError(f"{where}: labels of {y.shape} must be 0 or 1, a column each")
         if y.shape[1] < 2 or (y.sum(1) > 1).any():
-            return torch.from_numpy(y.astype(np.float32))
+            return torch.from_numpy(y.astype(np.float32)), [str(column) for column in range(y.shape[1])]
         y = np.where(y.any(1), y.argmax(1), UNLABELLED)
     if y.ndim != 1 or y.dtype.kind not in "biufUS":
         raise DataError(f"{where}: labels are {y.dtype} {y.shape}; wanted: a class for every node")
@@ -50,7 +50,8 @@ def labels_of(where: str, given: NDArray[Any]) -> torch.Tensor:
         raise DataError(f"{where}: {what}; there is nothing to learn")
     found = np.full(len(y), UNLABELLED, np.int64)
     found[known] = positions
-    return torch.from_numpy(found)
+    whole = classes.dtype.kind == "f"  # of numbers in text, or with missing ones
+    return torch.from_numpy(found), [str(int(name)) if whole else str(name) for name in classes]
 
 
 def _from_text(y: NDArray[Any]) -> NDArray[Any]:

@@ -68,7 +68,8 @@ def _npz(path: Path) -> Data:
     name = _first(arrays, LABELS)
     if name is None:
         raise DataError(f"{path}: holds no labels; one of {', '.join(LABELS)} is wanted, not {_held(arrays)}")
-    data = Data(x=x, edge_index=edges, y=labels_of(str(path), arrays[name]))
+    y, classes = labels_of(str(path), arrays[name])
+    data = Data(x=x, edge_index=edges, y=y, classes=classes)
     for mask, names in SPLITS.items():
         found = _first(arrays, names)
         if found is not None:
@@ -206,7 +207,8 @@ def _pt(path: Path) -> Data:
     if arrays["y"].ndim == 0 or (len(arrays["y"]) == 1 and len(arrays["x"]) > 1):
         raise DataError(f"{path}: y is of the graph; graph-level tasks are not supported, only node classification is")
     edges, _ = _edges(path, arrays)
-    data = Data(x=_features(path, arrays), edge_index=edges, y=labels_of(str(path), arrays["y"]))
+    y, classes = labels_of(str(path), arrays["y"])
+    data = Data(x=_features(path, arrays), edge_index=edges, y=y, classes=classes)
     for mask in MASKS:
         if mask in arrays:
             data[mask] = _mask(path, mask, arrays[mask], len(data.y))

@@ -22,6 +22,7 @@ from nichenas.core.testing.fidelity_contract import FidelityContract
 from nichenas.core.testing.inheritance_contract import InheritanceContract
 from nichenas.core.testing.known_contract import KnownContract
 from nichenas.core.testing.notes_contract import NotesContract
+from nichenas.core.testing.predicting_contract import PredictingContract
 from nichenas.core.testing.probing_contract import ProbingContract
 from nichenas.core.trial import Proposal
 from nichenas.domains.gnn import GNNDomain
@@ -39,6 +40,7 @@ class GNNContract(
     KnownContract,
     CriterionContract,
     NotesContract,
+    PredictingContract,
     BaselinesContract,
     ProbingContract,
     DatasetsContract,

@@ -13,6 +13,7 @@ import scipy.sparse
 import torch
 from torch_geometric.data import Data
 
+from nichenas.core.capabilities.predicting import Predictions
 from nichenas.core.cli import main
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
@@ -425,3 +426,40 @@ def test_data_that_change_end_a_run(arrays: dict[str, Any], tmp_path: Path, caps
         capsys.readouterr()
         assert main(again) == 2
         assert "the data are not those that the run was started with" in capsys.readouterr().err
+
+
+def test_predictions_of_all_nodes_by_their_names(
+    arrays: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nodes and classes have the names of the files; the same weights predict as in the final training."""
+    arrays["x"] = arrays["x"] + 3 * np.eye(6, dtype=np.float32)[arrays["y"]]
+    folder = write_csv(tmp_path / "csv", arrays)
+    lines = (folder / "labels.csv").read_text().splitlines()
+    (folder / "labels.csv").write_text("\n".join(lines[:-9]) + "\n")  # nine nodes without a label
+    run = str(tmp_path / "run")
+    own = ["domain.epochs=40", "search.trials=3", "retrain.seeds=2", "retrain.baselines=false"]
+    assert main(["search", "gnn/own-graph", "--dataset", str(folder), "--out", run, *own]) == 0
+    capsys.readouterr()
+    assert main(["predict", run]) == 0
+    assert "predictions.csv (90 rows)" in capsys.readouterr().out
+    with (tmp_path / "run" / "best" / "predictions.csv").open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    columns = ["p(class 0)", "p(class 1)", "p(class 2)"]
+    assert list(rows[0]) == ["node", "predicted", *columns]
+    assert [row["node"] for row in rows] == [f"n{index}" for index in range(NODES)]
+    for row in rows:
+        values = [float(row[column]) for column in columns]
+        assert sum(values) == pytest.approx(1, abs=1e-5)
+        assert row["predicted"] == f"class {int(np.argmax(values))}"
+    right = [row["predicted"] == f"class {label}" for row, label in zip(rows, arrays["y"], strict=True)]
+    assert np.mean(right) > 0.7
+    (folder / "edges.csv").write_text("\n".join((folder / "edges.csv").read_text().splitlines()[:-20]) + "\n")
+    assert main(["predict", run, "--out", str(tmp_path / "again.csv")]) == 2
+    assert "the data are not those that the run was started with" in capsys.readouterr().err
+    assert not (tmp_path / "again.csv").exists()
+
+
+def test_predictions_of_several_labels() -> None:
+    found = Predictions("node", ["a", "b"], ["x", "y", "z"], torch.tensor([[0.9, 0.6, 0.1], [0.2, 0.3, 0.4]]), False)
+    assert found.labels() == ["x;y", ""]
+    assert Predictions("node", ["a", "b"], ["x", "y", "z"], found.probabilities).labels() == ["x", "z"]
