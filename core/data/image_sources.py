@@ -73,6 +73,8 @@ def load_images(
     """
     known = {name.lower(): name for name in KNOWN}
     name = known.get(dataset.lower(), dataset)
+    if size is not None and (name in KNOWN or dataset.lower().endswith(".npz")):
+        raise ConfigError(f"domain.image_size: is of folders of images; '{dataset}' has its own size (domain.upsample)")
     if name == "digits":
         train, test, classes = _digits()
     elif name in KNOWN:

@@ -111,6 +111,9 @@ class Supernet(nn.Module, ABC):
     def begin_epoch(self, progress: float) -> None:
         """Called before every epoch with the share of the search that is over, in [0, 1)."""
 
+    def after_step(self) -> None:
+        """Called after every step of the weights' optimiser."""
+
 
 class BatchSource(Protocol):
     """Batches of a part of the data."""

@@ -234,6 +234,7 @@ class GradientLoop:
     def _step_weights(self) -> None:
         clip_gradients(list(self.supernet.parameters()), self.options.weights.clip)
         self.weight_optimizer.step()
+        self.supernet.after_step()
 
     def _step_parameters(self, mix: Mix, result: SupernetPass) -> None:
         self.architecture_optimizer.zero_grad(set_to_none=True)

@@ -140,6 +140,14 @@ def binarize(network: nn.Module, inputs: bool, weights: float) -> None:
             module.binarize(inputs, weights)
 
 
+@torch.no_grad()
+def clip_latent(network: nn.Module) -> None:
+    """Clamps the latent kernels of convolutions that are binary to [-1, 1]; beyond, they would get no gradient."""
+    for module in network.modules():
+        if isinstance(module, BinaryConv2d) and module.binary_weights > 0:
+            module.weight.clamp_(-1, 1)
+
+
 class ChannelShuffle(nn.Module):
     """Deals channels out among groups: ``(groups, n)`` is transposed (ShuffleNet, Zhang et al. 2018, section 3.1)."""
 

@@ -93,10 +93,17 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
         Raises:
             ConfigError: when the images are too small for the network.
         """
-        size = self.task.size // (8 if self.settings.stem == "imagenet" else 1)
+        # ImageNet's stem halves three times, odd sizes to the larger half.
+        size = -(-self.task.size // 8) if self.settings.stem == "imagenet" else self.task.size
         if size < 4:
             raise ConfigError(
                 f"domain.upsample: images of {self.task.size} pixels are too small for two reductions; enlarge them"
+            )
+        if size % 4:
+            raise ConfigError(
+                f"domain.dataset: images of {self.task.size} pixels cannot be halved twice"
+                f"{' after the stem' if self.settings.stem == 'imagenet' else ''}; enlarge them to a multiple of "
+                f"{4 * (8 if self.settings.stem == 'imagenet' else 1)} (domain.image_size of folders, domain.upsample)"
             )
         if self.settings.training.auxiliary and size // 4 != AUXILIARY_FROM:
             raise ConfigError(
@@ -186,6 +193,7 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
                 stages=stages,
                 per_cell=s.per_cell,
                 activation_checkpointing=activation_checkpointing,
+                clip_weights=s.training.clip_weights,
             )
         return supernet.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

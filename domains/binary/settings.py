@@ -123,4 +123,9 @@ class BinarySettings(Settings):
                 family(groups=self.groups).check(width)
             except ConfigError as error:
                 raise ValueError(str(error).removeprefix("domain.")) from None
+            if self.stem == "imagenet" and family.stem_activation:
+                groups = max(1, width // 20)
+                if width % 2 or (width // 2) % groups or width % groups:
+                    cure = f"do not divide into the {groups} groups of the imagenet stem; multiples of 40 do"
+                    raise ValueError(f"channels: {width} and half of them {cure}")
         return self

@@ -22,6 +22,7 @@ from nichenas.core.gradient.supernet import Mixes
 from nichenas.core.gradient.supernet import Supernet
 from nichenas.core.gradient.supernet import dense_edges
 from nichenas.domains.binary.convolution import binarize
+from nichenas.domains.binary.convolution import clip_latent
 from nichenas.domains.binary.mixing import SourceMixer
 from nichenas.domains.binary.model import STEM_MULTIPLIER
 from nichenas.domains.binary.model import cifar_stem
@@ -168,6 +169,7 @@ class CellSupernet(Supernet):
         stages: what is binary in which part of the search; everything, always, by default.
         per_cell: whether every cell has architecture parameters of its own; else all of a kind share them.
         activation_checkpointing: whether cells are computed again in the backward pass.
+        clip_weights: whether latent kernels are kept in [-1, 1] while they are binary.
         plain: compute operation by operation.
     """
 
@@ -185,9 +187,11 @@ class CellSupernet(Supernet):
         stages: Sequence[BinarisationStage] = (),
         per_cell: bool = False,
         activation_checkpointing: bool = False,
+        clip_weights: bool = True,
         plain: bool = False,
     ) -> None:
         super().__init__()
+        self.clip_weights = clip_weights
         names = tuple(operations or family.operations)
         self.stages = tuple(stages)
         self.activation_checkpointing, self.plain = activation_checkpointing, plain
@@ -239,6 +243,11 @@ class CellSupernet(Supernet):
             if progress < stage.until or stage is self.stages[-1]:
                 binarize(self, stage.activations, float(stage.weights))
                 return
+
+    def after_step(self) -> None:
+        """Clips latent kernels."""
+        if self.clip_weights:
+            clip_latent(self)
 
     def forward(self, inputs: Tensor, mixes: Mixes, active: Active | None = None) -> Tensor:
         """Returns logits, ``(batch, classes)``, of images ``(batch, channels, height, width)``."""

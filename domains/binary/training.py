@@ -18,8 +18,8 @@ from nichenas.core.gradient.optimizers import OptimizerSettings
 from nichenas.core.gradient.optimizers import set_learning_rate
 from nichenas.core.settings import Settings
 from nichenas.core.training.loop import Training
-from nichenas.domains.binary.convolution import BinaryConv2d
 from nichenas.domains.binary.convolution import binarize
+from nichenas.domains.binary.convolution import clip_latent
 from nichenas.domains.binary.model import CellNetwork
 
 
@@ -173,7 +173,7 @@ class StagedTraining(Training):
         steps = len(self.batches)
         for step, (images, labels) in enumerate(self.batches.train_batches(rng)):
             set_learning_rate(self.optimizer, base * self._rate(epoch + step / steps, stage.epochs))
-            self._step(images.contiguous(memory_format=torch.channels_last), labels, clip=binary > 0)
+            self._step(images.contiguous(memory_format=torch.channels_last), labels)
         if epoch + 1 == stage.epochs:
             # With a gradual schedule the last epoch may have been short of fully binary.
             binarize(network, stage.activations, float(stage.weights))
@@ -190,7 +190,7 @@ class StagedTraining(Training):
         share = (at - settings.warm_up) / max(1e-9, epochs - settings.warm_up)
         return settings.final_lr + (1 - settings.final_lr) * (1 + math.cos(math.pi * min(1.0, share))) / 2
 
-    def _step(self, images: Tensor, labels: Tensor, clip: bool) -> None:
+    def _step(self, images: Tensor, labels: Tensor) -> None:
         settings, network = self.settings, self.network
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cuda", dtype=torch.float16, enabled=self.half):
@@ -212,16 +212,8 @@ class StagedTraining(Training):
             torch.nn.utils.clip_grad_norm_(network.parameters(), settings.optimizer.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if clip and settings.clip_weights:
+        if settings.clip_weights:
             clip_latent(network)
-
-
-@torch.no_grad()
-def clip_latent(network: torch.nn.Module) -> None:
-    """Clamps the latent kernels of binary convolutions to [-1, 1]; beyond, they would get no gradient."""
-    for module in network.modules():
-        if isinstance(module, BinaryConv2d):
-            module.weight.clamp_(-1, 1)
 
 
 @torch.no_grad()

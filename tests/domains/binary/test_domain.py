@@ -435,3 +435,56 @@ def test_export_to_onnx(space: str, tmp_path: Path) -> None:
 
 def test_families_are_known() -> None:
     assert set(FAMILIES) == {"bats", "darts", "darts-real", "bnas"}
+
+
+def images_of(size: int, folder: Path) -> str:
+    rng = np.random.default_rng(0)
+    parts = {f"x_{part}": rng.integers(0, 255, (40, size, size, 3)).astype(np.uint8) for part in ("train", "test")}
+    np.savez(folder / "images.npz", **parts, y_train=np.arange(40) % 2, y_test=np.arange(40) % 2)
+    return str(folder / "images.npz")
+
+
+def test_sizes_that_networks_cannot_be_built_for_are_refused_first(tmp_path: Path) -> None:
+    place = Environment(tmp_path, tmp_path)
+
+    def made(**settings: Any) -> BinaryDomain:
+        return BinaryDomain(BinarySettings.model_validate({**SMALL, "limit": None, **settings}), place)
+
+    made(dataset=images_of(12, tmp_path)).prepare()
+    made(dataset=images_of(7, tmp_path), upsample=4).prepare()
+    with pytest.raises(
+        ConfigError, match=r"images of 14 pixels cannot be halved twice; enlarge them to a multiple of 4"
+    ):
+        made(dataset=images_of(14, tmp_path)).prepare()
+    with pytest.raises(
+        ConfigError, match=r"domain.image_size: is of folders of images; .*images.npz' has its own size"
+    ):
+        made(dataset=images_of(12, tmp_path), image_size=16).prepare()
+    with pytest.raises(ConfigError, match=r"domain.image_size: is of folders of images; 'digits'"):
+        made(dataset="digits", image_size=16).prepare()
+    with pytest.raises(ConfigError, match=r"images of 40 pixels cannot be halved twice after the stem.* multiple of 32"):
+        made(dataset=images_of(40, tmp_path), stem="imagenet", channels=40, search_channels=40).prepare()
+    with pytest.raises(ValueError, match="channels: 84 and half of them do not divide into the 4 groups"):
+        made(stem="imagenet", channels=84, search_channels=40)
+
+
+def test_kernels_that_are_binary_in_a_search_are_clipped() -> None:
+    for weights, highest in ((True, 1.0), (False, 5.0)):
+        stages = [{"until": 1.0, "activations": True, "weights": weights}]
+        of = BinaryDomain(
+            BinarySettings.model_validate({**SMALL, "while_searching": stages}), Environment(Path("none"), Path("none"))
+        )
+        net = of.supernet(Context(0))
+        net.begin_epoch(0.0)
+        kernels = [module.weight for module in net.modules() if isinstance(module, BinaryConv2d)]
+        for kernel in kernels:
+            kernel.data.fill_(5.0)
+        net.after_step()
+        assert {float(kernel.max()) for kernel in kernels} == {highest}
+
+
+def test_bnas_is_searched_with_binary_kernels() -> None:
+    for name in ("binary/digits-bnas", "binary/cifar10-bnas"):
+        (stage,) = load_config(name, []).settings.while_searching
+        assert stage.activations
+        assert stage.weights
