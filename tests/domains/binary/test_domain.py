@@ -462,7 +462,7 @@ def test_sizes_that_networks_cannot_be_built_for_are_refused_first(tmp_path: Pat
         made(dataset=images_of(12, tmp_path), image_size=16).prepare()
     with pytest.raises(ConfigError, match=r"domain.image_size: is of folders of images; 'digits'"):
         made(dataset="digits", image_size=16).prepare()
-    with pytest.raises(ConfigError, match=r"images of 40 pixels cannot be halved twice after the stem.* multiple of 32"):
+    with pytest.raises(ConfigError, match=r"40 pixels cannot be halved twice after the stem.* multiple of 32"):
         made(dataset=images_of(40, tmp_path), stem="imagenet", channels=40, search_channels=40).prepare()
     with pytest.raises(ValueError, match="channels: 84 and half of them do not divide into the 4 groups"):
         made(stem="imagenet", channels=84, search_channels=40)
