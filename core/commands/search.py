@@ -68,7 +68,7 @@ def run_search(resolved: ResolvedConfig, folder: Path, options: RunOptions | Non
     """
     options = options or RunOptions()
     with open_session(resolved, folder, options, check=lambda domain: _check_tuning(resolved, domain)) as session:
-        search = _Search(resolved, session, options.quiet)
+        search = _Search(resolved, session, options.quiet, options.task)
         search.run()
         _write_drawings(session, folder)
         search.retrain()
@@ -129,7 +129,8 @@ def _tuned(
     raw = raw.replaced(name=f"{resolved.config.name}-{name}", search={**kept, **own})
     label = f"{name}, tuned"
     try:
-        found = run_search(raw.resolve(), folder / "baselines" / name, dataclasses.replace(options, resume=None))
+        nested = dataclasses.replace(options, resume=None, task=f"tuning {name}")
+        found = run_search(raw.resolve(), folder / "baselines" / name, nested)
     except SearchFailed as error:  # the main search has its result all the same
         return RetrainedResult(label, {}, {}, (str(error),))
     row = next(row for row in found.retrained if row.label == found.key)
@@ -148,6 +149,7 @@ class _Search:
     resolved: ResolvedConfig
     session: Session
     quiet: bool
+    task: str = "search"
     summaries: dict[str, Summary] = field(default_factory=dict)
     survivors: list[Architecture] = field(default_factory=list)
 
@@ -158,11 +160,13 @@ class _Search:
     def run(self) -> None:
         domain, method, progress = self.session.domain, self.method, None
         if not self.quiet:
-            print_notes(notes_of(domain))
+            if self.task == RunOptions.task:  # a nested search has the same data
+                print_notes(notes_of(domain))
             progress = Progress(
                 method.objectives(domain)[0],
                 method.budget(),
                 unit=method.unit,
+                task=self.task,
                 simulated_time=simulates_time(domain),
                 criterion=method.criterion(domain),
             )

@@ -51,11 +51,13 @@ class RunOptions:
         data: the data root, if named.
         quiet: show no progress.
         resume: continue the run in the folder; none does so where there is one.
+        task: what the search is for, as progress names it.
     """
 
     data: str | None = None
     quiet: bool = False
     resume: bool | None = False
+    task: str = "search"
 
 
 def prepare_domain(resolved: ResolvedConfig, data: str | None = None) -> tuple[Domain, DomainRecipe]:
