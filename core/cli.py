@@ -245,11 +245,22 @@ def export(
     onnx: Annotated[
         Path | None, typer.Option("--onnx", metavar="FILE", help="Where to [RUN/best/network.onnx].")
     ] = None,
+    packed: Annotated[
+        Path | None,
+        typer.Option("--packed", metavar="FILE", help="Write this instead: binary networks, as bits."),
+    ] = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Export the found network with its trained weights to ONNX, checked with onnxruntime."""
+    """Export the found network with its trained weights to ONNX, checked with onnxruntime; or as bits."""
     from nichenas.core.commands.export import export_onnx
+    from nichenas.core.commands.export import export_packed
 
+    if packed is not None:
+        if onnx is not None:
+            raise UserError("--packed and --onnx are two exports: give one of them")
+        file, size = export_packed(run, packed, data_root)
+        print(f"{file} ({size / 1024:,.1f} KiB)")
+        return
     file, difference = export_onnx(run, onnx, data_root)
     print(f"{file} (onnxruntime agrees with torch: relative difference at most {difference:.1e})")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from typing import ClassVar
 
 from torch import Tensor
@@ -35,3 +36,10 @@ class Exporting(Capability):
     @abstractmethod
     def export(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> ExportedNetwork:
         """Returns the network of an architecture with trained weights."""
+
+    def packed(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> Mapping[str, Any] | None:
+        """Returns what a file holds from which the domain's own code runs the network, smaller than its weights.
+
+        Plain values and tensors alone; none where there is no such form.
+        """
+        return None

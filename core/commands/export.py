@@ -15,6 +15,7 @@ import torch
 
 from nichenas.core.capabilities.exporting import ExportedNetwork
 from nichenas.core.capabilities.exporting import Exporting
+from nichenas.core.checkpoint import write_checkpoint
 from nichenas.core.commands.best_network import best_network
 from nichenas.core.errors import ConfigError
 
@@ -52,6 +53,24 @@ def export_onnx(run: Path, file: Path | None = None, data: str | None = None) ->
     finally:
         temporary.unlink(missing_ok=True)
     return target, difference
+
+
+def export_packed(run: Path, file: Path, data: str | None = None) -> tuple[Path, int]:
+    """Writes the chosen, trained network of a finished run in its domain's packed form.
+
+    Returns:
+        The file and its size in bytes.
+
+    Raises:
+        UserError: when the run was not retrained, or its domain has no packed form of the network.
+    """
+    domain, architecture, weights = best_network(run, data)
+    contents = domain.packed(architecture, weights) if isinstance(domain, Exporting) else None
+    if contents is None:
+        raise ConfigError(f"'{run}': its domain has no packed form of this network")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_checkpoint(file, contents)
+    return file, file.stat().st_size
 
 
 def _write(exported: ExportedNetwork, file: Path) -> None:

@@ -13,6 +13,8 @@ from nichenas.domains.binary.packed import PackedKernel
 from nichenas.domains.binary.packed import binary_conv2d
 from nichenas.domains.binary.packed import binary_linear
 from nichenas.domains.binary.packed import pack
+from nichenas.domains.binary.packed_file import PackedClassifier
+from nichenas.domains.binary.packed_file import load_packed
 
 if TYPE_CHECKING:
     from nichenas.domains.binary.domain import BinaryDomain
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
 __all__ = [
     "DOMAIN",
     "BinaryDomain",
+    "PackedClassifier",
     "PackedKernel",
     "binary_conv2d",
     "binary_linear",
+    "load_packed",
     "pack",
     "summary",
     *larq.__all__,

@@ -54,6 +54,7 @@ from nichenas.domains.binary.model import CellNetwork
 from nichenas.domains.binary.operations import FAMILIES
 from nichenas.domains.binary.operations import NONE
 from nichenas.domains.binary.operations import Family
+from nichenas.domains.binary.packed_file import packed_contents
 from nichenas.domains.binary.settings import BinarySettings
 from nichenas.domains.binary.space import KINDS
 from nichenas.domains.binary.space import architecture_of_kept
@@ -369,6 +370,27 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
         last = self.settings.training.stages[-1]
         binarize(network, last.activations, float(last.weights))
         return ExportedNetwork(network.eval(), torch.zeros(2, self.task.channels, self.task.size, self.task.size))
+
+    def packed(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> Mapping[str, Any] | None:
+        """Returns the network as bits, for :func:`~nichenas.domains.binary.packed_file.load_packed`.
+
+        None where its last stage leaves activations or kernels real.
+        """
+        s, last = self.settings, self.settings.training.stages[-1]
+        if not (last.activations and last.weights) or s.space == "darts-real":
+            return None
+        network = self.export(architecture, weights).network
+        assert isinstance(network, CellNetwork)
+        network.auxiliary = None
+        built = {
+            "family": s.space,
+            **{name: getattr(s, name) for name in ("groups", "scale", "channels", "cells", "stem")},
+            "activations": last.activations,
+            "weights": last.weights,
+        }
+        image = [self.task.channels, self.task.size, self.task.size]
+        task = {"classes": list(self.task.classes), "image": image, "mean": self.task.mean, "std": self.task.std}
+        return packed_contents(network, self.genotype(architecture), built, task)
 
     def draw(self, architecture: Architecture) -> Drawing:
         """Returns both cells side by side."""

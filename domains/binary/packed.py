@@ -9,27 +9,37 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from torch import nn
 
 from nichenas.domains.binary.convolution import BinaryConv2d
+from nichenas.domains.binary.larq.geometry import same_padding
+from nichenas.domains.binary.larq.layers import QuantConv2D
+from nichenas.domains.binary.larq.layers import QuantDense
+from nichenas.domains.binary.larq.quantizers import ApproxSign
+from nichenas.domains.binary.larq.quantizers import SteSign
+from nichenas.domains.binary.larq.quantizers import SwishSign
 from nichenas.domains.binary.native import kernels
 from nichenas.domains.binary.native.functions import binary_sign
 
 OUT = 8  # outputs that the kernel counts together; kernels.cpp has the same number
 WORD = 64
+PAD_VALUES = (-1, 0, 1)
+SIGNS = (SteSign, ApproxSign, SwishSign)  # quantizers whose values are signs
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
-class PackedKernel:
-    """Signs of a kernel, 64 to a word.
+class PackedKernel(nn.Module):
+    """Signs of a kernel, one bit each: what is stored is the buffer ``bits``, and what convolutions read is made of it.
 
     Args:
         weight: ``(outputs, channels / groups, height, width)``; values >= 0 are +1.
@@ -37,43 +47,66 @@ class PackedKernel:
     """
 
     def __init__(self, weight: Tensor, groups: int = 1) -> None:
+        super().__init__()
         outputs, channels, height, width = weight.shape
         self.outputs, self.channels, self.size, self.groups = outputs, channels, (height, width), groups
-        words = -(-channels // WORD)
-        bits = (weight.detach().cpu() >= 0).permute(0, 2, 3, 1).reshape(outputs, height * width, channels).numpy()
-        padded = np.zeros((outputs, height * width, words * WORD), dtype=np.uint8)
-        padded[..., :channels] = bits
-        packed = np.packbits(padded, axis=-1, bitorder="little").view("<u8").astype(np.int64, copy=False)
-        self.words = torch.from_numpy(packed.reshape(outputs, height * width, words).copy())
-        self._tap_sums = torch.from_numpy(2 * bits.sum(-1, dtype=np.int64) - channels)  # (outputs, taps)
+        signs = (weight.detach().cpu() >= 0).permute(0, 2, 3, 1).reshape(-1).numpy()
+        self.bits: Tensor
+        self.register_buffer("bits", torch.from_numpy(np.packbits(signs, bitorder="little")))
+        self._forget()
+
+    def _forget(self) -> None:
         self._blocks: Tensor | None = None
+        self._corrections: Tensor | None = None
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)  # type: ignore[no-untyped-call]
+        self._forget()
+
+    def _signs(self) -> NDArray[np.uint8]:
+        """Returns 0 and 1, ``(outputs, taps, channels / groups)``."""
+        taps = self.size[0] * self.size[1]
+        count = self.outputs * taps * self.channels
+        return np.unpackbits(self.bits.cpu().numpy(), bitorder="little")[:count].reshape(-1, taps, self.channels)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the packed weights."""
-        return self.words.numel() * 8
+        """Bytes that are stored."""
+        return self.bits.numel()
 
     def unpacked(self) -> Tensor:
         """Returns the kernel as +-1 floats, ``(outputs, channels / groups, height, width)``."""
-        raw = self.words.numpy().view(np.uint8).reshape(self.outputs, -1, self.words.shape[-1] * 8)
-        bits = np.unpackbits(raw, axis=-1, bitorder="little")[..., : self.channels]
-        signs = torch.from_numpy(bits.astype(np.float32)).mul_(2).sub_(1)
+        signs = torch.from_numpy(self._signs().astype(np.float32)).mul_(2).sub_(1)
         return signs.view(self.outputs, *self.size, self.channels).permute(0, 3, 1, 2).contiguous()
 
     def blocks(self) -> Tensor:
-        """Returns ``(groups, blocks, taps, words, OUT)``: outputs side by side, an even number of blocks."""
+        """Returns ``(groups, blocks, taps, words, OUT)``, 64 signs of a tap a word, outputs side by side.
+
+        The number of blocks is even.
+        """
         if self._blocks is None:
-            per_group = self.outputs // self.groups
+            signs = self._signs()
+            words = -(-self.channels // WORD)
+            padded = np.zeros((*signs.shape[:2], words * WORD), dtype=np.uint8)
+            padded[..., : self.channels] = signs
+            packed = np.packbits(padded, axis=-1, bitorder="little").view("<u8").astype(np.int64, copy=False)
+            per_group, taps = self.outputs // self.groups, signs.shape[1]
             count = 2 * (-(-per_group // (2 * OUT)))
-            taps, words = self.words.shape[1:]
             whole = torch.zeros(self.groups, count * OUT, taps, words, dtype=torch.int64)
-            whole[:, :per_group] = self.words.view(self.groups, per_group, taps, words)
+            whole[:, :per_group] = torch.from_numpy(packed).view(self.groups, per_group, taps, words)
             self._blocks = whole.view(self.groups, count, OUT, taps, words).permute(0, 1, 3, 4, 2).contiguous()
         return self._blocks
 
     def corrections(self) -> Tensor:
         """Returns ``(taps, outputs)``: what a tap outside the image adds if its bits are taken as -1."""
-        return (-self._tap_sums).t().contiguous().float()
+        if self._corrections is None:
+            sums = 2 * self._signs().sum(-1, dtype=np.int64) - self.channels  # (outputs, taps)
+            self._corrections = torch.from_numpy(-sums.T.astype(np.float32)).contiguous()
+        return self._corrections
+
+    def extra_repr(self) -> str:
+        """Returns shape and groups."""
+        return f"{(self.outputs, self.channels, *self.size)}, groups={self.groups}"
 
 
 def binary_conv2d(
@@ -97,7 +130,7 @@ def binary_conv2d(
         ValueError: when shapes do not fit or the pad value is another one.
     """
     packed = kernel if isinstance(kernel, PackedKernel) else PackedKernel(kernel, groups)
-    if pad_value not in (-1, 0, 1):
+    if pad_value not in PAD_VALUES:
         raise ValueError(f"pad_value {pad_value}; allowed: -1, 0, 1")
     if x.dim() != 4 or x.shape[1] != packed.channels * packed.groups:
         wanted = packed.channels * packed.groups
@@ -162,7 +195,8 @@ class PackedConv2d(nn.Module):
         if not conv.binary:
             raise ValueError("only convolutions with binary input and kernel can be packed")
         self.kernel = PackedKernel(conv.weight, conv.groups)
-        self.stride, self.padding, self.dilation = conv.stride, conv.padding, conv.dilation
+        self.stride, self.dilation = conv.stride, conv.dilation
+        self.padding = tuple(int(amount) for amount in conv.padding)
         scale = conv.scales()
         self.scale: Tensor | None
         self.register_buffer("scale", None if scale is None else scale.detach().clone())
@@ -170,23 +204,116 @@ class PackedConv2d(nn.Module):
 
     def count_macs(self, x: Tensor, y: Tensor) -> tuple[int, int]:
         """Returns the multiply-adds of one sample: all of single bits."""
-        kernel = self.kernel
-        return 0, kernel.outputs * kernel.channels * kernel.size[0] * kernel.size[1] * y[0, 0].numel()
+        return 0, macs_of(self.kernel) * y[0, 0].numel()
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the scaled and activated convolution."""
-        padding = tuple(int(p) for p in self.padding)
-        y = binary_conv2d(x, self.kernel, self.stride, padding, self.dilation)
+        y = binary_conv2d(x, self.kernel, self.stride, self.padding, self.dilation)
         if self.scale is not None:
             y = y * self.scale.view(-1, 1, 1)
         return y if self.activation is None else self.activation(y)  # type: ignore[no-any-return]
 
 
+class PackedQuantConv2D(nn.Module):
+    """A trained :class:`~nichenas.domains.binary.larq.layers.QuantConv2D` on bits; for inference only."""
+
+    binary = True
+
+    def __init__(self, layer: QuantConv2D) -> None:
+        super().__init__()
+        self.kernel = PackedKernel(layer.quantized(), layer.groups)
+        self.strides, self.dilation_rate = layer.strides, layer.dilation_rate
+        self.padding, self.pad_values = layer.padding, int(layer.pad_values)
+        self.bias: Tensor | None
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
+        self.activation = layer.activation
+
+    def count_macs(self, x: Tensor, y: Tensor) -> tuple[int, int]:
+        """Returns the multiply-adds of one sample: all of single bits."""
+        return 0, macs_of(self.kernel) * y[0, 0].numel()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the convolution with bias and activation."""
+        around, dropped = (0, 0) if isinstance(self.padding, str) else self.padding, (0, 0)
+        if self.padding == "same":
+            # The padding before and after an axis may differ, the kernel's do not: with some steps more on both sides
+            # the windows are the same, and the first outputs are dropped.
+            axes = zip(x.shape[2:], self.kernel.size, self.strides, self.dilation_rate, strict=True)
+            both = [same_padding(*axis) for axis in axes]
+            steps = [-(-(after - before) // s) for (before, after), s in zip(both, self.strides, strict=True)]
+            wide = [before + k * s for (before, _), k, s in zip(both, steps, self.strides, strict=True)]
+            around, dropped = (wide[0], wide[1]), (steps[0], steps[1])
+        y = binary_conv2d(x, self.kernel, self.strides, around, self.dilation_rate, pad_value=self.pad_values)
+        if self.padding == "same":
+            sizes = [-(-n // s) for n, s in zip(x.shape[2:], self.strides, strict=True)]
+            y = y[:, :, dropped[0] : dropped[0] + sizes[0], dropped[1] : dropped[1] + sizes[1]]
+        if self.bias is not None:
+            y = y + self.bias.view(-1, 1, 1)
+        return y if self.activation is None else self.activation(y)
+
+
+class PackedQuantDense(nn.Module):
+    """A trained :class:`~nichenas.domains.binary.larq.layers.QuantDense` on bits; for inference only."""
+
+    binary = True
+
+    def __init__(self, layer: QuantDense) -> None:
+        super().__init__()
+        self.kernel = PackedKernel(layer.quantized()[:, :, None, None])
+        self.bias: Tensor | None
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
+        self.activation = layer.activation
+
+    def count_macs(self, x: Tensor, y: Tensor) -> tuple[int, int]:
+        """Returns the multiply-adds of one sample: all of single bits."""
+        return 0, macs_of(self.kernel) * (y[0].numel() // y.shape[-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the product with bias and activation."""
+        y = binary_linear(x, self.kernel)
+        y = y if self.bias is None else y + self.bias
+        return y if self.activation is None else self.activation(y)
+
+
+PACKED = (PackedConv2d, PackedQuantConv2D, PackedQuantDense)
+
+
+def macs_of(kernel: PackedKernel) -> int:
+    """Returns the multiply-adds of one place."""
+    return kernel.outputs * kernel.channels * kernel.size[0] * kernel.size[1]
+
+
+def packed_form(module: nn.Module) -> nn.Module | None:
+    """Returns a layer on bits; none where one of its sides has other values than signs, or is padded with others."""
+    if isinstance(module, BinaryConv2d):
+        return PackedConv2d(module) if module.binary else None
+    if not isinstance(module, (QuantConv2D, QuantDense)):
+        return None
+    if not (isinstance(module.input_quantizer, SIGNS) and isinstance(module.quantizer_of("kernel"), SIGNS)):
+        return None
+    if isinstance(module, QuantDense):
+        return PackedQuantDense(module)
+    return PackedQuantConv2D(module) if module.pad_values in PAD_VALUES else None
+
+
 def pack(network: nn.Module) -> nn.Module:
-    """Returns a copy of a network, in evaluation mode, with every binary convolution on bits."""
+    """Returns a copy of a network, in evaluation mode, with every binary convolution and dense layer on bits.
+
+    Layers that cannot be packed are left as they are.
+
+    Raises:
+        ValueError: when none can be.
+    """
     result = copy.deepcopy(network).eval()
-    for name, module in list(result.named_modules()):
-        if isinstance(module, BinaryConv2d) and module.binary:
-            parent = result.get_submodule(name.rpartition(".")[0])
-            setattr(parent, name.rpartition(".")[2], PackedConv2d(module))
+    if (alone := packed_form(result)) is not None:
+        return alone.eval()
+    found = {name: form for name, module in result.named_modules() if (form := packed_form(module)) is not None}
+    if not found:
+        raise ValueError(
+            "nothing can be packed: no layer has a binary input and a binary kernel (BinaryConv2d, or QuantConv2D and "
+            f"QuantDense with {' or '.join(cls.__name__ for cls in SIGNS)} on both)"
+        )
+    for name, form in found.items():
+        parent, _, child = name.rpartition(".")
+        setattr(result.get_submodule(parent), child, form.eval())
     return result

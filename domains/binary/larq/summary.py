@@ -27,6 +27,8 @@ from nichenas.domains.binary.larq.layers import QuantDepthwiseConv2D
 from nichenas.domains.binary.larq.layers import QuantSeparableConv1D
 from nichenas.domains.binary.larq.layers import QuantSeparableConv2D
 from nichenas.domains.binary.larq.quantizers import precision_of
+from nichenas.domains.binary.packed import PACKED
+from nichenas.domains.binary.packed import macs_of
 
 _COUNTED = (
     QuantConv1D, QuantConv2D, QuantDense, QuantDepthwiseConv2D, QuantSeparableConv1D, QuantSeparableConv2D,
@@ -73,6 +75,12 @@ def _profile(name: str, module: nn.Module, output: Tensor) -> LayerProfile:
         row.weights[32] = 2 * module.num_features
         return row
     row = LayerProfile(name, None, shape)
+    if isinstance(module, PACKED):
+        row.input_precision = 1
+        row.weights[1] = macs_of(module.kernel)  # a place has a multiply-add a weight
+        row.weights[32] = sum(tensor.numel() for part, tensor in module.state_dict().items() if part != "kernel.bits")
+        row.macs = Counter({1: module.count_macs(output, output)[1]})
+        return row
     kernels: list[tuple[Tensor, int]] = []
     if isinstance(module, QuantizedLayer):
         if module.input_quantizer is not None:
@@ -228,7 +236,7 @@ def profile(model: nn.Module, input_shape: Sequence[int] | None) -> ModelProfile
 
 
 def _is_layer(module: nn.Module) -> bool:
-    return isinstance(module, (QuantizedLayer, BinaryConv2d)) or not list(module.children())
+    return isinstance(module, (QuantizedLayer, BinaryConv2d, *PACKED)) or not list(module.children())
 
 
 def summary(

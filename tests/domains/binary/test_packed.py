@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -11,12 +16,21 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch import nn
 
+from nichenas.core.cli import main
+from nichenas.core.commands.best_network import best_network
+from nichenas.core.costs.macs import count_costs
+from nichenas.core.errors import DataError
+from nichenas.domains.binary import BinaryDomain
 from nichenas.domains.binary import PackedKernel
 from nichenas.domains.binary import binary_conv2d
 from nichenas.domains.binary import binary_linear
+from nichenas.domains.binary import larq
+from nichenas.domains.binary import load_packed
 from nichenas.domains.binary import pack
 from nichenas.domains.binary import packed
+from nichenas.domains.binary import summary
 from nichenas.domains.binary.convolution import binarize
 from nichenas.domains.binary.genotypes import PUBLISHED
 from nichenas.domains.binary.model import CellNetwork
@@ -74,6 +88,7 @@ def test_weights_take_a_bit() -> None:
     w = torch.randn(64, 128, 3, 3)
     kernel = PackedKernel(w)
     assert kernel.nbytes * 32 == w.numel() * 4
+    assert PackedKernel(torch.randn(5, 3, 3, 3)).nbytes == 17  # 135 signs, in whole bytes alone
     assert torch.equal(kernel.unpacked(), binary_sign(w))
 
 
@@ -95,7 +110,8 @@ def test_packed_network_equals_the_simulation(scale: str) -> None:
     with torch.no_grad():
         torch.testing.assert_close(pack(network)(x), network(x), rtol=1e-4, atol=1e-4)
     binarize(network, True, 0.0)
-    assert not any(isinstance(m, packed.PackedConv2d) for m in pack(network).modules())
+    with pytest.raises(ValueError, match="nothing can be packed: no layer has a binary input and a binary kernel"):
+        pack(network)
 
 
 def test_kernels_are_built_here() -> None:
@@ -103,3 +119,121 @@ def test_kernels_are_built_here() -> None:
     if kernels() is None:
         pytest.skip("no compiler: the plain torch forms are tested")
     assert kernels().packed_conv2d is not None
+
+
+SIGNS = {"input_quantizer": "ste_sign", "kernel_quantizer": "approx_sign", "kernel_constraint": "weight_clip"}
+
+
+@pytest.mark.parametrize("padding", ["valid", "same", 2, (1, 0)])
+@pytest.mark.parametrize(("strides", "dilation"), [(1, 1), (2, 1), (3, 1), (1, 2), ((2, 1), 1)])
+@pytest.mark.parametrize("pad_values", [0.0, 1.0, -1.0])
+def test_larqs_convolutions_on_bits(padding: Any, strides: Any, dilation: int, pad_values: float) -> None:
+    torch.manual_seed(0)
+    for size, kernel in ((9, 3), (8, 2), (7, (3, 2))):
+        layer = larq.QuantConv2D(
+            4, 6, kernel, strides, padding, dilation, groups=2, pad_values=pad_values, activation=torch.relu, **SIGNS
+        )
+        assert layer.bias is not None
+        layer.bias.data.normal_()
+        x = torch.randn(3, 4, size, size)
+        torch.testing.assert_close(pack(layer)(x), layer(x).detach())
+
+
+def larq_network() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(
+        larq.QuantConv2D(3, 8, 3, padding="same", kernel_quantizer="ste_sign"),  # a real input
+        nn.BatchNorm2d(8),
+        larq.QuantConv2D(8, 8, 3, padding="same", pad_values=1.0, bias=False, **SIGNS),
+        nn.Flatten(),
+        larq.QuantDense(8 * 36, 5, **SIGNS),
+    ).eval()
+
+
+def test_what_can_be_packed_is_and_the_rest_is_left() -> None:
+    model, x = larq_network(), torch.randn(4, 3, 6, 6)
+    made = pack(model)
+    assert [type(layer).__name__ for layer in made] == [  # type: ignore[attr-defined]
+        "QuantConv2D",
+        "BatchNorm2d",
+        "PackedQuantConv2D",
+        "Flatten",
+        "PackedQuantDense",
+    ]
+    torch.testing.assert_close(made(x), model(x).detach())
+    assert isinstance(model[2], larq.QuantConv2D)  # type: ignore[index]
+    for scaled in (larq.MagnitudeAwareSign(), "ste_tern"):
+        with pytest.raises(ValueError, match="nothing can be packed"):
+            pack(larq.QuantDense(8, 4, input_quantizer="ste_sign", kernel_quantizer=scaled))
+    with pytest.raises(ValueError, match="nothing can be packed"):
+        pack(larq.QuantConv2D(4, 4, 3, padding=1, pad_values=0.5, **SIGNS))
+    before, after = (summary(net, (3, 6, 6), print_fn=None) for net in (model, made))
+    for name in ("parameters_by_bits", "macs_by_bits"):
+        assert after[name] == before[name]
+    costs = [count_costs(net, (3, 6, 6)) for net in (model, made)]
+    assert (costs[0].macs, costs[0].binary_macs) == (costs[1].macs, costs[1].binary_macs)
+
+
+def test_packed_weights_are_stored_and_loaded_as_any(tmp_path: Path) -> None:
+    model, x = larq_network(), torch.randn(4, 3, 6, 6)
+    made, expected = pack(model), model(x).detach()
+    torch.save(made.state_dict(), tmp_path / "packed.pt")
+    torch.manual_seed(7)
+    fresh = larq_network()
+    for parameter in fresh.parameters():
+        parameter.data.normal_()
+    other = pack(fresh)
+    other(x)  # what is made of the bits is made again after loading
+    assert not torch.allclose(other(x), expected)
+    other.load_state_dict(torch.load(tmp_path / "packed.pt", weights_only=True))
+    torch.testing.assert_close(other(x), expected)
+    torch.testing.assert_close(copy.deepcopy(other)(x), expected)
+    with pytest.raises(RuntimeError, match=r"size mismatch for 4\.kernel\.bits"):
+        pack(larq_network()).load_state_dict({**made.state_dict(), "4.kernel.bits": torch.zeros(3, dtype=torch.uint8)})
+
+
+def test_an_exported_file_runs_without_the_code_that_trained_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, file = tmp_path / "run", tmp_path / "out" / "network.pt"
+    stages = "[{epochs: 1, weights: false}, {epochs: 1, weight_decay: 0.0}]"
+    small = ["domain.limit=200", "domain.search_channels=8", "domain.channels=8", "domain.nodes=2", "domain.cells=3"]
+    short = ["search.strategy=random", "search.trials=1", f"domain.training.stages={stages}", "domain.search_cells=3"]
+    short += [f"domain.evaluation.stages={stages}", "retrain.baselines=false", "domain.training.real_twin=false"]
+    assert main(["search", "binary/digits", *small, *short, "--out", str(run), "--quiet"]) == 0
+    assert main(["export", str(run), "--packed", str(file), "--onnx", str(file)]) == 2
+    assert main(["export", str(run), "--packed", str(file)]) == 0
+    capsys.readouterr()
+    found = load_packed(file)
+    domain, architecture, weights = best_network(run)
+    assert isinstance(domain, BinaryDomain)
+    test = domain.task.train.pixels[:20].float() / 255
+    expected = domain.export(architecture, weights).network
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (domain.task.mean, domain.task.std))
+    with torch.no_grad():
+        torch.testing.assert_close(found(test), expected((test - mean) / std), rtol=1e-4, atol=1e-4)
+    assert found.classes == [str(number) for number in range(10)]
+    assert file.stat().st_size < (run / "best" / "weights.pt").stat().st_size
+    torch.save(test, tmp_path / "images.pt")
+    script = (
+        "import sys, torch; from nichenas.domains.binary import load_packed; "
+        f"y = load_packed({str(file)!r})(torch.load({str(tmp_path / 'images.pt')!r})); "
+        f"torch.save(y, {str(tmp_path / 'outputs.pt')!r}); "
+        "print([m for m in sys.modules if m.endswith(('binary.training', 'binary.domain', 'core.domain', 'pydantic'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    torch.testing.assert_close(torch.load(tmp_path / "outputs.pt"), found(test))
+
+
+def test_files_that_are_no_packed_networks(tmp_path: Path) -> None:
+    (tmp_path / "text.pt").write_text("no")
+    torch.save({"format": "another"}, tmp_path / "other.pt")
+    torch.save({"format": "nichenas packed network", "version": 9}, tmp_path / "newer.pt")
+    torch.save({"format": "nichenas packed network", "version": 1, "task": {}}, tmp_path / "damaged.pt")
+    for name, reason in (("other", "it is no packed network"), ("newer", "its version is 9, not 1"), ("text", "")):
+        with pytest.raises(DataError, match=f"{name}.pt: cannot be read as a packed network.*{reason}"):
+            load_packed(tmp_path / f"{name}.pt")
+    for name in ("damaged", "missing"):
+        with pytest.raises(DataError, match=f"{name}.pt: cannot be read as a packed network"):
+            load_packed(tmp_path / f"{name}.pt")
