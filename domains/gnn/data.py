@@ -57,8 +57,8 @@ KNOWN = {
 }
 
 DIGITS_NEIGHBOURS = 10
-DRAWN_PER_CLASS = {"train": 20, "validation": 30}  # at most, where a data set has no split
-DIGITS_PER_CLASS = {"train": 10, "validation": 20}
+DRAWN = 20, 500  # training nodes a class and validation nodes in all, at most, where a data set has no split
+DIGITS = 10, 200
 
 
 @dataclass(frozen=True)
@@ -320,13 +320,19 @@ def _digits() -> Data:
         y=torch.from_numpy(digits.target).long(),
         edge_index=torch.stack([torch.from_numpy(col).long(), torch.from_numpy(row).long()]),
     )
-    return _split(data, 0, DIGITS_PER_CLASS)
+    return _split(data, 0, *DIGITS, balanced=True)
 
 
-def _split(data: Data, seed: int, per_class: Mapping[str, int]) -> Data:
-    """Adds masks: so many nodes a class for training and validation, the rest for testing.
+def _split(data: Data, seed: int, train: int, validation: int, balanced: bool = False) -> Data:
+    """Adds masks: some nodes a class for training, some for validation, the rest for testing.
 
-    Of a small class a fifth each at most. Nodes without a label are in no part.
+    Of a small class a fifth each at most. Nodes without a label are in no part. Validation nodes are drawn in
+    proportion to the classes, so that what is best on them is what is best on test nodes.
+
+    Args:
+        train: a class.
+        validation: in all.
+        balanced: as many validation nodes of every class.
 
     Raises:
         DataError: for a class of fewer than three nodes.
@@ -334,9 +340,9 @@ def _split(data: Data, seed: int, per_class: Mapping[str, int]) -> Data:
     rng = numpy_generator(seed, "split")
     nodes = int(data.num_nodes or 0)
     masks = {name: torch.zeros(nodes, dtype=torch.bool) for name in MASKS}
-    for label in data.y.unique():
-        if label < 0:
-            continue
+    classes = [label for label in data.y.unique() if label >= 0]
+    labelled = int((data.y >= 0).sum())
+    for label in classes:
         members = (data.y == label).nonzero().flatten().numpy()
         if len(members) < len(MASKS):
             few = f"{len(members)} node{'s' * (len(members) != 1)} (class {int(label)})"
@@ -344,8 +350,9 @@ def _split(data: Data, seed: int, per_class: Mapping[str, int]) -> Data:
             raise DataError(f"no split can be made with a class of {few}; {cure}")
         rng.shuffle(members)
         share = max(1, len(members) // 5)
-        first = min(per_class["train"], share)
-        second = first + min(per_class["validation"], share)
+        first = min(train, share)
+        wanted = validation // len(classes) if balanced else max(1, round(validation * len(members) / labelled))
+        second = first + min(wanted, share)
         masks["train_mask"][members[:first]] = True
         masks["val_mask"][members[first:second]] = True
         masks["test_mask"][members[second:]] = True
@@ -369,7 +376,7 @@ def _transductive(
         if data.y.dim() != 1:
             raise DataError(f"{where}: has no split, and one cannot be drawn for several labels a node")
         try:
-            data = _split(data, environment.seed, DRAWN_PER_CLASS)
+            data = _split(data, environment.seed, *DRAWN)
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
         sizes = ", ".join(f"{int(data[mask].sum()):,}" for mask in MASKS)

@@ -463,3 +463,15 @@ def test_predictions_of_several_labels() -> None:
     found = Predictions("node", ["a", "b"], ["x", "y", "z"], torch.tensor([[0.9, 0.6, 0.1], [0.2, 0.3, 0.4]]), False)
     assert found.labels() == ["x;y", ""]
     assert Predictions("node", ["a", "b"], ["x", "y", "z"], found.probabilities).labels() == ["x", "z"]
+
+
+def test_validation_nodes_are_drawn_in_proportion(tmp_path: Path) -> None:
+    """As test nodes are, while training has as many of every class."""
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat(np.arange(3), [3000, 900, 100]))
+    arrays = {"edge_index": rng.integers(0, 4000, (2, 8000)), "x": rng.normal(size=(4000, 4)), "y": labels}
+    train, validation, test = parts_of(load_task(str(as_npz()(tmp_path, arrays)), {}, None, environment()))
+    counts = [np.bincount(labels[part], minlength=3).tolist() for part in (train, validation, test)]
+    assert counts[0] == [20, 20, 20]
+    assert counts[1] == [375, 112, 12]
+    assert counts[2] == [2605, 768, 68]
