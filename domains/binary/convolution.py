@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 from typing import Literal
 
@@ -10,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch import nn
 
+from nichenas.domains.binary.larq.quantizers import ApproxSign
+from nichenas.domains.binary.larq.quantizers import SwishSign
 from nichenas.domains.binary.larq.quantizers import ste_sign_function
 from nichenas.domains.binary.native.functions import depthwise_conv2d
 from nichenas.domains.binary.native.functions import exporting
@@ -18,7 +22,13 @@ from nichenas.domains.binary.native.functions import scaled_prelu
 
 Scale = Literal["learned", "mean", "none"]
 ScaleStart = Literal["magnitude", "one"]
+Estimator = Literal["ste_sign", "approx_sign", "swish_sign"]
 LEAST = 1e-8  # magnitude of a kernel
+ESTIMATORS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "ste_sign": ste_sign_function,
+    "approx_sign": ApproxSign().quantize,
+    "swish_sign": SwishSign().quantize,
+}
 
 
 class BinaryConv2d(nn.Conv2d):
@@ -36,6 +46,7 @@ class BinaryConv2d(nn.Conv2d):
             channel, so that a binary kernel is as large as the real one. Such a scale is adapted whenever
             :meth:`binarize` changes the kernel, in any direction: signs are some twenty times as large as trained
             weights, which no learning rate makes up for in the epochs that follow.
+        estimator: of the sign's gradient, for inputs and kernels, by Larq's names.
 
     Attributes:
         binary_input: whether the input is binarised.
@@ -54,6 +65,7 @@ class BinaryConv2d(nn.Conv2d):
         scale: Scale = "learned",
         activation: nn.PReLU | None = None,
         scale_start: ScaleStart = "magnitude",
+        estimator: Estimator = "ste_sign",
     ) -> None:
         super().__init__(channels_in, channels_out, kernel, stride, padding, dilation, groups, bias=False)
         self.scale_kind = scale
@@ -62,6 +74,7 @@ class BinaryConv2d(nn.Conv2d):
         adapts = scale == "learned" and scale_start == "magnitude"
         self.register_buffer("scaled_for", torch.zeros(()) if adapts else None)
         self.activation = activation
+        self.estimator: Estimator = estimator
         self.binarize(True, 1.0)
 
     @torch.no_grad()
@@ -88,11 +101,15 @@ class BinaryConv2d(nn.Conv2d):
         """Whether both sides are binary, so that a multiply-add is one of single bits."""
         return self.binary_input and self.binary_weights == 1.0
 
+    def sign(self, x: Tensor) -> Tensor:
+        """Returns signs with the gradient of the estimator."""
+        return ESTIMATORS[self.estimator](x)
+
     def kernel(self) -> Tensor:
         """Returns the kernel as it is used, without scale, ``(out, in / groups, height, width)``."""
         if self.binary_weights == 0:
             return self.weight
-        signed = ste_sign_function(self.weight)
+        signed = self.sign(self.weight)
         if self.binary_weights == 1:
             return signed
         return self.binary_weights * signed + (1 - self.binary_weights) * self.weight
@@ -111,7 +128,7 @@ class BinaryConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the scaled convolution, ``(batch, out, height, width)``."""
         if self.binary_input:
-            x = ste_sign_function(x)
+            x = self.sign(x)
         return self.finish(self.convolve(x, self.kernel().to(x.dtype)))
 
     def convolve(self, x: Tensor, kernel: Tensor) -> Tensor:

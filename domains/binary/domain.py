@@ -149,7 +149,8 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
     def family(self, affine: bool) -> Family:
         """Returns how operations are built, with or without weights of normalisations."""
         s = self.settings
-        return FAMILIES[s.space](affine=affine, groups=s.groups, scale=s.scale, scale_start=s.scale_start)
+        signs: dict[str, Any] = {"scale": s.scale, "scale_start": s.scale_start, "estimator": s.estimator}
+        return FAMILIES[s.space](affine=affine, groups=s.groups, **signs)
 
     def genotype(self, architecture: Architecture) -> Genotype:
         """Returns the cells of an architecture."""

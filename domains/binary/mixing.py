@@ -25,7 +25,6 @@ from torch import nn
 
 from nichenas.domains.binary.convolution import BinaryConv2d
 from nichenas.domains.binary.convolution import shuffle_order
-from nichenas.domains.binary.larq.quantizers import ste_sign_function
 from nichenas.domains.binary.native.functions import normalise
 from nichenas.domains.binary.native.functions import scaled_prelu
 from nichenas.domains.binary.operations import AVERAGE
@@ -148,7 +147,7 @@ class SourceMixer:
             if isinstance(module.one, BinaryConv2d):
                 if shared is None:
                     shared = normalise(x)
-                    shared = ste_sign_function(shared) if module.one.binary_input else shared
+                    shared = module.one.sign(shared) if module.one.binary_input else shared
                 halves = [_convolve(part(shared), c) for c, part in _halves(module)]
                 y = torch.cat(halves, 1)
                 assert isinstance(module.after, nn.PReLU)
@@ -166,7 +165,8 @@ class SourceMixer:
         if isinstance(self.family, DartsReal):
             return F.relu(x)
         y = normalise(x)
-        return ste_sign_function(y) if self._conv(operations, self.edges[0], self.convolutions[0]).binary_input else y
+        conv = self._conv(operations, self.edges[0], self.convolutions[0])
+        return conv.sign(y) if conv.binary_input else y
 
     def _conv(self, operations: nn.ModuleList, edge: int, k: int) -> BinaryConv2d:
         module = operations[edge][k]  # type: ignore[index]
@@ -220,7 +220,7 @@ class SourceMixer:
                     for module in modules[2:-1]:
                         y = module(y)
                     last = modules[-1]
-                    y = ste_sign_function(y) if last.binary_input else y
+                    y = last.sign(y) if last.binary_input else y
                     y = last.finish(last.convolve(y, last.kernel().to(y.dtype)), mix[edge, k])
                 terms.append((edge, y))
         return terms

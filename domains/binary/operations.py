@@ -13,6 +13,7 @@ from abc import ABC
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from typing import ClassVar
 
 import torch
@@ -22,6 +23,7 @@ from torch import nn
 from nichenas.core.errors import ConfigError
 from nichenas.domains.binary.convolution import BinaryConv2d
 from nichenas.domains.binary.convolution import ChannelShuffle
+from nichenas.domains.binary.convolution import Estimator
 from nichenas.domains.binary.convolution import Scale
 from nichenas.domains.binary.convolution import ScaleStart
 from nichenas.domains.binary.native.functions import depthwise_conv2d
@@ -106,12 +108,14 @@ class Family(ABC):
         groups: of grouped convolutions.
         scale: of binary convolutions.
         scale_start: where a learned one starts; see :class:`~nichenas.domains.binary.convolution.BinaryConv2d`.
+        estimator: of the gradients of signs.
     """
 
     affine: bool = True
     groups: int = 12
     scale: Scale = "learned"
     scale_start: ScaleStart = "magnitude"
+    estimator: Estimator = "ste_sign"
 
     name: ClassVar[str]
     operations: ClassVar[tuple[str, ...]]
@@ -119,6 +123,11 @@ class Family(ABC):
     keeps_none: ClassVar[bool] = False  # whether the derived cell may hold "none"
     stem_activation: ClassVar[bool] = True
     real_layers: ClassVar[str] = ""
+
+    @property
+    def signs(self) -> dict[str, Any]:
+        """How convolutions are binary, as arguments of theirs."""
+        return {"scale": self.scale, "scale_start": self.scale_start, "estimator": self.estimator}
 
     def norm(self, channels: int) -> nn.Module:
         """Returns a batch normalisation; without weights it uses the batch's own statistics always."""
@@ -170,10 +179,8 @@ class Family(ABC):
 
 def _reduce(family: Family, channels_in: int, channels_out: int, activation: nn.Module) -> FactorizedReduce:
     half = channels_out // 2
-    one = BinaryConv2d(channels_in, half, 1, stride=2, scale=family.scale, scale_start=family.scale_start)
-    other = BinaryConv2d(
-        channels_in, channels_out - half, 1, stride=2, scale=family.scale, scale_start=family.scale_start
-    )
+    one = BinaryConv2d(channels_in, half, 1, stride=2, **family.signs)
+    other = BinaryConv2d(channels_in, channels_out - half, 1, stride=2, **family.signs)
     return FactorizedReduce(family.norm(channels_in), one, other, activation)
 
 
@@ -226,8 +233,7 @@ class Bats(Family):
             padding=padding,
             dilation=dilation,
             groups=self.groups,
-            scale=self.scale,
-            scale_start=self.scale_start,
+            **self.signs,
             activation=activation,
         )
         block = nn.Sequential(self.norm(channels), conv, ChannelShuffle(SHUFFLE_GROUPS))
@@ -243,9 +249,8 @@ class Bats(Family):
             channels_in,
             channels_out,
             1,
-            scale=self.scale,
             activation=nn.PReLU(channels_out),
-            scale_start=self.scale_start,
+            **self.signs,
         )
         block = nn.Sequential(self.norm(channels_in), conv)
         return Residual(block) if channels_in == channels_out else block
@@ -278,12 +283,9 @@ class DartsBinary(Family):
             padding=padding,
             dilation=dilation,
             groups=channels,
-            scale=self.scale,
-            scale_start=self.scale_start,
+            **self.signs,
         )
-        pointwise = BinaryConv2d(
-            channels, channels, 1, scale=self.scale, activation=nn.PReLU(channels), scale_start=self.scale_start
-        )
+        pointwise = BinaryConv2d(channels, channels, 1, activation=nn.PReLU(channels), **self.signs)
         return nn.Sequential(self.norm(channels), depthwise, self.norm(channels), pointwise)
 
     def reduce(self, channels_in: int, channels_out: int) -> nn.Module:
@@ -296,9 +298,8 @@ class DartsBinary(Family):
             channels_in,
             channels_out,
             1,
-            scale=self.scale,
             activation=nn.PReLU(channels_out),
-            scale_start=self.scale_start,
+            **self.signs,
         )
         return nn.Sequential(self.norm(channels_in), conv)
 
@@ -326,8 +327,7 @@ class Bnas(Family):
             padding=dilation * (size - 1) // 2,
             dilation=dilation,
             groups=1,
-            scale=self.scale,
-            scale_start=self.scale_start,
+            **self.signs,
         )
         return nn.Sequential(self.norm(channels), conv, nn.ReLU())
 

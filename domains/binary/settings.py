@@ -12,6 +12,7 @@ from nichenas.core.data.images import Augmentation
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import did_you_mean
 from nichenas.core.settings import Settings
+from nichenas.domains.binary.convolution import Estimator
 from nichenas.domains.binary.convolution import Scale
 from nichenas.domains.binary.convolution import ScaleStart
 from nichenas.domains.binary.operations import FAMILIES
@@ -57,6 +58,7 @@ class BinarySettings(Settings):
         scale: of binary convolutions.
         scale_start: where a learned scale starts, and whether it is adapted when kernels become binary: ``magnitude``,
             or ``one`` as BATS has it; see :class:`~nichenas.domains.binary.convolution.BinaryConv2d`.
+        estimator: of the gradient of signs, by Larq's names.
         search_channels: width of the supernet and of candidates that are evaluated alone.
         search_cells: their depth.
         channels: width of the networks that are trained in full.
@@ -81,6 +83,7 @@ class BinarySettings(Settings):
     groups: int = Field(12, ge=1)
     scale: Scale = "learned"
     scale_start: ScaleStart = "magnitude"
+    estimator: Estimator = "ste_sign"
     search_channels: int = Field(24, ge=2)
     search_cells: int = Field(8, ge=1)
     channels: int = Field(36, ge=2)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from nichenas.domains.binary import larq
 from nichenas.domains.binary.convolution import BinaryConv2d
 from nichenas.domains.binary.convolution import binarize
 from nichenas.domains.binary.genotypes import PUBLISHED
@@ -148,3 +149,19 @@ def test_a_supernet_changes_its_scales_with_its_stages() -> None:
     again.begin_epoch(0.5)
     for name, tensor in again.state_dict().items():
         assert torch.equal(tensor, expected[name]), name
+
+
+@pytest.mark.parametrize("estimator", ["ste_sign", "approx_sign", "swish_sign"])
+def test_the_estimator_is_larqs(estimator: str) -> None:
+    """Input and kernel get the gradient of the quantizer of that name."""
+    conv = BinaryConv2d(4, 3, 3, scale="none", estimator=estimator)  # type: ignore[arg-type]
+    layer = larq.QuantConv2D(4, 3, 3, bias=False, input_quantizer=estimator, kernel_quantizer=estimator)
+    layer.load_state_dict({"kernel": conv.weight})
+    x = torch.randn(2, 4, 6, 6)
+    found = []
+    for module, kernel in ((conv, conv.weight), (layer, layer.weight)):
+        given = x.clone().requires_grad_()
+        y = module(given)
+        found.append((y, *torch.autograd.grad(y.square().sum(), (given, kernel))))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)

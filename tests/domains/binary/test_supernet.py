@@ -31,6 +31,8 @@ CASES: list[tuple[Family, bool, float]] = [
     (Bats(affine=False, groups=2, scale="mean"), True, 1.0),
     (Bats(affine=False, groups=8, scale="none"), True, 0.0),
     (Bats(affine=False, groups=4), False, 0.0),
+    (Bats(affine=False, groups=4, estimator="approx_sign"), True, 1.0),
+    (DartsBinary(affine=False, estimator="swish_sign"), True, 0.0),
     (DartsBinary(affine=False), True, 0.0),
     (DartsBinary(affine=False), False, 0.0),
     (Bnas(affine=False), True, 1.0),
