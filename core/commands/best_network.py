@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from nichenas.core.capabilities.notes import data_identity_of
+from nichenas.core.commands.sessions import check_data
 from nichenas.core.commands.sessions import prepare_domain
 from nichenas.core.commands.sessions import stored_config
 from nichenas.core.domain import Domain
@@ -32,8 +32,6 @@ def best_network(run: Path, data: str | None = None) -> tuple[Domain, Architectu
         raise RunFolderError(f"'{run}' holds no trained network (no best/weights.pt); train it with: nichenas retrain")
     domain, _ = prepare_domain(stored_config(run), data)
     with Journal(run / "journal.sqlite", read_only=True) as journal:
-        held = journal.meta("data", "")
-    if held and held != data_identity_of(domain):
-        raise RunFolderError(f"'{run}': the data are not those that the run was started with")
+        check_data(run, journal, domain)
     architecture = domain.space.architecture(read_json(best / "architecture.json")["architecture"])
     return domain, architecture, read_tensors(best / "weights.pt")

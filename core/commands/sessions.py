@@ -127,11 +127,8 @@ def open_session(
                 f"cannot resume '{folder}': the search space is another one than the run was started with; "
                 "start a new run in another folder (--out)"
             )
-        elif (journal.meta("data", "") or data_identity_of(domain)) != data_identity_of(domain):
-            raise RunFolderError(
-                f"cannot resume '{folder}': the data are not those that the run was started with; "
-                "put these back, or start a new run in another folder (--out)"
-            )
+        else:
+            check_data(folder, journal, domain)
         write_yaml(folder / "config.yaml", resolved.to_dict())
         _write_provenance(folder / "environment.json", provenance(config.seed, device), resume)
         yield Session(
@@ -193,6 +190,20 @@ def check_resume(folder: Path, resolved: ResolvedConfig) -> None:
         raise RunFolderError(
             f"cannot resume '{folder}': {changed[0]}{more}; resume with the same configuration, "
             "or start a new run in another folder (--out)"
+        )
+
+
+def check_data(run: Path, journal: Journal, domain: Domain) -> None:
+    """Checks that a prepared domain has the data that a run was started with, as far as that is known.
+
+    Raises:
+        RunFolderError: otherwise.
+    """
+    held, found = journal.meta("data", ""), data_identity_of(domain)
+    if held and held != found:
+        raise RunFolderError(
+            f"'{run}': the data are not those that the run was started with; put these back, or start a new run in "
+            "another folder (--out)"
         )
 
 

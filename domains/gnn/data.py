@@ -28,7 +28,6 @@ from nichenas.core.data.root import content_identity
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import DataError
 from nichenas.core.errors import unknown_name_message
-from nichenas.core.seeds import numpy_generator
 from nichenas.domains.gnn.checks import MASKS
 from nichenas.domains.gnn.checks import check_archives
 from nichenas.domains.gnn.checks import check_graph
@@ -45,6 +44,9 @@ from nichenas.domains.gnn.raw_files import SafePlanetoid
 from nichenas.domains.gnn.raw_files import check_ppi
 from nichenas.domains.gnn.raw_files import planetoid_files
 from nichenas.domains.gnn.raw_files import ppi_files
+from nichenas.domains.gnn.splits import draw_split
+from nichenas.domains.gnn.splits import overlap_note
+from nichenas.domains.gnn.splits import unknown_classes_note
 
 Options = Mapping[str, str | int | float | bool]
 
@@ -320,45 +322,7 @@ def _digits() -> Data:
         y=torch.from_numpy(digits.target).long(),
         edge_index=torch.stack([torch.from_numpy(col).long(), torch.from_numpy(row).long()]),
     )
-    return _split(data, 0, *DIGITS, balanced=True)
-
-
-def _split(data: Data, seed: int, train: int, validation: int, balanced: bool = False) -> Data:
-    """Adds masks: some nodes a class for training, some for validation, the rest for testing.
-
-    Of a small class a fifth each at most. Nodes without a label are in no part. Validation nodes are drawn in
-    proportion to the classes, so that what is best on them is what is best on test nodes.
-
-    Args:
-        train: a class.
-        validation: in all.
-        balanced: as many validation nodes of every class.
-
-    Raises:
-        DataError: for a class of fewer than three nodes.
-    """
-    rng = numpy_generator(seed, "split")
-    nodes = int(data.num_nodes or 0)
-    masks = {name: torch.zeros(nodes, dtype=torch.bool) for name in MASKS}
-    classes = [label for label in data.y.unique() if label >= 0]
-    labelled = int((data.y >= 0).sum())
-    for label in classes:
-        members = (data.y == label).nonzero().flatten().numpy()
-        if len(members) < len(MASKS):
-            few = f"{len(members)} node{'s' * (len(members) != 1)} (class {int(label)})"
-            cure = f"give {', '.join(MASKS)}, or leave these nodes without a label"
-            raise DataError(f"no split can be made with a class of {few}; {cure}")
-        rng.shuffle(members)
-        share = max(1, len(members) // 5)
-        first = min(train, share)
-        wanted = validation // len(classes) if balanced else max(1, round(validation * len(members) / labelled))
-        second = first + min(wanted, share)
-        masks["train_mask"][members[:first]] = True
-        masks["val_mask"][members[first:second]] = True
-        masks["test_mask"][members[second:]] = True
-    for name, mask in masks.items():
-        data[name] = mask
-    return data
+    return draw_split(data, 0, *DIGITS, balanced=True)
 
 
 def _transductive(
@@ -376,7 +340,7 @@ def _transductive(
         if data.y.dim() != 1:
             raise DataError(f"{where}: has no split, and one cannot be drawn for several labels a node")
         try:
-            data = _split(data, environment.seed, *DRAWN)
+            data = draw_split(data, environment.seed, *DRAWN)
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
         sizes = ", ".join(f"{int(data[mask].sum()):,}" for mask in MASKS)
@@ -384,22 +348,20 @@ def _transductive(
     whole = _labelled(data, normalize, environment.device)
     columns = max(data[mask].shape[1] if data[mask].dim() == 2 else 1 for mask in MASKS)
     if columns > 1:
-        told.append(f"{columns} splits: final trainings take all in turn, one a seed{_overlap(data)}")
+        told.append(f"{columns} splits: final trainings take all in turn, one a seed{overlap_note(data)}")
+    multilabel = whole.labels.dim() == 2
+    outputs = whole.labels.shape[1] if multilabel else int(whole.labels.max()) + 1
+    classes = data.classes if "classes" in data else [str(number) for number in range(outputs)]
     splits = []
     for column in range(columns):
         masks = {mask: data[mask][:, column] if data[mask].dim() == 2 else data[mask] for mask in MASKS}
         check_split(where, data.y, masks)
-        if data.y.dim() == 1 and column == 0:
-            taught = set(data.y[masks["train_mask"]].tolist())
-            unknown = sorted(set(data.y[masks["test_mask"]].tolist()) - taught)
-            if unknown:
-                told.append(f"test nodes have classes that no training node has: {', '.join(map(str, unknown))}")
+        if column == 0:
+            told += unknown_classes_note(data.y, masks, classes)
         train, validation, test = (
             whole.subset(mask.nonzero().flatten().to(environment.device)) for mask in masks.values()
         )
         splits.append(Split([train], [validation], TestData([test])))
-    multilabel = whole.labels.dim() == 2
-    outputs = whole.labels.shape[1] if multilabel else int(whole.labels.max()) + 1
     return NodeTask(
         name=name,
         features=data.x.shape[1],
@@ -407,20 +369,9 @@ def _transductive(
         multilabel=multilabel,
         splits=splits,
         notes=told,
-        classes=data.classes if "classes" in data else [str(number) for number in range(outputs)],
+        classes=classes,
         names=data.names if "names" in data else [str(number) for number in range(len(data.x))],
         identity=content_identity(data[name].cpu().numpy() for name in ("x", "edge_index", "y", *MASKS)),
-    )
-
-
-def _overlap(data: Data) -> str:
-    """Returns what to say where test nodes of some split are labelled in another."""
-    tested = data.test_mask.reshape(len(data.test_mask), -1).any(1)
-    labelled = [data[mask].reshape(len(data[mask]), -1).any(1) for mask in ("train_mask", "val_mask")]
-    return (
-        "; nodes that one tests others train on or validate"
-        if bool((tested & (labelled[0] | labelled[1])).any())
-        else ""
     )
 
 

@@ -48,7 +48,6 @@ from nichenas.domains.gnn.baselines import PlainTraining
 from nichenas.domains.gnn.baselines import evaluate_plain
 from nichenas.domains.gnn.baselines import make_baseline
 from nichenas.domains.gnn.calibration import calibrated_brier
-from nichenas.domains.gnn.calibration import temperature_of
 from nichenas.domains.gnn.data import KNOWN
 from nichenas.domains.gnn.data import LabelledNodes
 from nichenas.domains.gnn.data import NodeTask
@@ -59,10 +58,12 @@ from nichenas.domains.gnn.features import DenseFeatures
 from nichenas.domains.gnn.network import Noise
 from nichenas.domains.gnn.pieces import KEPT_BYTES
 from nichenas.domains.gnn.pieces import KeptPieces
+from nichenas.domains.gnn.prediction import node_predictions
 from nichenas.domains.gnn.settings import GNNSettings
 from nichenas.domains.gnn.space import HIDDEN
 from nichenas.domains.gnn.space import reduced_width
 from nichenas.domains.gnn.split_training import SplitsTraining
+from nichenas.domains.gnn.split_training import keys_of_members
 from nichenas.domains.gnn.split_training import of_member
 from nichenas.domains.gnn.training import CALIBRATED
 from nichenas.domains.gnn.training import NodeTraining
@@ -70,7 +71,6 @@ from nichenas.domains.gnn.training import Piece
 from nichenas.domains.gnn.training import SpaceTraining
 from nichenas.domains.gnn.training import evaluate
 from nichenas.domains.gnn.training import node_loss
-from nichenas.domains.gnn.training import outputs_of
 from nichenas.domains.gnn.wide import WideFamily
 from nichenas.domains.gnn.wide_space import TRAINING
 
@@ -415,26 +415,9 @@ class GNNDomain(
         return {names[name]: value for name, value in figures.items() if name in names}
 
     def predict(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> Predictions:
-        """Returns what a network predicts for every node of the graph.
-
-        Probabilities are at the temperature that validation nodes have, where the data have a single split.
-
-        Raises:
-            ConfigError: for data of several graphs.
-        """
-        task = self.task
-        if not task.names:
-            raise ConfigError(f"predictions are of the nodes of one graph; '{task.name}' has several")
-        network = self.family.network(architecture, torch.Generator())
-        network.load_state_dict(dict(weights))
-        network.to(task.train[0].x.device)
-        nodes = torch.arange(task.train[0].graph.nodes, device=task.train[0].x.device)
-        everything = dataclasses.replace(task.train[0], nodes=nodes, labels=torch.zeros_like(nodes))
-        ((logits, _),) = outputs_of(network, [self.family.piece(everything, architecture)])
-        if len(task.splits) == 1:
-            logits = logits / temperature_of(outputs_of(network, self.pieces(architecture, "validation")))
-        chances = logits.sigmoid() if task.multilabel else logits.softmax(1)
-        return Predictions("node", task.names, task.classes, chances.cpu(), exclusive=not task.multilabel)
+        """Returns what a network predicts for every node of the graph; data of several graphs are refused."""
+        held = self.pieces(architecture, "validation")
+        return node_predictions(self.task, self.family, architecture, weights, held)
 
     def share_keys(self, architecture: Architecture) -> Mapping[str, ShareKey]:
         """Returns the key of every tensor; roles are the names within a layer, such as ``attention.left``."""
@@ -444,14 +427,7 @@ class GNNDomain(
         for name, tensor in network.state_dict().items():
             layer, role, attributes = self.family.attributes(architecture, name)
             keys[name] = ShareKey(layer, role, tuple(tensor.shape), attributes)
-        if not self._several:
-            return keys
-        # A network must not inherit what was trained on another split, which may have its validation nodes.
-        return {
-            f"{number}.{name}": dataclasses.replace(key, role=f"{key.role}.{number}")
-            for number in self._searched
-            for name, key in keys.items()
-        }
+        return keys_of_members(keys, len(self._searched)) if self._several else keys
 
     def draw(self, architecture: Architecture) -> Drawing:
         """Returns the network with what each part does."""

@@ -45,7 +45,7 @@ MOST = 2**31  # features as a dense matrix; more would not leave room to train i
 def find_own(dataset: str, environment: Environment) -> Path | None:
     """Returns the file or folder that a data set's name says, here or in the data root; none where there is none."""
     for path in (Path(dataset), environment.data_root / dataset):
-        if (path.is_file() and path.suffix in READERS) or (path.is_dir() and (path / EDGES_FILE).is_file()):
+        if (path.is_file() and path.suffix.lower() in READERS) or (path.is_dir() and (path / EDGES_FILE).is_file()):
             return path
     return None
 

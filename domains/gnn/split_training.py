@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
+from nichenas.core.capabilities.inheritance import ShareKey
 from nichenas.core.training.loop import Training
 from nichenas.domains.gnn.training import SpaceTraining
 
@@ -84,3 +86,15 @@ def of_member(tensors: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
     """Returns those tensors of several members that are of one, by their names in its network."""
     start = f"{number}."
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def keys_of_members(keys: Mapping[str, ShareKey], count: int) -> dict[str, ShareKey]:
+    """Returns the keys of all members' tensors, each shared with the same member of other candidates alone.
+
+    A network must not inherit what was trained on another split, which may have its validation nodes.
+    """
+    return {
+        f"{number}.{name}": dataclasses.replace(key, role=f"{key.role}.{number}")
+        for number in range(count)
+        for name, key in keys.items()
+    }

@@ -131,17 +131,37 @@ def score_and_loss(graphs: Sequence[tuple[Tensor, Tensor]], metric: str = "accur
     return float(total[0] / total[1]) if total[1] else 0.0, loss / nodes
 
 
-class EpochChoice(Training):
-    """A training of which the epoch counts that validation data choose.
+class NodeTraining(Training):
+    """The training of one network on labelled nodes; the epoch counts that validation data choose.
 
     Args:
-        network: whose weights are kept.
+        network: on the device of the data.
+        train: one optimiser step each, every epoch, in order.
+        validation: what epochs are chosen by.
+        metric: of the score.
         keep_best: whether the weights of the best epoch are kept.
     """
 
-    def __init__(self, network: nn.Module, settings: TrainSettings, *, keep_best: bool = False) -> None:
+    fused: ClassVar[bool | None] = True
+
+    def __init__(
+        self,
+        network: nn.Module,
+        train: Sequence[Any],
+        validation: Sequence[Any],
+        settings: TrainSettings,
+        *,
+        metric: str = "accuracy",
+        keep_best: bool = False,
+    ) -> None:
         super().__init__(validate_every=settings.validate_every)
-        self.network, self.settings, self.keep_best = network, settings, keep_best
+        self.network, self.train, self.validation, self.metric = network, train, validation, metric
+        self.settings, self.keep_best = settings, keep_best
+        self.optimiser = torch.optim.Adam(self.parameter_groups(), settings.learning_rate, fused=self.fused)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Returns the groups of parameters that the optimiser treats differently."""
+        return [{"params": list(self.network.parameters()), "weight_decay": self.settings.weight_decay}]
 
     def better(self, figures: Mapping[str, float], best: Mapping[str, float]) -> bool:
         """Compares what the settings say; the other decides between equal ones."""
@@ -174,38 +194,6 @@ class EpochChoice(Training):
             return False
         by_score, by_loss = max(curves["score"], key=VALUE), min(curves[self._loss_name], key=VALUE)  # first of equals
         return self.history.validated - max(by_score[0], by_loss[0]) >= patience
-
-
-class NodeTraining(EpochChoice):
-    """The training of one network on labelled nodes.
-
-    Args:
-        network: on the device of the data.
-        train: one optimiser step each, every epoch, in order.
-        validation: what epochs are chosen by.
-        metric: of the score.
-        keep_best: whether the weights of the best epoch are kept.
-    """
-
-    fused: ClassVar[bool | None] = True
-
-    def __init__(
-        self,
-        network: nn.Module,
-        train: Sequence[Any],
-        validation: Sequence[Any],
-        settings: TrainSettings,
-        *,
-        metric: str = "accuracy",
-        keep_best: bool = False,
-    ) -> None:
-        super().__init__(network, settings, keep_best=keep_best)
-        self.train, self.validation, self.metric = train, validation, metric
-        self.optimiser = torch.optim.Adam(self.parameter_groups(), settings.learning_rate, fused=self.fused)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Returns the groups of parameters that the optimiser treats differently."""
-        return [{"params": list(self.network.parameters()), "weight_decay": self.settings.weight_decay}]
 
     @abstractmethod
     def outputs(self) -> list[tuple[Tensor, Tensor]]:

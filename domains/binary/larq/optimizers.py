@@ -44,10 +44,7 @@ class Bop(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Takes one step."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = _loss_of(closure)
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:
@@ -62,6 +59,13 @@ class Bop(torch.optim.Optimizer):
                 weight.copy_(torch.where(flipped >= 0, 1.0, -1.0))
                 state["step"] += 1
         return loss
+
+
+def _loss_of(closure: Callable[[], Any] | None) -> Any:
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
 
 
 def _at(value: Number, step: int) -> float:
@@ -137,10 +141,7 @@ class CaseOptimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Takes one step of every optimizer; returns what the closure returns, which is called once."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = _loss_of(closure)
         for optimizer in self.optimizers:
             optimizer.step()
         return loss

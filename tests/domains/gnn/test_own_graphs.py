@@ -475,3 +475,9 @@ def test_validation_nodes_are_drawn_in_proportion(tmp_path: Path) -> None:
     assert counts[0] == [20, 20, 20]
     assert counts[1] == [375, 112, 12]
     assert counts[2] == [2605, 768, 68]
+
+
+def test_endings_of_files_in_capitals(arrays: dict[str, Any], tmp_path: Path) -> None:
+    path = as_npz()(tmp_path, arrays)
+    path.rename(tmp_path / "GRAPH.NPZ")
+    assert load_task(str(tmp_path / "GRAPH.NPZ"), {}, None, environment()).outputs == 3
