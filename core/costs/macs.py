@@ -74,7 +74,7 @@ def count_costs(network: nn.Module, input_shape: Sequence[int]) -> NetworkCosts:
     layers = [module for module in network.modules() if isinstance(module, (CountsMacs, *Conv, *Transposed, nn.Linear))]
     handles = [layer.register_forward_hook(hook) for layer in layers]
     was_training = network.training
-    first = next(network.parameters())
+    first = next(network.parameters(), torch.zeros(()))
     try:
         network.eval()
         network(torch.zeros(1, *input_shape, device=first.device, dtype=first.dtype))

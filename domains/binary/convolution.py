@@ -133,9 +133,10 @@ class BinaryConv2d(nn.Conv2d):
 
     def convolve(self, x: Tensor, kernel: Tensor) -> Tensor:
         """Returns the bare convolution of an input as it is."""
-        if self.groups == self.in_channels == self.out_channels and self.kernel_size[0] == self.kernel_size[1]:
-            stride, padding, dilation = self.stride[0], self.padding[0], self.dilation[0]
-            return depthwise_conv2d(x, kernel, stride, int(padding), dilation)
+        window = (self.kernel_size, self.stride, self.padding, self.dilation)
+        square = not isinstance(self.padding, str) and all(pair[0] == pair[1] for pair in window)
+        if self.groups == self.in_channels == self.out_channels and square:
+            return depthwise_conv2d(x, kernel, self.stride[0], int(self.padding[0]), self.dilation[0])
         return F.conv2d(x, kernel, None, self.stride, self.padding, self.dilation, self.groups)
 
     def finish(self, y: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -8,17 +8,18 @@ exactly. Without a compiler the packed weights are unpacked and torch convolves 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 from torch import nn
 
 from nichenas.domains.binary.convolution import BinaryConv2d
+from nichenas.domains.binary.larq.base import QuantizedLayer
 from nichenas.domains.binary.larq.geometry import same_padding
 from nichenas.domains.binary.larq.layers import QuantConv2D
 from nichenas.domains.binary.larq.layers import QuantDense
@@ -27,6 +28,7 @@ from nichenas.domains.binary.larq.quantizers import SteSign
 from nichenas.domains.binary.larq.quantizers import SwishSign
 from nichenas.domains.binary.native import kernels
 from nichenas.domains.binary.native.functions import binary_sign
+from nichenas.domains.binary.native.functions import exporting
 
 OUT = 8  # outputs that the kernel counts together; kernels.cpp has the same number
 WORD = 64
@@ -53,21 +55,14 @@ class PackedKernel(nn.Module):
         signs = (weight.detach().cpu() >= 0).permute(0, 2, 3, 1).reshape(-1).numpy()
         self.bits: Tensor
         self.register_buffer("bits", torch.from_numpy(np.packbits(signs, bitorder="little")))
-        self._forget()
+        self._made: tuple[tuple[int, int], Tensor, Tensor] | None = None  # of which bits, blocks and corrections
 
-    def _forget(self) -> None:
-        self._blocks: Tensor | None = None
-        self._corrections: Tensor | None = None
-
-    def _load_from_state_dict(self, *arguments: Any) -> None:
-        super()._load_from_state_dict(*arguments)  # type: ignore[no-untyped-call]
-        self._forget()
-
-    def _signs(self) -> NDArray[np.uint8]:
-        """Returns 0 and 1, ``(outputs, taps, channels / groups)``."""
+    def _signs(self) -> Tensor:
+        """Returns 0 and 1, ``(outputs, taps, channels / groups)`` uint8."""
         taps = self.size[0] * self.size[1]
-        count = self.outputs * taps * self.channels
-        return np.unpackbits(self.bits.cpu().numpy(), bitorder="little")[:count].reshape(-1, taps, self.channels)
+        places = torch.arange(8, dtype=torch.uint8, device=self.bits.device)
+        signs = (self.bits[:, None] >> places) & 1
+        return signs.flatten()[: self.outputs * taps * self.channels].view(self.outputs, taps, self.channels)
 
     @property
     def nbytes(self) -> int:
@@ -76,7 +71,7 @@ class PackedKernel(nn.Module):
 
     def unpacked(self) -> Tensor:
         """Returns the kernel as +-1 floats, ``(outputs, channels / groups, height, width)``."""
-        signs = torch.from_numpy(self._signs().astype(np.float32)).mul_(2).sub_(1)
+        signs = 2.0 * self._signs() - 1.0
         return signs.view(self.outputs, *self.size, self.channels).permute(0, 3, 1, 2).contiguous()
 
     def blocks(self) -> Tensor:
@@ -84,8 +79,17 @@ class PackedKernel(nn.Module):
 
         The number of blocks is even.
         """
-        if self._blocks is None:
-            signs = self._signs()
+        return self._of_bits()[0]
+
+    def corrections(self) -> Tensor:
+        """Returns ``(taps, outputs)``: what a tap outside the image adds if its bits are taken as -1."""
+        return self._of_bits()[1]
+
+    def _of_bits(self) -> tuple[Tensor, Tensor]:
+        """Returns what is made of the bits, made again where they have changed."""
+        state = id(self.bits), 0 if self.bits.is_inference() else self.bits._version
+        if self._made is None or self._made[0] != state:
+            signs = self._signs().cpu().numpy()
             words = -(-self.channels // WORD)
             padded = np.zeros((*signs.shape[:2], words * WORD), dtype=np.uint8)
             padded[..., : self.channels] = signs
@@ -94,15 +98,10 @@ class PackedKernel(nn.Module):
             count = 2 * (-(-per_group // (2 * OUT)))
             whole = torch.zeros(self.groups, count * OUT, taps, words, dtype=torch.int64)
             whole[:, :per_group] = torch.from_numpy(packed).view(self.groups, per_group, taps, words)
-            self._blocks = whole.view(self.groups, count, OUT, taps, words).permute(0, 1, 3, 4, 2).contiguous()
-        return self._blocks
-
-    def corrections(self) -> Tensor:
-        """Returns ``(taps, outputs)``: what a tap outside the image adds if its bits are taken as -1."""
-        if self._corrections is None:
-            sums = 2 * self._signs().sum(-1, dtype=np.int64) - self.channels  # (outputs, taps)
-            self._corrections = torch.from_numpy(-sums.T.astype(np.float32)).contiguous()
-        return self._corrections
+            blocks = whole.view(self.groups, count, OUT, taps, words).permute(0, 1, 3, 4, 2).contiguous()
+            sums = 2 * signs.sum(-1, dtype=np.int64) - self.channels  # (outputs, taps)
+            self._made = state, blocks, torch.from_numpy(-sums.T.astype(np.float32)).contiguous()
+        return self._made[1], self._made[2]
 
     def extra_repr(self) -> str:
         """Returns shape and groups."""
@@ -136,7 +135,7 @@ def binary_conv2d(
         wanted = packed.channels * packed.groups
         raise ValueError(f"input {tuple(x.shape)}; the kernel takes (batch, {wanted}, height, width)")
     step, around, spread = _pair(stride), _pair(padding), _pair(dilation)
-    native = kernels()
+    native = None if exporting() or torch.compiler.is_compiling() else kernels()
     if native is None or x.device.type != "cpu":
         return _unpacked_conv2d(x, packed, step, around, spread, pad_value)
     rows = x.detach().float().permute(0, 2, 3, 1).contiguous()
@@ -196,7 +195,7 @@ class PackedConv2d(nn.Module):
             raise ValueError("only convolutions with binary input and kernel can be packed")
         self.kernel = PackedKernel(conv.weight, conv.groups)
         self.stride, self.dilation = conv.stride, conv.dilation
-        self.padding = tuple(int(amount) for amount in conv.padding)
+        self.padding = paddings_of(conv)
         scale = conv.scales()
         self.scale: Tensor | None
         self.register_buffer("scale", None if scale is None else scale.detach().clone())
@@ -208,7 +207,7 @@ class PackedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the scaled and activated convolution."""
-        y = binary_conv2d(x, self.kernel, self.stride, self.padding, self.dilation)
+        y = _like(x, binary_conv2d(x, self.kernel, self.stride, self.padding, self.dilation))
         if self.scale is not None:
             y = y * self.scale.view(-1, 1, 1)
         return y if self.activation is None else self.activation(y)  # type: ignore[no-any-return]
@@ -243,7 +242,7 @@ class PackedQuantConv2D(nn.Module):
             steps = [-(-(after - before) // s) for (before, after), s in zip(both, self.strides, strict=True)]
             wide = [before + k * s for (before, _), k, s in zip(both, steps, self.strides, strict=True)]
             around, dropped = (wide[0], wide[1]), (steps[0], steps[1])
-        y = binary_conv2d(x, self.kernel, self.strides, around, self.dilation_rate, pad_value=self.pad_values)
+        y = _like(x, binary_conv2d(x, self.kernel, self.strides, around, self.dilation_rate, pad_value=self.pad_values))
         if self.padding == "same":
             sizes = [-(-n // s) for n, s in zip(x.shape[2:], self.strides, strict=True)]
             y = y[:, :, dropped[0] : dropped[0] + sizes[0], dropped[1] : dropped[1] + sizes[1]]
@@ -270,7 +269,7 @@ class PackedQuantDense(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the product with bias and activation."""
-        y = binary_linear(x, self.kernel)
+        y = _like(x, binary_linear(x, self.kernel))
         y = y if self.bias is None else y + self.bias
         return y if self.activation is None else self.activation(y)
 
@@ -283,23 +282,61 @@ def macs_of(kernel: PackedKernel) -> int:
     return kernel.outputs * kernel.channels * kernel.size[0] * kernel.size[1]
 
 
+def paddings_of(conv: BinaryConv2d) -> tuple[int, int]:
+    """Returns the pixels on both sides of each axis.
+
+    Raises:
+        ValueError: where ``same`` would need another number before an axis than after it.
+    """
+    if conv.padding == "valid":
+        return 0, 0
+    if not isinstance(conv.padding, str):
+        return int(conv.padding[0]), int(conv.padding[1])
+    reach = [spread * (size - 1) for spread, size in zip(conv.dilation, conv.kernel_size, strict=True)]
+    if any(total % 2 for total in reach):
+        raise ValueError("only paddings that are alike on both sides can be packed")
+    return reach[0] // 2, reach[1] // 2
+
+
+def _like(x: Tensor, y: Tensor) -> Tensor:
+    """Returns an output in the type of the input."""
+    return y.to(x.dtype) if x.is_floating_point() else y
+
+
+def _plain(module: nn.Module, cls: type[nn.Module]) -> bool:
+    """Whether a layer computes what its class does: no forward of its own, no hooks."""
+    hooks = bool(module._forward_hooks or module._forward_pre_hooks)
+    return isinstance(module, cls) and type(module).forward is cls.forward and not hooks
+
+
 def packed_form(module: nn.Module) -> nn.Module | None:
-    """Returns a layer on bits; none where one of its sides has other values than signs, or is padded with others."""
-    if isinstance(module, BinaryConv2d):
-        return PackedConv2d(module) if module.binary else None
-    if not isinstance(module, (QuantConv2D, QuantDense)):
-        return None
-    if not (isinstance(module.input_quantizer, SIGNS) and isinstance(module.quantizer_of("kernel"), SIGNS)):
-        return None
-    if isinstance(module, QuantDense):
-        return PackedQuantDense(module)
-    return PackedQuantConv2D(module) if module.pad_values in PAD_VALUES else None
+    """Returns a layer on bits; none where one of its sides has other values than signs, or is padded with others.
+
+    None, too, for a subclass that computes something else, and for a layer with hooks.
+    """
+    if _plain(module, BinaryConv2d):
+        assert isinstance(module, BinaryConv2d)
+        try:
+            return PackedConv2d(module) if module.binary else None
+        except ValueError:
+            return None
+    forms: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+        QuantConv2D: PackedQuantConv2D,
+        QuantDense: PackedQuantDense,
+    }
+    for cls, form in forms.items():
+        if _plain(module, cls):
+            assert isinstance(module, QuantizedLayer)
+            signs = type(module.input_quantizer) in SIGNS and type(module.quantizer_of("kernel")) in SIGNS
+            padded = getattr(module, "pad_values", 0) in PAD_VALUES
+            return form(module) if signs and padded else None
+    return None
 
 
 def pack(network: nn.Module) -> nn.Module:
     """Returns a copy of a network, in evaluation mode, with every binary convolution and dense layer on bits.
 
-    Layers that cannot be packed are left as they are.
+    Layers that cannot be packed are left as they are; one that stands in several places is packed once.
 
     Raises:
         ValueError: when none can be.
@@ -307,13 +344,19 @@ def pack(network: nn.Module) -> nn.Module:
     result = copy.deepcopy(network).eval()
     if (alone := packed_form(result)) is not None:
         return alone.eval()
-    found = {name: form for name, module in result.named_modules() if (form := packed_form(module)) is not None}
-    if not found:
+    forms: dict[int, nn.Module | None] = {}
+    places = list(result.named_modules(remove_duplicate=False))
+    for _, module in places:
+        if id(module) not in forms:
+            forms[id(module)] = packed_form(module)
+    if not any(form is not None for form in forms.values()):
         raise ValueError(
             "nothing can be packed: no layer has a binary input and a binary kernel (BinaryConv2d, or QuantConv2D and "
             f"QuantDense with {' or '.join(cls.__name__ for cls in SIGNS)} on both)"
         )
-    for name, form in found.items():
-        parent, _, child = name.rpartition(".")
-        setattr(result.get_submodule(parent), child, form.eval())
+    for name, module in places:
+        form = forms[id(module)]
+        if form is not None:
+            parent, _, child = name.rpartition(".")
+            setattr(result.get_submodule(parent), child, form.eval())
     return result

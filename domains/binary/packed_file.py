@@ -43,7 +43,14 @@ class PackedClassifier(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Returns logits, ``(batch, classes)``, of images in [0, 1], ``(batch, channels, height, width)``."""
+        """Returns logits, ``(batch, classes)``, of images in [0, 1], ``(batch, channels, height, width)``.
+
+        Raises:
+            ValueError: for images of another number of channels, or of whole numbers.
+        """
+        if images.dim() != 4 or images.shape[1] != self.image[0] or not images.is_floating_point():
+            wanted = f"(batch, {self.image[0]}, height, width) of real numbers in [0, 1]"
+            raise ValueError(f"images are {images.dtype} {tuple(images.shape)}; wanted: {wanted}")
         normalised = (images - self.mean) / self.std
         return self.network(normalised.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
@@ -112,6 +119,13 @@ def load_packed(file: str | Path) -> PackedClassifier:
         packed = pack(_network(held["network"], len(task["classes"]), int(task["image"][0])))
         packed.load_state_dict(held["state"])
         mean, std = torch.tensor(task["mean"]), torch.tensor(task["std"])
+        channels, height, width = (int(size) for size in task["image"])
+        if not (mean.shape == std.shape == (channels,) and bool((std > 0).all()) and min(height, width) > 0):
+            raise ValueError("the normalisation of its images does not fit")
+        if not all(isinstance(name, str) for name in task["classes"]) or isinstance(task["classes"], str):
+            raise ValueError("the names of its classes are none")
+        if not all(bool(part.isfinite().all()) for part in held["state"].values()):
+            raise ValueError("its weights are not finite")
     except Exception as error:  # a damaged file can raise nearly anything
         reason = str(error).splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"{file}: cannot be read as a packed network ({reason})") from None

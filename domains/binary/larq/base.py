@@ -134,6 +134,11 @@ class QuantizedLayer(nn.Module):
         super()._load_from_state_dict(*arguments)  # type: ignore[no-untyped-call]
         self._mark_precision()  # assigned parameters are others
 
+    def _apply(self, *arguments: Any, **named: Any) -> Any:
+        found = super()._apply(*arguments, **named)  # type: ignore[no-untyped-call]
+        self._mark_precision()  # some conversions make other parameters
+        return found
+
     @property
     def weight(self) -> Tensor:
         """The latent kernel, under torch's name; of a separable layer the depthwise one."""

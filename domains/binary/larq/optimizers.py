@@ -75,7 +75,8 @@ def _at(value: Number, step: int) -> float:
 class CaseOptimizer(torch.optim.Optimizer):
     """Gives every parameter to the one optimizer whose predicate is true of it.
 
-    Its groups of parameters are those of its optimizers that have a learning rate, so that schedulers change these.
+    Its groups of parameters are those of its optimizers, so that schedulers of learning rates and scalers of gradients
+    find them; one without a learning rate, such as Bop's, is given one of 0 that nothing reads.
 
     Args:
         parameters: of the model.
@@ -116,12 +117,21 @@ class CaseOptimizer(torch.optim.Optimizer):
             _log.warning(
                 "no case claims %d parameters and there is no default_optimizer: they are not trained", len(rest)
             )
+        self._made = False
         super().__init__(everything, {})
-        self._take_groups()
+        self._made = True
 
-    def _take_groups(self) -> None:
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """Those of all optimizers, as they are."""
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
-        self.param_groups = [group for group in groups if "lr" in group]
+        for group in groups:
+            group.setdefault("lr", 0.0)
+        return groups
+
+    @param_groups.setter
+    def param_groups(self, groups: list[dict[str, Any]]) -> None:
+        """Takes what torch's constructor sets, which is not kept."""
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Refuses groups beside those of the cases.
@@ -129,9 +139,11 @@ class CaseOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: for any.
         """
-        if self.param_groups:
+        if self._made:
             raise ValueError("parameters are given to the cases when the optimizer is made")
-        super().add_param_group(param_group)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "optimizers": self.optimizers, "_made": True}
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clears all gradients."""
@@ -154,7 +166,6 @@ class CaseOptimizer(torch.optim.Optimizer):
         """Takes the states in again."""
         for optimizer, part in zip(self.optimizers, state_dict["optimizers"], strict=True):
             optimizer.load_state_dict(part)
-        self._take_groups()  # loading makes others
 
 
 class HyperparameterScheduler:

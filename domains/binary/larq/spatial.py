@@ -60,7 +60,13 @@ class Spatial(QuantizedLayer):
             raise ValueError("padding 'causal' takes no pad_values other than 0")
 
     def padded(self, x: Tensor) -> Tensor:
-        """Returns the quantized input padded with the raw pad value."""
+        """Returns the quantized input padded with the raw pad value.
+
+        Raises:
+            ValueError: for an input without the batch's axis.
+        """
+        if x.dim() != self.axes + 2:
+            raise ValueError(f"input {tuple(x.shape)}; wanted: (batch, channels, {self.axes} axes)")
         if self.padding == "same":
             return pad_same(x, self.kernel_size, self.strides, self.dilation_rate, self.pad_values)
         if self.padding == "causal":

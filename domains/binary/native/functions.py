@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input
 
 from nichenas.domains.binary.native import kernels
@@ -75,7 +76,7 @@ class _ClippedSign(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Grads:
         gradient, (mask,) = grads[0], ctx.saved_tensors
-        if ctx.native:
+        if ctx.native and not torch.is_grad_enabled():  # the kernel has no gradient of its own
             return kernels().masked(_last(gradient), mask), None, None
         return gradient * mask, None, None
 
@@ -115,6 +116,7 @@ class _ScaledPReLU(torch.autograd.Function):
         return kernels().scaled_prelu_forward(x, scale, slope, weight)  # type: ignore[no-any-return]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Grads:
         return tuple(kernels().scaled_prelu_backward(_last(grads[0]), *ctx.saved_tensors))
 
@@ -125,10 +127,11 @@ def scaled_prelu(x: Tensor, scale: Tensor | None, slope: Tensor, weight: Tensor 
     Args:
         x: ``(batch, channels, height, width)``.
         scale: ``(channels,)``; none for 1.
-        slope: ``(channels,)``.
+        slope: ``(channels,)``, or one for all.
         weight: ``(channels,)``; none for 1.
     """
     if usable(x):
+        slope = slope.expand(x.shape[1])
         ones = torch.ones(x.shape[1])
         parts = [ones if p is None else p.contiguous() for p in (scale, slope, weight)]
         return _ScaledPReLU.apply(x, *parts)  # type: ignore[no-any-return]
@@ -148,6 +151,7 @@ class _Normalise(torch.autograd.Function):
         return y  # type: ignore[no-any-return]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Grads:
         gradient, by_weight = kernels().norm_backward(_last(grads[0]), *ctx.saved_tensors)
         return gradient, by_weight, None
@@ -182,6 +186,7 @@ class _Depthwise(torch.autograd.Function):
         return F.conv2d(x, kernel, None, stride, padding, dilation, groups=x.shape[1])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Grads:
         x, kernel = ctx.saved_tensors
         stride, padding, dilation = ctx.geometry

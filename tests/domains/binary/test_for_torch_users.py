@@ -18,6 +18,7 @@ from nichenas.core.costs.macs import count_costs
 from nichenas.domains.binary import larq
 from nichenas.domains.binary.convolution import BinaryConv2d
 from nichenas.domains.binary.larq import quantizers
+from nichenas.domains.binary.native.functions import usable
 
 QUANTIZERS = [
     larq.SteSign(),
@@ -142,8 +143,9 @@ def test_schedulers_and_constraints_take_several_optimizers_as_one() -> None:
     assert rates == [0.1, 0.1, 0.05, 0.05, 0.025]
     again = case_optimizer(model)
     again.load_state_dict(optimizer.state_dict())
-    assert again.param_groups[0] is again.optimizers[1].param_groups[0]
-    assert again.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"]
+    assert again.param_groups[1] is again.optimizers[1].param_groups[0]
+    assert again.param_groups[1]["lr"] == optimizer.param_groups[1]["lr"] == 0.025
+    assert again.param_groups[0]["lr"] == 0  # Bop's, which nothing reads
     with pytest.raises(ValueError, match="given to the cases"):
         again.add_param_group({"params": [nn.Parameter(torch.ones(1))]})
 
@@ -218,3 +220,76 @@ def test_larqs_layers_come_without_the_search() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["[]", "True"]
+
+
+def test_scalers_of_gradients_reach_every_case() -> None:
+    """Also Bop's, which has no learning rate: what it sees is unscaled, and infinite gradients skip its step."""
+    model = net()
+    optimizer = case_optimizer(model)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale(model(images()).square().sum()).backward()
+    expected = {
+        name: parameter.grad / 1024 for name, parameter in model.named_parameters() if parameter.grad is not None
+    }
+    scaler.unscale_(optimizer)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name], msg=name)
+    before = copy.deepcopy(model.state_dict())
+    kernel = model.second.weight
+    assert kernel.grad is not None
+    optimizer = case_optimizer(model)
+    scaler = torch.amp.GradScaler("cpu")
+    scaler.scale(torch.ones(()))
+    kernel.grad.fill_(torch.inf)
+    scaler.step(optimizer)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_cases_are_copied_and_stored() -> None:
+    model = net()
+    for optimizer in (copy.deepcopy(case_optimizer(model)), pickle.loads(pickle.dumps(case_optimizer(model)))):
+        optimizer.zero_grad()
+        assert [type(one).__name__ for one in optimizer.optimizers] == ["Bop", "SGD"]
+        assert optimizer.param_groups[1] is optimizer.optimizers[1].param_groups[0]
+        with pytest.raises(ValueError, match="given to the cases"):
+            optimizer.add_param_group({"params": [nn.Parameter(torch.ones(1))]})
+
+
+def test_one_slope_for_all_channels() -> None:
+    conv = BinaryConv2d(64, 512, 3, padding=1, activation=nn.PReLU())
+    assert conv.activation is not None
+    found = []
+    for form in (torch.contiguous_format, torch.channels_last):
+        x = torch.randn(2, 64, 6, 6, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=form)
+        y = conv(x)
+        found.append((y, *torch.autograd.grad(y.sum(), (conv.activation.weight, conv.weight))))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
+
+
+def test_gradients_of_gradients_are_right_or_refused() -> None:
+    conv = BinaryConv2d(8, 8, 3, padding=1, activation=nn.PReLU(8))
+    x = torch.randn(2, 8, 6, 6, requires_grad=True)
+    (gradient,) = torch.autograd.grad(conv(x).square().sum(), x, create_graph=True)
+    gradient.square().sum().backward()
+    assert conv.weight.grad is not None
+    last = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    if not usable(last):
+        pytest.skip("no compiler: plain torch differentiates all")
+    (gradient,) = torch.autograd.grad(conv(last).square().sum(), last, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        gradient.square().sum().backward()
+
+
+@pytest.mark.parametrize(("stride", "padding"), [((1, 2), 1), (1, (0, 1)), (2, "valid"), (1, "same")])
+def test_depthwise_windows_that_are_not_square(stride: Any, padding: Any) -> None:
+    conv = BinaryConv2d(4, 4, 3, stride=stride, padding=padding, groups=4, scale="none")
+    x = torch.randn(2, 4, 8, 8)
+    signs = [torch.where(part >= 0, 1.0, -1.0) for part in (x, conv.weight)]
+    torch.testing.assert_close(conv(x), nn.functional.conv2d(signs[0], signs[1], None, stride, padding, groups=4))
+
+
+def test_an_image_without_a_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"input \(4, 8, 8\); wanted: \(batch, channels, 2 axes\)"):
+        larq.QuantConv2D(4, 8, 3, padding=1)(torch.randn(4, 8, 8))

@@ -31,12 +31,14 @@ from nichenas.domains.binary import load_packed
 from nichenas.domains.binary import pack
 from nichenas.domains.binary import packed
 from nichenas.domains.binary import summary
+from nichenas.domains.binary.convolution import BinaryConv2d
 from nichenas.domains.binary.convolution import binarize
 from nichenas.domains.binary.genotypes import PUBLISHED
 from nichenas.domains.binary.model import CellNetwork
 from nichenas.domains.binary.native import kernels
 from nichenas.domains.binary.native.functions import binary_sign
 from nichenas.domains.binary.operations import Bats
+from nichenas.domains.binary.packed_file import packed_contents
 
 
 def simulated(x: Tensor, w: Tensor, s: int, p: tuple[int, int], d: int, groups: int, value: int) -> Tensor:
@@ -237,3 +239,99 @@ def test_files_that_are_no_packed_networks(tmp_path: Path) -> None:
     for name in ("damaged", "missing"):
         with pytest.raises(DataError, match=f"{name}.pt: cannot be read as a packed network"):
             load_packed(tmp_path / f"{name}.pt")
+
+
+class Thrice(larq.QuantDense):
+    """Computes something else than its class."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 3 * super().forward(x)
+
+
+class Halves(larq.SteSign):
+    """Has other values than signs."""
+
+    def quantize(self, x: Tensor) -> Tensor:
+        return super().quantize(x) / 2
+
+
+def test_what_computes_something_else_is_left() -> None:
+    hooked = larq.QuantDense(8, 4, **SIGNS)
+    hooked.register_forward_hook(lambda _, __, y: 2 * y)
+    for layer in (
+        Thrice(8, 4, **SIGNS),
+        hooked,
+        larq.QuantDense(8, 4, input_quantizer=Halves(), kernel_quantizer="ste_sign"),
+        BinaryConv2d(4, 4, 2, padding="same"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ValueError, match="nothing can be packed"):
+            pack(layer)
+    same = BinaryConv2d(4, 4, 3, padding="same", dilation=2)  # type: ignore[arg-type]
+    x = torch.randn(2, 4, 7, 7)
+    torch.testing.assert_close(pack(same)(x), same(x).detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_layer_in_several_places_is_packed_once() -> None:
+    layer = larq.QuantDense(8, 8, **SIGNS)
+    made = pack(nn.ModuleDict({"one": layer, "more": nn.Sequential(layer, nn.ReLU(), layer)}))
+    found = [module for _, module in made.named_modules() if isinstance(module, packed.PackedQuantDense)]
+    assert len(found) == 1
+    assert made["one"] is made["more"][0] is made["more"][2]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_packed_networks_in_other_types(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        BinaryConv2d(8, 8, 3, padding=1, activation=nn.PReLU(8)),
+        nn.BatchNorm2d(8),
+        larq.QuantConv2D(8, 8, 3, padding=1, **SIGNS),
+        nn.Flatten(),
+        larq.QuantDense(8 * 36, 5, **SIGNS),
+    ).eval()
+    x = torch.randn(2, 8, 6, 6, dtype=kind)
+    y = pack(model).to(kind)(x)
+    assert y.dtype == kind
+    torch.testing.assert_close(y, model.to(kind)(x).detach(), rtol=0.02, atol=0.02)
+
+
+def test_kernels_follow_their_bits() -> None:
+    """Also where these are changed in place, as averages of weights and broadcasts do."""
+    one, other = (PackedKernel(torch.randn(4, 3, 3, 3)) for _ in range(2))
+    x = torch.randn(1, 3, 6, 6)
+    before = binary_conv2d(x, one)
+    one.bits.copy_(other.bits)
+    assert not torch.equal(binary_conv2d(x, one), before)
+    assert torch.equal(binary_conv2d(x, one), binary_conv2d(x, other))
+
+
+def test_packed_networks_are_compiled_and_exported() -> None:
+    model, x = pack(larq_network()), torch.randn(4, 3, 6, 6)
+    expected = model(x)
+    torch.testing.assert_close(torch.compile(model, backend="aot_eager", fullgraph=True)(x), expected)
+    torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), expected)
+    assert count_costs(pack(nn.Sequential(larq.QuantDense(8, 4, **SIGNS))), (8,)).binary_macs == 32
+
+
+def test_damaged_packed_files(tmp_path: Path) -> None:
+    network = CellNetwork(Bats(groups=4), PUBLISHED["DARTS_V2"], 8, 4, 10)
+    built = {"family": "bats", "groups": 4, "scale": "learned", "channels": 8, "cells": 4, "stem": "cifar"}
+    task: dict[str, Any] = {"classes": list("abcdefghij"), "image": [3, 8, 8], "mean": [0.5] * 3, "std": [0.2] * 3}
+    switches = {"activations": True, "weights": True}
+    contents = packed_contents(network, PUBLISHED["DARTS_V2"], {**built, **switches}, task)
+    torch.save(contents, tmp_path / "good.pt")
+    loaded = load_packed(tmp_path / "good.pt")
+    for images in (torch.zeros(2, 1, 8, 8), torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(3, 8, 8)):
+        with pytest.raises(ValueError, match=r"images are .*wanted: \(batch, 3, height, width\) of real numbers"):
+            loaded(images)
+    state = {**contents["state"], "classifier.bias": torch.full((10,), torch.nan)}
+    for changes, reason in (
+        ({"task": {**task, "mean": [0.5]}}, "normalisation"),
+        ({"task": {**task, "std": [0.2, 0.0, 0.2]}}, "normalisation"),
+        ({"task": {**task, "classes": "abcdefghij"}}, "classes"),
+        ({"task": {**task, "image": [3]}}, ""),
+        ({"state": state}, "not finite"),
+    ):
+        torch.save({**contents, **changes}, tmp_path / "bad.pt")
+        with pytest.raises(DataError, match=f"cannot be read as a packed network .*{reason}"):
+            load_packed(tmp_path / "bad.pt")
