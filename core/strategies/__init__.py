@@ -5,6 +5,7 @@ from nichenas.core.strategies.base import ProducesOffspring
 from nichenas.core.strategies.base import Strategy
 from nichenas.core.strategies.conservative import Conservative
 from nichenas.core.strategies.evolution import Evolution
+from nichenas.core.strategies.forest import ForestSearch
 from nichenas.core.strategies.local import LocalSearch
 from nichenas.core.strategies.one_shot import OneShotStrategy
 from nichenas.core.strategies.optuna_sampler import OptunaSampler
@@ -15,6 +16,7 @@ __all__ = [
     "STRATEGIES",
     "Conservative",
     "Evolution",
+    "ForestSearch",
     "LocalSearch",
     "OneShotStrategy",
     "OptunaSampler",

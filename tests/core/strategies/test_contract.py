@@ -6,6 +6,7 @@ import pytest
 
 from nichenas.core.strategies import Conservative
 from nichenas.core.strategies import Evolution
+from nichenas.core.strategies import ForestSearch
 from nichenas.core.strategies import LocalSearch
 from nichenas.core.strategies import OptunaSampler
 from nichenas.core.strategies import RandomSearch
@@ -26,6 +27,16 @@ class TestEvolution(StrategyContract, OneShotStrategyContract, OffspringContract
 
 class TestLocal(StrategyContract, OneShotStrategyContract):
     strategy = LocalSearch
+
+
+class TestForest(StrategyContract, OneShotStrategyContract):
+    strategy = ForestSearch
+
+
+class TestForestWithRepetition(StrategyContract, OneShotStrategyContract):
+    strategy = ForestSearch
+    options = {"deduplicate": False, "first": 2, "trees": 2, "pool": 5}
+    repeats = True
 
 
 class TestReinforce(StrategyContract, OneShotStrategyContract):

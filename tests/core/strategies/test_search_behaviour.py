@@ -17,6 +17,7 @@ from nichenas.core.space import Choice
 from nichenas.core.space import SearchSpace
 from nichenas.core.strategies import Conservative
 from nichenas.core.strategies import Evolution
+from nichenas.core.strategies import ForestSearch
 from nichenas.core.strategies import LocalSearch
 from nichenas.core.strategies import OptunaSampler
 from nichenas.core.strategies import RandomSearch
@@ -43,7 +44,7 @@ def values(strategy: Strategy, trials: int) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("cls", [Evolution, LocalSearch, Conservative])
+@pytest.mark.parametrize("cls", [Evolution, LocalSearch, Conservative, ForestSearch])
 def test_evaluates_better_architectures_than_random(cls: type[Strategy]) -> None:
     options = cls.Options.model_validate({"population": 15, "tournament": 5} if cls is Evolution else {})
     guided = [np.mean(values(cls(contract_space(), QUALITY, seed, options), 80)) for seed in range(8)]
