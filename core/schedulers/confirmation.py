@@ -2,7 +2,7 @@
 
 A single measurement of many is the best partly by luck. A trial that would be the incumbent is therefore repeated with
 other randomness, counts with the mean of its measurements, and is told to the strategy only then. It remains a would-be
-incumbent only if the mean holds up.
+incumbent only as long as the mean holds up: once that is no better than the incumbent's, no further repeat is spent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Confirmation:
     Args:
         searcher: fresh.
         complete: the fidelity at which trials can be incumbents.
-        repeats: further measurements of each, at least one.
+        repeats: the most further measurements of each, at least one.
     """
 
     def __init__(self, searcher: Searcher, complete: Fidelity, repeats: int) -> None:
@@ -45,15 +45,22 @@ class Confirmation:
         if repeats is not None:
             group = self._open[repeats]
             group.append(trial)
-            if len(group) > self.repeats:
-                self._settle(mean_trial(self._open.pop(repeats)))
+            judged = mean_trial(group)
+            if len(group) <= self.repeats and self.searcher.score(judged) > self.best:
+                self._repeat(group)
+            else:
+                del self._open[repeats]
+                self._settle(judged)
         elif self._is_complete(trial) and self.searcher.score(trial) > self.best:
             self._open[trial.number] = [trial]
-            again = dataclasses.replace(trial.proposal, parent=None, start=0.0, rung=None, horizon=None, tag={})
-            for repeat in range(1, self.repeats + 1):
-                self._queue.append(dataclasses.replace(again, repeat_of=trial.number, repeat=repeat))
+            self._repeat([trial])
         else:
             self.searcher.tell(trial)
+
+    def _repeat(self, group: list[Trial]) -> None:
+        first = group[0]
+        again = dataclasses.replace(first.proposal, parent=None, start=0.0, rung=None, horizon=None, tag={})
+        self._queue.append(dataclasses.replace(again, repeat_of=first.number, repeat=len(group)))
 
     def _is_complete(self, trial: Trial) -> bool:
         measured = trial.measurement
