@@ -12,6 +12,7 @@ from pydantic import model_validator
 from nichenas.core.errors import ConfigError
 from nichenas.core.gradient.annealing import Annealing
 from nichenas.core.gradient.discretisation import Discretisation
+from nichenas.core.gradient.effect import EffectSettings
 from nichenas.core.gradient.optimizers import OptimizerSettings
 from nichenas.core.gradient.regularisers import Regulariser
 from nichenas.core.gradient.relaxations import RELAXATIONS
@@ -56,6 +57,7 @@ class GradientOptions(Settings):
         early_stop: reasons to stop sooner.
         activation_checkpointing: compute activations again in the backward pass; slower, much less memory.
         wiring: record costs of edges.
+        effect: what is measured when the search has ended, to see whether it did anything.
         checkpoint_every: epochs between checkpoints.
     """
 
@@ -77,6 +79,7 @@ class GradientOptions(Settings):
     early_stop: EarlyStop = EarlyStop()
     activation_checkpointing: bool = False
     wiring: bool = True
+    effect: EffectSettings = EffectSettings()
     checkpoint_every: int = Field(1, ge=1)
 
     @field_validator("relaxation")

@@ -68,8 +68,9 @@ class GradientSearch(Method):
         return GradientLoop(session, own, self.budget()).run()
 
     def facts(self, domain: Domain, journal: Journal) -> dict[str, Any]:
-        """Returns why the search ended: its epochs, its seconds, or a rule of its early stop."""
-        return {"stopped": journal.meta("stopped")}
+        """Returns why the search ended (its epochs, its seconds, or a rule of its early stop), and what it did."""
+        effect = journal.meta("effect")
+        return {"stopped": journal.meta("stopped"), **({} if effect is None else {"effect": effect})}
 
     def sections(self, record: RunRecord, baseline: RunRecord | None = None) -> list[Section]:
         """Returns the curve of the epochs, the mixture and the wiring."""

@@ -16,6 +16,8 @@ from nichenas.core.figures.plots import COLOURS
 from nichenas.core.figures.plots import finish
 from nichenas.core.figures.plots import new_figure
 from nichenas.core.figures.plots import to_svg
+from nichenas.core.gradient.effect import effect_statements
+from nichenas.core.gradient.effect import late_share
 from nichenas.core.gradient.supernet import EdgeGroup
 from nichenas.core.gradient.wiring import alive
 from nichenas.core.gradient.wiring import depth
@@ -55,12 +57,14 @@ class GradientFigures:
         shape: entropy, margin and the share of operations without weights over the epochs.
         scores: of the supernet and of its discretised form.
         samples: loss minus entropy over the epochs, by split; empty where it was not recorded.
+        effect: what the search did, in words; empty until the run has ended.
     """
 
     groups: list[GroupFigures]
     shape: Markup
     scores: Markup
     samples: Markup
+    effect: list[str]
 
 
 def gradient_sections(record: RunRecord) -> list[Section]:
@@ -73,9 +77,21 @@ def gradient_sections(record: RunRecord) -> list[Section]:
     groups = [EdgeGroup.from_dict(fields) for fields in epochs[0]["groups"].values()]
     values = [measurement.values for measurement in measured]
     figures = GradientFigures(
-        [_figures(group, epochs) for group in groups], _shape(groups, epochs), _scores(values), _samples(epochs)
+        [_figures(group, epochs) for group in groups],
+        _shape(groups, epochs),
+        _scores(values),
+        _samples(epochs),
+        _effect(record, epochs),
     )
     return [section("gradient.html", "details", figures=figures)]
+
+
+def _effect(record: RunRecord, epochs: Sequence[Mapping[str, Any]]) -> list[str]:
+    effect = record.result.further.get("effect") if record.result is not None else None
+    if effect is None:
+        return []
+    shares = [epoch.get("distinguished") for epoch in epochs]
+    return effect_statements(effect, late_share(shares), 1 if record.searched.direction == "maximize" else -1)
 
 
 def _figures(group: EdgeGroup, epochs: Sequence[Mapping[str, Any]]) -> GroupFigures:

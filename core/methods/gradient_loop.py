@@ -21,6 +21,8 @@ from nichenas.core.errors import CandidateFailure
 from nichenas.core.errors import SearchDiverged
 from nichenas.core.gate import checked_measurement
 from nichenas.core.gradient.discretisation import one_hot
+from nichenas.core.gradient.effect import GradientNoise
+from nichenas.core.gradient.effect import search_effect
 from nichenas.core.gradient.optimizers import set_learning_rate
 from nichenas.core.gradient.options import GradientOptions
 from nichenas.core.gradient.regularisers import entropies
@@ -81,6 +83,7 @@ class GradientLoop:
         # Architecture parameters are tables, so they are decayed; that is DARTS's rule.
         self.architecture_optimizer = options.architecture.make(self.parameters.values())
         self.recorder = WiringRecorder(self.supernet.groups, logits=self.supernet.task == "classification")
+        self.noise = GradientNoise()
         self._epoch = 0
         self._stable = 0
         self._last_kept: Kept | None = None
@@ -114,7 +117,22 @@ class GradientLoop:
                 if self._epoch % self.options.checkpoint_every == 0 or self._epoch == self.epochs or reason:
                     self._checkpoint()
             session.journal.set_meta("stopped", reason or "epochs")
+            if self._epoch > 0 and self.options.effect.random and session.journal.meta("effect") is None:
+                session.journal.set_meta("effect", self._effect())
         return session.state
+
+    def _effect(self) -> dict[str, Any]:
+        """Returns whether the search did anything, judged by the supernet as it is now."""
+        temperature = self.options.temperature.at((self._epoch - 1) / max(1, self.epochs - 1))
+        expected = self.relaxation.expected
+        with torch.no_grad():
+            mixture = expected(self.parameters, temperature)
+            uniform = expected({name: torch.zeros_like(one) for name, one in self.parameters.items()}, temperature)
+        rng = numpy_generator(self.seed, "random architectures")
+        options = self.options
+        return search_effect(
+            self.supernet, self.data.validation, mixture, uniform, options.discretise, rng, options.effect
+        )
 
     def _initial_parameters(self) -> dict[str, nn.Parameter]:
         result = {}
@@ -244,6 +262,7 @@ class GradientLoop:
             for regulariser in self.options.regularisers:
                 loss = loss + regulariser.term(expected, self._epoch)
         loss.backward()
+        self.noise.record(self.parameters)
         clip_gradients(list(self.parameters.values()), self.options.architecture.clip)
         self.architecture_optimizer.step()
 
@@ -273,6 +292,7 @@ class GradientLoop:
             "margin": {name: _margin(values) for name, values in mixture.items()},
             "kept": {name: [list(pair) for pair in edges] for name, edges in kept.items()},
             "stable": self._stable,
+            "distinguished": self.noise.epoch(),
         }
         if self.options.wiring:
             diagnostics["wiring"] = self.recorder.epoch()

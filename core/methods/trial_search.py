@@ -80,8 +80,8 @@ class TrialSettings(MethodSettings):
         sharing: ``none``, or one of the domain's rules for inheriting trained weights.
         restrict: options that some choices are restricted to, such as ``{propagation: [gcn, gat]}``.
         start: what is measured first.
-        confirm: how often a would-be incumbent is measured again at most; it then counts with the mean. These trials are
-            charged to the budget like any other.
+        confirm: how often a would-be incumbent is measured again at most; it then counts with the mean. These trials
+            are charged to the budget like any other.
         early_stop: when a hopeless training stops before its end; none for never.
         batch: proposals asked for and evaluated together.
         weights: of the objectives in the score; by default the primary objective alone counts, or the domain's

@@ -38,7 +38,9 @@ def table() -> TabularDomain:
 
 
 def test_the_record_has_every_combination() -> None:
-    assert set(RECORD["proposals"]) == {f"{one} {other}" for one in STRATEGIES for other in SCHEDULERS}
+    """But those of ``forest``: its trees, and so its proposals, may differ between versions of scikit-learn."""
+    recorded = set(STRATEGIES) - {"forest"}
+    assert set(RECORD["proposals"]) == {f"{one} {other}" for one in recorded for other in SCHEDULERS}
 
 
 @pytest.mark.parametrize("name", sorted(RECORD["proposals"]))
