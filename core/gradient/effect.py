@@ -48,8 +48,8 @@ class EffectSettings(Settings):
 class GradientNoise:
     """Which architecture parameters' gradients are distinguished from noise.
 
-    The batches of an epoch are taken as draws: a two-sided t-test an entry at the level .05, which chance alone passes in
-    one case of twenty. The weights move meanwhile, which adds to the spread.
+    The batches of an epoch are taken as draws: a two-sided t-test an entry at the level .05, which chance alone passes
+    in one case of twenty. The weights move meanwhile, which adds to the spread.
     """
 
     def __init__(self) -> None:

@@ -16,6 +16,7 @@ from nichenas.core.gradient.effect import EffectSettings
 from nichenas.core.gradient.optimizers import OptimizerSettings
 from nichenas.core.gradient.regularisers import Regulariser
 from nichenas.core.gradient.relaxations import RELAXATIONS
+from nichenas.core.gradient.steps import PERTURBATION
 from nichenas.core.settings import Settings
 
 
@@ -42,6 +43,9 @@ class GradientOptions(Settings):
         temperature: of the relaxation.
         step: ``first-order`` and ``second-order`` train architecture parameters on held-out data, ``single-level``
             on the batch of the weights (Single-DARTS, Hou et al. 2021).
+        hessian: how a second-order step multiplies by the second derivative: by ``finite-difference``, as DARTS does,
+            or ``exact``, for supernets with signs the only way.
+        perturbation: distance that the weights move for the finite difference (DARTS: 0.01).
         order: of a single-level step: both at the same point, or the parameters after the weights' step.
         batch: samples in a batch.
         held_out: share of the training data for the architecture parameters of a bi-level search.
@@ -64,6 +68,8 @@ class GradientOptions(Settings):
     relaxation: str = "softmax"
     temperature: Annealing = Annealing()
     step: Literal["first-order", "second-order", "single-level"] = "first-order"
+    hessian: Literal["finite-difference", "exact"] = "finite-difference"
+    perturbation: float = Field(PERTURBATION, gt=0)
     order: Literal["simultaneous", "weights-first"] = "simultaneous"
     batch: int = Field(64, ge=1)
     held_out: float = Field(0.5, gt=0, lt=1)

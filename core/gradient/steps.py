@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -74,13 +75,25 @@ def summed(costs: Mapping[str, Tensor]) -> OperationCosts:
 
 
 def second_order_costs(
-    supernet: Supernet, train: Batch, held_out: Batch, mix: Mix, optimizer: torch.optim.Optimizer
+    supernet: Supernet,
+    train: Batch,
+    held_out: Batch,
+    mix: Mix,
+    optimizer: torch.optim.Optimizer,
+    hessian: Literal["finite-difference", "exact"] = "finite-difference",
+    perturbation: float = PERTURBATION,
 ) -> SupernetPass:
     """Returns the costs on held-out data after one virtual step of the weights on training data.
 
-    ``c_val(w') - eta (c_train(w+) - c_train(w-)) / (2R)`` with ``w' = w - eta (momentum buf + grad + decay w)``,
-    ``w+- = w +- R v``, ``v = grad L_val(w')`` and ``R = 0.01 / |v|`` (Liu et al. 2019, equations 6 to 8). With
-    an adaptive optimizer the virtual step is a plain one at its learning rate. The weights are left as they were.
+    ``c_val(w') - eta H v`` with ``w' = w - eta (momentum buf + grad + decay w)``, ``v = grad L_val(w')`` and ``H`` the
+    mixed second derivative of ``L_train`` at ``w`` (Liu et al. 2019, equation 7). With an adaptive optimizer the
+    virtual step is a plain one at its learning rate. The weights are left as they were.
+
+    Args:
+        hessian: ``finite-difference`` takes ``H v`` as ``(c_train(w+) - c_train(w-)) / (2R)`` with ``w+- = w +- R v``
+            and ``R = perturbation / |v|`` (equation 8). ``exact`` differentiates the gradient once more. Where the
+            supernet has steps, such as signs, both sides of a difference lie on other stairs; the exact product goes
+            through the estimator of their gradients instead, as the gradient itself does.
     """
     parameters = [p for p in supernet.parameters() if p.requires_grad]
     before = [p.detach().clone() for p in parameters]
@@ -92,24 +105,52 @@ def second_order_costs(
             p.sub_(direction, alpha=rate)
     result = weight_gradients(supernet, held_out, mix, costs=True)
     towards = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
-    norm = torch.sqrt(sum((v.double() ** 2).sum() for v in towards))  # type: ignore[arg-type]
-    step = PERTURBATION / max(float(norm), 1e-30)
-    # The learning rate may differ between parameters, so it scales the direction and not the quotient.
-    sides = []
-    largest = max(rates) or 1.0
-    for sign in (1.0, -1.0):
-        with torch.no_grad():
-            for p, old, v, rate in zip(parameters, before, towards, rates, strict=True):
-                p.copy_(old).add_(v, alpha=sign * step * rate / largest)
-        sides.append(architecture_costs(supernet, train, mix).costs)
     with torch.no_grad():
         for p, old in zip(parameters, before, strict=True):
             p.copy_(old)
+    # The learning rate may differ between parameters, so it scales the direction and not the quotient.
+    largest = max(rates) or 1.0
+    scaled = [rate / largest * v for rate, v in zip(rates, towards, strict=True)]
+    if hessian == "exact":
+        correction = _exact_product(supernet, train, mix, parameters, scaled)
+    else:
+        norm = torch.sqrt(sum((v.double() ** 2).sum() for v in towards))  # type: ignore[arg-type]
+        correction = _difference(supernet, train, mix, parameters, scaled, perturbation / max(float(norm), 1e-30))
     supernet.zero_grad(set_to_none=True)
-    plus, minus = sides
-    for name in result.costs:
-        result.costs[name] = result.costs[name] - largest * (plus[name] - minus[name]) / (2 * step)
+    for name, product in correction.items():
+        result.costs[name] = result.costs[name] - largest * product
     return result
+
+
+def _difference(
+    supernet: Supernet, batch: Batch, mix: Mix, parameters: list[nn.Parameter], direction: list[Tensor], step: float
+) -> OperationCosts:
+    """Returns the change of the costs along a direction of the weights, by central differences."""
+    before = [p.detach().clone() for p in parameters]
+    sides = []
+    for sign in (1.0, -1.0):
+        with torch.no_grad():
+            for p, old, v in zip(parameters, before, direction, strict=True):
+                p.copy_(old).add_(v, alpha=sign * step)
+        sides.append(architecture_costs(supernet, batch, mix).costs)
+    with torch.no_grad():
+        for p, old in zip(parameters, before, strict=True):
+            p.copy_(old)
+    plus, minus = sides
+    return {name: (plus[name] - minus[name]) / (2 * step) for name in plus}
+
+
+def _exact_product(
+    supernet: Supernet, batch: Batch, mix: Mix, parameters: list[nn.Parameter], direction: list[Tensor]
+) -> OperationCosts:
+    """Returns the derivative of the costs along a direction of the weights."""
+    inputs, targets = batch
+    leaves = copies(supernet, mix, differentiable=True)
+    with supernet.twice_differentiable():
+        loss = supernet.sample_losses(supernet(inputs, leaves, mix.active), targets).mean()
+        found = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
+        along = [(g * v).sum() for g, v in zip(found, direction, strict=True) if g is not None]
+        return dict(zip(leaves, gradients_of(torch.stack(along).sum(), list(leaves.values())), strict=True))
 
 
 def _directions(parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> list[Tensor]:

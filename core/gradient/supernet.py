@@ -11,6 +11,8 @@ from abc import ABC
 from abc import abstractmethod
 from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 from typing import ClassVar
@@ -107,6 +109,15 @@ class Supernet(nn.Module, ABC):
     def sample_scores(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns the primary objective of every sample, ``(batch,)``; by default whether the class is right."""
         return (outputs.argmax(1) == targets).to(outputs.dtype)
+
+    @property
+    def smooth(self) -> bool:
+        """Whether outputs change continuously with the weights at all times; not where there are signs."""
+        return True
+
+    def twice_differentiable(self) -> AbstractContextManager[None]:
+        """Returns a context in which gradients can be differentiated once more."""
+        return nullcontext()
 
     def begin_epoch(self, progress: float) -> None:
         """Called before every epoch with the share of the search that is over, in [0, 1)."""

@@ -18,6 +18,7 @@ from torch import nn
 
 from nichenas.core.context import Context
 from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import ConfigError
 from nichenas.core.errors import SearchDiverged
 from nichenas.core.gate import checked_measurement
 from nichenas.core.gradient.discretisation import one_hot
@@ -61,6 +62,7 @@ class GradientLoop:
 
     Raises:
         ValueError: when there is no number of epochs.
+        ConfigError: when a second-order step would take finite differences of a network that is binary at some time.
     """
 
     def __init__(self, session: Session, options: GradientOptions, budget: Budget) -> None:
@@ -74,6 +76,11 @@ class GradientLoop:
         self.objective = session.domain.objectives[0].of_supernet()
         context = Context(self.seed, device=self.device)
         self.supernet = domain.supernet(context, options.activation_checkpointing)
+        if options.step == "second-order" and options.hessian == "finite-difference" and not self.supernet.smooth:
+            raise ConfigError(
+                "search.options.gradient.hessian: finite-difference steps over the jumps of a binary network, which "
+                "makes the second-order term noise; allowed here: exact"
+            )
         held_out = 0.0 if options.step == "single-level" else options.held_out
         self.data = domain.search_data(context, options.batch, held_out)
         self.relaxation = RELAXATIONS[options.relaxation]()
@@ -228,7 +235,8 @@ class GradientLoop:
     def _bi_level(self, train: Batch, held_out: Batch, temperature: float, draws: torch.Generator) -> None:
         mix = self.relaxation.mix(self.parameters, temperature, draws)
         if self.options.step == "second-order":
-            result = second_order_costs(self.supernet, train, held_out, mix, self.weight_optimizer)
+            how = self.options.hessian, self.options.perturbation
+            result = second_order_costs(self.supernet, train, held_out, mix, self.weight_optimizer, *how)
         else:
             result = architecture_costs(self.supernet, held_out, mix)
         if self.options.wiring:

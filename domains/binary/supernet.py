@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +22,14 @@ from nichenas.core.gradient.supernet import EdgeGroup
 from nichenas.core.gradient.supernet import Mixes
 from nichenas.core.gradient.supernet import Supernet
 from nichenas.core.gradient.supernet import dense_edges
+from nichenas.domains.binary.convolution import BinaryConv2d
 from nichenas.domains.binary.convolution import binarize
 from nichenas.domains.binary.convolution import clip_latent
 from nichenas.domains.binary.mixing import SourceMixer
 from nichenas.domains.binary.model import STEM_MULTIPLIER
 from nichenas.domains.binary.model import cifar_stem
 from nichenas.domains.binary.model import reduction_positions
+from nichenas.domains.binary.native.functions import plain_operations
 from nichenas.domains.binary.operations import AVERAGE
 from nichenas.domains.binary.operations import MAX
 from nichenas.domains.binary.operations import NONE
@@ -236,6 +239,20 @@ class CellSupernet(Supernet):
             for kind, count in counts.items()
             if count
         )
+
+    @property
+    def smooth(self) -> bool:
+        """Whether nothing is binary in any stage; without stages, at present."""
+        if self.stages:
+            return not any(stage.activations or stage.weights for stage in self.stages)
+        return not any(
+            isinstance(module, BinaryConv2d) and (module.binary_input or module.binary_weights > 0)
+            for module in self.modules()
+        )
+
+    def twice_differentiable(self) -> AbstractContextManager[None]:
+        """Leaves the kernels out."""
+        return plain_operations()
 
     def begin_epoch(self, progress: float) -> None:
         """Binarises what the stage of this part of the search says."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -13,11 +16,22 @@ from torch.nn.grad import conv2d_input
 from nichenas.domains.binary.native import kernels
 
 Grads = tuple[Tensor | None, ...]
+_PLAIN: ContextVar[bool] = ContextVar("plain_operations", default=False)
 
 
 def exporting() -> bool:
     """Whether the network is being traced for export, where only plain torch operations may run."""
     return torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting()
+
+
+@contextmanager
+def plain_operations() -> Iterator[None]:
+    """Leaves the kernels out, whose gradients cannot be differentiated again."""
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
 
 
 def usable(x: Tensor) -> bool:
@@ -29,6 +43,7 @@ def usable(x: Tensor) -> bool:
         and lies_channels_last(x)
         and not exporting()
         and not torch.compiler.is_compiling()
+        and not _PLAIN.get()
         and kernels() is not None
     )
 

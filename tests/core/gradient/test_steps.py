@@ -43,7 +43,8 @@ def test_first_order_gradient_is_that_of_the_loss(relaxation: str) -> None:
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("decay", [0.0, 0.05])
-def test_second_order_gradient_is_that_of_the_unrolled_step(momentum: float, decay: float) -> None:
+@pytest.mark.parametrize("hessian", ["finite-difference", "exact"])
+def test_second_order_gradient_is_that_of_the_unrolled_step(momentum: float, decay: float, hessian: Any) -> None:
     supernet, alpha, train, held_out = toy(1)
     optimizer = torch.optim.SGD(supernet.parameters(), lr=1.0, momentum=momentum, weight_decay=decay)
     mix = Softmax().mix(alpha, 1.0, torch.Generator())
@@ -51,7 +52,8 @@ def test_second_order_gradient_is_that_of_the_unrolled_step(momentum: float, dec
         weight_gradients(supernet, train, mix)
         optimizer.step()
     before = {name: p.detach().clone() for name, p in supernet.named_parameters()}
-    found = surrogate_gradient(mix, second_order_costs(supernet, train, held_out, mix, optimizer).costs, alpha)
+    costs = second_order_costs(supernet, train, held_out, mix, optimizer, hessian).costs
+    found = surrogate_gradient(mix, costs, alpha)
     for name, p in supernet.named_parameters():
         assert torch.equal(before[name], p), "the weights must be left as they were"
 
@@ -65,9 +67,44 @@ def test_second_order_gradient_is_that_of_the_unrolled_step(momentum: float, dec
         stepped[name] = p.detach() - direction
     (wanted,) = torch.autograd.grad(loss_of(supernet, held_out, z, stepped), [alpha["cell"]])
     # The finite difference is exact to second order in its small step.
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+    close = {"rtol": 1e-10, "atol": 1e-12} if hessian == "exact" else {"rtol": 1e-4, "atol": 1e-6}
+    torch.testing.assert_close(found, wanted, **close)
     (first,) = torch.autograd.grad(loss_of(supernet, held_out, torch.softmax(alpha["cell"], 1)), [alpha["cell"]])
     assert float((wanted - first).abs().max()) > 1e-3, "the second-order term must matter here"
+
+
+def test_learning_rates_that_differ_scale_their_parts() -> None:
+    """Both ways to the product agree, with a part of the weights that does not move at all."""
+    supernet, alpha, train, held_out = toy(3)
+    mix = Softmax().mix(alpha, 1.0, torch.Generator())
+    groups = [
+        {"params": list(supernet.weights), "lr": 0.3},
+        {"params": list(supernet.classifier.parameters()), "lr": 0.0},
+    ]
+    optimizer = torch.optim.SGD(groups, lr=0.3)
+    one, other = (
+        second_order_costs(supernet, train, held_out, mix, optimizer, how).costs["cell"]  # type: ignore[arg-type]
+        for how in ("exact", "finite-difference")
+    )
+    torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-7)
+    still = torch.optim.SGD(supernet.parameters(), lr=0.0)
+    plain = architecture_costs(supernet, held_out, mix).costs["cell"]
+    for how in ("exact", "finite-difference"):
+        found = second_order_costs(supernet, train, held_out, mix, still, how).costs["cell"]  # type: ignore[arg-type]
+        torch.testing.assert_close(found, plain, rtol=1e-12, atol=1e-14)
+
+
+def test_a_coarser_perturbation_is_less_exact() -> None:
+    supernet, alpha, train, held_out = toy(1)
+    optimizer = torch.optim.SGD(supernet.parameters(), lr=1.0)
+    mix = Softmax().mix(alpha, 1.0, torch.Generator())
+
+    def costs(*how: Any) -> Tensor:
+        return second_order_costs(supernet, train, held_out, mix, optimizer, *how).costs["cell"]
+
+    exact = costs("exact")
+    errors = [float((costs("finite-difference", r) - exact).abs().max()) for r in (1.0, 0.1, 0.01)]
+    assert errors[0] > 10 * errors[1] > 100 * errors[2] > 0
 
 
 def test_single_level_costs_come_from_the_weights_own_pass() -> None:

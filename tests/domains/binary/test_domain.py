@@ -375,12 +375,18 @@ def epochs_of(folder: Path) -> list[Any]:
     return rows
 
 
+def test_finite_differences_of_a_binary_network_are_refused(tmp_path: Path) -> None:
+    config = small_config(tmp_path, step="second-order")
+    with pytest.raises(ConfigError, match=r"gradient.hessian: finite-difference steps over .*; allowed here: exact"):
+        run_search(load_config(str(config)), tmp_path / "run", QUIET)
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"step": "first-order", "temperature": {"kind": "linear", "start": 1.0, "end": 0.2}},
         {"step": "single-level", "relaxation": "gumbel"},
-        {"step": "second-order", "relaxation": "sigmoid", "regularisers": [{"kind": "zero-one"}]},
+        {"step": "second-order", "hessian": "exact", "relaxation": "sigmoid", "regularisers": [{"kind": "zero-one"}]},
         {"step": "single-level", "relaxation": "single-path", "order": "weights-first", "checkpoint_every": 2},
     ],
     ids=lambda o: f"{o['step']} {o.get('relaxation', 'softmax')}",

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nichenas.core.gradient.relaxations import Softmax
+from nichenas.core.gradient.steps import architecture_costs
+from nichenas.core.gradient.steps import second_order_costs
 from nichenas.core.gradient.steps import weight_gradients
 from nichenas.domains.binary.convolution import binarize
 from nichenas.domains.binary.native import functions
@@ -62,6 +64,50 @@ def test_fast_supernet_equals_the_plain_one(family: Family, inputs: bool, weight
         torch.testing.assert_close(fast[name], gradient, rtol=TOLERANCE, atol=TOLERANCE, msg=name)
     for name, cost in one.costs.items():
         torch.testing.assert_close(other.costs[name], cost, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def second_order(net: CellSupernet, hessian: Any, count: int = 12) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Returns the costs of second order, and those of first order."""
+    generator = torch.Generator().manual_seed(3)
+    kind = next(net.parameters()).dtype
+    inputs = torch.randn(2 * count, 3, 16, 16, generator=generator, dtype=kind)
+    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    targets = torch.randint(0, 10, (2 * count,), generator=generator)
+    train, held_out = (inputs[:count], targets[:count]), (inputs[count:], targets[count:])
+    alphas = {g.name: torch.zeros(len(g.edges), len(g.operations), dtype=kind) for g in net.groups}
+    mix = Softmax().mix(alphas, 1.0, torch.Generator())
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.025)
+    found = second_order_costs(net, train, held_out, mix, optimizer, hessian)
+    return found.costs, architecture_costs(net, held_out, mix).costs
+
+
+@pytest.mark.parametrize(
+    ("family", "inputs", "weights"), CASES[:1] + CASES[6:8], ids=lambda v: getattr(v, "name", str(v))
+)
+def test_fast_and_plain_supernets_have_the_same_exact_second_order(
+    family: Family, inputs: bool, weights: float
+) -> None:
+    """Gradients of gradients, through the estimators of the signs."""
+    torch.manual_seed(0)
+    net = CellSupernet(family, 8, 3, 10).double()
+    binarize(net, inputs, weights)
+    assert net.smooth == (not inputs and weights == 0)
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    fast, first = second_order(net, "exact")
+    assert all(torch.equal(before[name], p) for name, p in net.named_parameters())
+    assert all(float((fast[name] - first[name]).abs().max()) > 1e-4 for name in fast)
+    net.plain = True
+    plain, _ = second_order(net, "exact")
+    for name, one in plain.items():
+        torch.testing.assert_close(fast[name], one, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_kernels_give_way_to_what_can_be_differentiated_twice() -> None:
+    """In float32; the kernels refuse a second backward pass (or there are none)."""
+    net = CellSupernet(Bats(affine=False, groups=4), 8, 3, 10)
+    costs, first = second_order(net, "exact")
+    assert all(torch.isfinite(one).all() for one in costs.values())
+    assert all(not torch.equal(costs[name], one) for name, one in first.items())
 
 
 # Kernels, in float32
