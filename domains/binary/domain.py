@@ -196,6 +196,7 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
                 per_cell=s.per_cell,
                 activation_checkpointing=activation_checkpointing,
                 clip_weights=s.training.clip_weights,
+                stem=s.stem,
             )
         return supernet.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

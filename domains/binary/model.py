@@ -146,7 +146,36 @@ def imagenet_stems(family: Family, channels_in: int, channels: int) -> tuple[nn.
     return first, second
 
 
-class CellNetwork(nn.Module):
+class Stemmed(nn.Module):
+    """A network whose first two inputs of cells come from a stem."""
+
+    def make_stem(self, family: Family, stem: str, channels_in: int, channels: int) -> tuple[int, bool]:
+        """Adds the stem's modules.
+
+        Args:
+            stem: ``cifar``, of full resolution, or ``imagenet``, of a quarter and an eighth of it.
+            channels: of the first cells' nodes.
+
+        Returns:
+            The channels of both inputs of the first cell, and whether the second has half the resolution of the first.
+        """
+        if stem == "imagenet":
+            self.stem: nn.Module | None = None
+            self.stem0, self.stem1 = imagenet_stems(family, channels_in, channels)
+            return channels, True
+        self.stem = cifar_stem(family, channels_in, STEM_MULTIPLIER * channels)
+        return STEM_MULTIPLIER * channels, False
+
+    def stem_outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns both inputs of the first cell."""
+        if self.stem is None:
+            s0 = self.stem0(images)
+            return s0, self.stem1(s0)
+        s0 = self.stem(images)
+        return s0, s0
+
+
+class CellNetwork(Stemmed):
     """The network of a genotype.
 
     Args:
@@ -172,15 +201,8 @@ class CellNetwork(nn.Module):
         super().__init__()
         self.drop = 0.0  # probability of drop path; the training raises it
         self.generator: torch.Generator | None = None
-        if stem == "imagenet":
-            self.stem: nn.Module | None = None
-            self.stem0, self.stem1 = imagenet_stems(family, channels_in, channels)
-            before_previous = previous = current = channels
-            reduced = True
-        else:
-            before_previous = previous = STEM_MULTIPLIER * channels
-            self.stem = cifar_stem(family, channels_in, previous)
-            current, reduced = channels, False
+        previous, reduced = self.make_stem(family, stem, channels_in, channels)
+        before_previous, current = previous, channels
         self.cells = nn.ModuleList()
         positions = reduction_positions(cells)
         self.auxiliary_at = 2 * cells // 3
@@ -212,11 +234,7 @@ class CellNetwork(nn.Module):
 
     def both(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Returns the logits and, in training, those of the auxiliary classifier where there is one."""
-        if self.stem is None:
-            s0 = self.stem0(x)
-            s1 = self.stem1(s0)
-        else:
-            s0 = s1 = self.stem(x)
+        s0, s1 = self.stem_outputs(x)
         second = None
         for position, cell in enumerate(self.cells):
             s0, s1 = s1, cell(s0, s1, self.drop, self.generator)

@@ -26,8 +26,7 @@ from nichenas.domains.binary.convolution import BinaryConv2d
 from nichenas.domains.binary.convolution import binarize
 from nichenas.domains.binary.convolution import clip_latent
 from nichenas.domains.binary.mixing import SourceMixer
-from nichenas.domains.binary.model import STEM_MULTIPLIER
-from nichenas.domains.binary.model import cifar_stem
+from nichenas.domains.binary.model import Stemmed
 from nichenas.domains.binary.model import reduction_positions
 from nichenas.domains.binary.native.functions import plain_operations
 from nichenas.domains.binary.operations import AVERAGE
@@ -160,7 +159,7 @@ class SearchCell(nn.Module):
         return states
 
 
-class CellSupernet(Supernet):
+class CellSupernet(Stemmed, Supernet):
     """The search network.
 
     Args:
@@ -173,6 +172,7 @@ class CellSupernet(Supernet):
         per_cell: whether every cell has architecture parameters of its own; else all of a kind share them.
         activation_checkpointing: whether cells are computed again in the backward pass.
         clip_weights: whether latent kernels are kept in [-1, 1] while they are binary.
+        stem: ``cifar`` or ``imagenet``.
         plain: compute operation by operation.
     """
 
@@ -191,6 +191,7 @@ class CellSupernet(Supernet):
         per_cell: bool = False,
         activation_checkpointing: bool = False,
         clip_weights: bool = True,
+        stem: str = "cifar",
         plain: bool = False,
     ) -> None:
         super().__init__()
@@ -198,13 +199,12 @@ class CellSupernet(Supernet):
         names = tuple(operations or family.operations)
         self.stages = tuple(stages)
         self.activation_checkpointing, self.plain = activation_checkpointing, plain
-        previous = before_previous = STEM_MULTIPLIER * channels
-        self.stem = cifar_stem(family, channels_in, previous)
+        previous, reduced = self.make_stem(family, stem, channels_in, channels)
+        before_previous, current = previous, channels
         self.cells = nn.ModuleList()
         self.kinds: list[tuple[str, int]] = []  # of every cell, its group and its place within it
         positions = reduction_positions(cells) if reductions is None else tuple(reductions)
         counts = dict.fromkeys(cell_names(cells) if per_cell else KINDS, 0)
-        current, reduced = channels, False
         for position in range(cells):
             reduction = position in positions
             current *= 2 if reduction else 1
@@ -270,7 +270,7 @@ class CellSupernet(Supernet):
         """Returns logits, ``(batch, classes)``, of images ``(batch, channels, height, width)``."""
         if not self.plain:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        s0 = s1 = self.stem(inputs)
+        s0, s1 = self.stem_outputs(inputs)
         for cell, (kind, place) in zip(self.cells, self.kinds, strict=True):
             chosen = None if active is None else active[kind]
             if self.activation_checkpointing and self.training:

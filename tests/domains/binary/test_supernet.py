@@ -110,6 +110,26 @@ def test_kernels_give_way_to_what_can_be_differentiated_twice() -> None:
     assert all(not torch.equal(costs[name], one) for name, one in first.items())
 
 
+@pytest.mark.parametrize("family", [Bats(affine=False, groups=4), DartsReal(affine=False)], ids=lambda f: f.name)
+def test_a_supernet_with_the_stem_of_imagenet_searches_at_an_eighth_of_the_resolution(family: Family) -> None:
+    """As the network that is built of its outcome; the first cell reads two resolutions. Both forms are equal."""
+    torch.manual_seed(0)
+    net = CellSupernet(family, 8, 3, 10, stem="imagenet").double()
+    sizes: list[int] = []
+    net.cells[0].register_forward_hook(lambda module, inputs, output: sizes.append(output.shape[-1]))
+    batch = torch.randn(4, 3, 64, 64, dtype=torch.double), torch.randint(0, 10, (4,))
+    alphas = {g.name: torch.randn(len(g.edges), len(g.operations), dtype=torch.double) for g in net.groups}
+    mix = Softmax().mix(alphas, 1.0, torch.Generator())
+    found = []
+    for plain in (True, False):
+        net.plain = plain
+        found.append(weight_gradients(net, batch, mix, costs=True))
+    torch.testing.assert_close(found[1].outputs, found[0].outputs, rtol=0, atol=TOLERANCE)
+    for name, cost in found[0].costs.items():
+        torch.testing.assert_close(found[1].costs[name], cost, rtol=TOLERANCE, atol=TOLERANCE)
+    assert sizes == [8, 8]
+
+
 # Kernels, in float32
 
 
