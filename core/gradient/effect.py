@@ -9,6 +9,7 @@ against zero (:class:`GradientNoise`).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from nichenas.core.gradient.discretisation import one_hot
 from nichenas.core.gradient.relaxations import Mix
 from nichenas.core.gradient.steps import copies
 from nichenas.core.gradient.supernet import BatchSource
+from nichenas.core.gradient.supernet import Kept
 from nichenas.core.gradient.supernet import Mixes
 from nichenas.core.gradient.supernet import Supernet
 from nichenas.core.settings import Settings
@@ -100,6 +102,7 @@ def search_effect(
     mixture: Mixes,
     uniform: Mixes,
     discretise: Discretisation,
+    derive: Callable[[Mixes], Kept],
     rng: np.random.Generator,
     settings: EffectSettings,
 ) -> dict[str, Any]:
@@ -108,6 +111,8 @@ def search_effect(
     Args:
         mixture: learned, ``(edges, operations)`` by group.
         uniform: of parameters that are all equal.
+        discretise: the rule.
+        derive: the rule, and limits where there are any; random architectures keep to them too.
         rng: draws the random architectures.
 
     Returns:
@@ -122,7 +127,7 @@ def search_effect(
         active = {name: table > 0 for name, table in values.items()} if discrete else None
         return sample_scores(supernet, Mix(values, active), validation, settings.samples)
 
-    kept = discretise.kept(mixture, groups)
+    kept = derive(mixture)
     single = one_hot(kept, groups, mixture)
     on = {name: (table.sum(1, keepdim=True) > 0).to(table) for name, table in single.items()}
     every = discretise.model_copy(update={"rule": "top-edges", "edges": max(len(group.edges) for group in groups)})
@@ -131,7 +136,7 @@ def search_effect(
     drawn = []
     for _ in range(settings.random):
         tables = {name: torch.from_numpy(rng.random(tuple(table.shape))).to(table) for name, table in mixture.items()}
-        drawn.append(float(scores(one_hot(discretise.kept(tables, groups), groups, mixture), True).mean()))
+        drawn.append(float(scores(one_hot(derive(tables), groups, mixture), True).mean()))
     derived = float(scores(single, True).mean())
     beaten = [1.0 if derived > one else 0.5 if derived == one else 0.0 for one in drawn]
     return {

@@ -16,6 +16,7 @@ from nichenas.core.gradient.effect import EffectSettings
 from nichenas.core.gradient.optimizers import OptimizerSettings
 from nichenas.core.gradient.regularisers import Regulariser
 from nichenas.core.gradient.relaxations import RELAXATIONS
+from nichenas.core.gradient.resources import ResourceSettings
 from nichenas.core.gradient.steps import PERTURBATION
 from nichenas.core.settings import Settings
 
@@ -56,6 +57,7 @@ class GradientOptions(Settings):
         init_mean: of the parameters at the beginning.
         init_std: likewise.
         regularisers: added to the loss of the parameters.
+        resources: costs that the search minds: in the loss, or as limits of what is derived.
         discretise: how the architecture is derived.
         choose: the architecture of the last epoch, or of that with the best supernet on validation data.
         early_stop: reasons to stop sooner.
@@ -80,6 +82,7 @@ class GradientOptions(Settings):
     init_mean: float = 0.0
     init_std: float = Field(1e-3, ge=0)
     regularisers: tuple[Regulariser, ...] = ()
+    resources: tuple[ResourceSettings, ...] = ()
     discretise: Discretisation = Discretisation()
     choose: Literal["last", "best"] = "last"
     early_stop: EarlyStop = EarlyStop()

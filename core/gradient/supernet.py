@@ -76,6 +76,24 @@ class EdgeGroup:
         return found
 
 
+@dataclass(frozen=True)
+class ResourceTable:
+    """What a network costs, by its operations.
+
+    Attributes:
+        operations: of every operation, summed over the cells that share parameters, ``(edges, operations)`` by group.
+        rest: of everything else.
+    """
+
+    operations: Mapping[str, Tensor]
+    rest: float = 0.0
+
+    def expected(self, mixture: Mapping[str, Tensor]) -> Tensor:
+        """Returns the cost of a mixture, differentiable by it; of one-hot rows, that of the architecture."""
+        parts = [(mixture[name] * table.to(mixture[name])).sum() for name, table in self.operations.items()]
+        return torch.stack(parts).sum() + self.rest
+
+
 def dense_edges(nodes: int, inputs: int = 2) -> tuple[tuple[int, int], ...]:
     """Returns the edges of a cell in which every intermediate node is fed by all nodes before it."""
     return tuple((source, inputs + node) for node in range(nodes) for source in range(inputs + node))
@@ -182,6 +200,10 @@ class DifferentiableSupernet(Capability):
     @abstractmethod
     def derived(self, kept: Kept) -> Architecture:
         """Returns the architecture of the edges and operations that a discretisation keeps."""
+
+    def resources(self) -> Mapping[str, ResourceTable]:
+        """Returns what the operations of a derived network cost, by kind, such as ``macs``; by default nothing."""
+        return {}
 
 
 def gradients_of(outputs: Tensor, inputs: list[Tensor]) -> list[Tensor]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from nichenas.core.gradient.options import GradientOptions
 from nichenas.core.gradient.regularisers import entropies
 from nichenas.core.gradient.relaxations import RELAXATIONS
 from nichenas.core.gradient.relaxations import Mix
+from nichenas.core.gradient.resources import Resources
 from nichenas.core.gradient.steps import Batch
 from nichenas.core.gradient.steps import SupernetPass
 from nichenas.core.gradient.steps import architecture_costs
@@ -91,6 +93,7 @@ class GradientLoop:
         self.architecture_optimizer = options.architecture.make(self.parameters.values())
         self.recorder = WiringRecorder(self.supernet.groups, logits=self.supernet.task == "classification")
         self.noise = GradientNoise()
+        self.resources = Resources(options.resources, domain.resources() if options.resources else {})
         self._epoch = 0
         self._stable = 0
         self._last_kept: Kept | None = None
@@ -131,15 +134,24 @@ class GradientLoop:
     def _effect(self) -> dict[str, Any]:
         """Returns whether the search did anything, judged by the supernet as it is now."""
         temperature = self.options.temperature.at((self._epoch - 1) / max(1, self.epochs - 1))
-        expected = self.relaxation.expected
         with torch.no_grad():
-            mixture = expected(self.parameters, temperature)
-            uniform = expected({name: torch.zeros_like(one) for name, one in self.parameters.items()}, temperature)
+            mixture = self.relaxation.expected(self.parameters, temperature)
+            uniform = self._uniform(temperature)
         rng = numpy_generator(self.seed, "random architectures")
         options = self.options
         return search_effect(
-            self.supernet, self.data.validation, mixture, uniform, options.discretise, rng, options.effect
+            self.supernet, self.data.validation, mixture, uniform, options.discretise, self._kept, rng, options.effect
         )
+
+    def _kept(self, mixture: Mapping[str, Tensor]) -> Kept:
+        """Returns what is kept of a mixture, within the limits."""
+        rule, groups = self.options.discretise, self.supernet.groups
+        return self.resources.within(rule.kept(mixture, groups), mixture, groups, rule)
+
+    def _uniform(self, temperature: float) -> dict[str, Tensor]:
+        """Returns the mixture of parameters that are all equal."""
+        zeros = {name: torch.zeros_like(one) for name, one in self.parameters.items()}
+        return self.relaxation.expected(zeros, temperature)
 
     def _initial_parameters(self) -> dict[str, nn.Parameter]:
         result = {}
@@ -265,10 +277,12 @@ class GradientLoop:
     def _step_parameters(self, mix: Mix, result: SupernetPass) -> None:
         self.architecture_optimizer.zero_grad(set_to_none=True)
         loss = mix.surrogate(summed(result.costs))
-        if self.options.regularisers:
+        if self.options.regularisers or self.options.resources:
             expected = self.relaxation.expected(self.parameters, self._temperature())
             for regulariser in self.options.regularisers:
                 loss = loss + regulariser.term(expected, self._epoch)
+            cost = self.resources.term(expected, self._uniform(self._temperature()))
+            loss = loss if cost is None else loss + cost
         loss.backward()
         self.noise.record(self.parameters)
         clip_gradients(list(self.parameters.values()), self.options.architecture.clip)
@@ -282,10 +296,11 @@ class GradientLoop:
     @torch.no_grad()
     def _measure(self, epoch: int, temperature: float, lr: float, loss: float, seconds: float) -> Trial:
         mixture = self.relaxation.expected(self.parameters, temperature)
-        kept = self.options.discretise.kept(mixture, self.supernet.groups)
+        kept = self._kept(mixture)
         architecture = self.domain.derived(kept)
         score, held_loss = self._validate(Mix(mixture))
         single = one_hot(kept, self.supernet.groups, mixture)
+        derived = self.resources.costs(single)
         discrete, _ = self._validate(Mix(single, {name: table > 0 for name, table in single.items()}))
         self._stable = self._stable + 1 if kept == self._last_kept else 0
         self._last_kept = kept
@@ -301,6 +316,7 @@ class GradientLoop:
             "kept": {name: [list(pair) for pair in edges] for name, edges in kept.items()},
             "stable": self._stable,
             "distinguished": self.noise.epoch(),
+            "expected": self.resources.costs(mixture),
         }
         if self.options.wiring:
             diagnostics["wiring"] = self.recorder.epoch()
@@ -308,11 +324,12 @@ class GradientLoop:
         name = self.objective.name
         plain = self.session.domain.objectives[0].name
         measurement = Measurement(
-            values={name: score, f"{plain}[discretised supernet]": discrete, "loss[supernet]": held_loss},
+            values={name: score, f"{plain}[discretised supernet]": discrete, "loss[supernet]": held_loss, **derived},
             diagnostics=diagnostics,
             scalars={
                 "gradient/temperature": temperature,
                 **{f"gradient/entropy {name}": value for name, value in diagnostics["entropy"].items()},
+                **{f"gradient/expected {name}": value for name, value in diagnostics["expected"].items()},
             },
         )
         try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,6 +34,7 @@ from nichenas.core.errors import ConfigError
 from nichenas.core.fidelity import Fidelity
 from nichenas.core.gradient.supernet import DifferentiableSupernet
 from nichenas.core.gradient.supernet import Kept
+from nichenas.core.gradient.supernet import ResourceTable
 from nichenas.core.gradient.supernet import SearchData
 from nichenas.core.objectives import Objective
 from nichenas.core.space import Architecture
@@ -55,6 +57,7 @@ from nichenas.domains.binary.operations import FAMILIES
 from nichenas.domains.binary.operations import NONE
 from nichenas.domains.binary.operations import Family
 from nichenas.domains.binary.packed_file import packed_contents
+from nichenas.domains.binary.resources import resource_tables
 from nichenas.domains.binary.settings import BinarySettings
 from nichenas.domains.binary.space import KINDS
 from nichenas.domains.binary.space import architecture_of_kept
@@ -215,6 +218,16 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
     def derived(self, kept: Kept) -> Architecture:
         """Returns the architecture of the edges and operations that are kept."""
         return architecture_of_kept(kept, self._groups, self.space, self.kinds)
+
+    def resources(self) -> Mapping[str, ResourceTable]:
+        """Returns the costs of operations in the network that is trained in full."""
+        s = self.settings
+        genotype = self.genotype(self.space.sample(np.random.default_rng(0)))  # any; what it does not spend is the rest
+        size = -(-self.task.size // 8) if s.stem == "imagenet" else self.task.size
+        whole = self.costs(self.network(genotype, Context(0), full=True).eval())
+        return resource_tables(
+            self.family(affine=True), self._groups, s.channels, s.cells, size, whole, genotype, s.per_cell
+        )
 
     @cached_property
     def _groups(self) -> Any:

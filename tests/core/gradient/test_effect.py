@@ -46,7 +46,9 @@ def measured(**settings: Any) -> tuple[dict[str, Any], Any]:
     supernet, *_ = toy()
     given = EffectSettings(**{"random": 12, **settings})
     rng = np.random.default_rng(0)
-    return search_effect(supernet, points(), *mixtures(), RULE, rng, given), supernet
+    return search_effect(
+        supernet, points(), *mixtures(), RULE, lambda mix: RULE.kept(mix, supernet.groups), rng, given
+    ), supernet
 
 
 def accuracy(supernet: nn.Module, table: Tensor, source: Points) -> float:
