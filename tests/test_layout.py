@@ -92,6 +92,18 @@ def test_binary_benchmarks_run(tmp_path: Path) -> None:
             assert all(row["exact"] for row in found["rows"])
 
 
+def test_wiring_patterns_are_looked_for(tmp_path: Path) -> None:
+    out = tmp_path / "wiring.json"
+    command = [sys.executable, "benchmarks/wiring_patterns.py", "--seeds", "1", "--steps", "40", "--output", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    found = json.loads(out.read_text())
+    assert done.returncode == (0 if all(found["patterns"].values()) else 1), done.stderr
+    for name, (row,) in found["searches"].items():
+        assert len(row["none"]) == 5, name
+        assert all(0 <= one <= 1 for one in row["none"])
+        assert row["held_out"] != row["held_out"] if "single" in name else row["held_out"] > -3  # none is held out
+
+
 def test_graph_benchmarks_run(tmp_path: Path) -> None:
     out = tmp_path / "epochs.json"
     small = ["--mutants", "1", "--seeds", "3", "--epochs", "3", "--least", "0", "--dataset", "digits-knn"]

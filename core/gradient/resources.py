@@ -88,8 +88,8 @@ class Resources:
         """Returns what is kept, with cheaper operations and edges where it costs more than may be.
 
         As long as a limit is exceeded, the one replacement is made that loses least: the fall of ``log z`` for each
-        unit of cost that it saves. A replacement is another operation on the edge, or an edge into the same node that is not
-        kept yet, with any operation; ``none`` counts where the rule lets it compete.
+        unit of cost that it saves. A replacement is another operation on the edge, or an edge into the same node that
+        is not kept yet, with any operation; ``none`` counts where the rule lets it compete.
 
         Raises:
             ConfigError: when nothing cheaper is left; it says what that costs.
