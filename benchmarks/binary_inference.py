@@ -22,8 +22,8 @@ from torch import Tensor
 from nichenas.core.execution.provenance import device_name
 from nichenas.domains.binary.native import kernels
 from nichenas.domains.binary.native.functions import binary_sign
-from nichenas.domains.binary.packed import PackedKernel
-from nichenas.domains.binary.packed import binary_conv2d
+from nichenas.domains.binary.packed_kernel import PackedKernel
+from nichenas.domains.binary.packed_kernel import binary_conv2d
 
 # channels in, channels out, pixels a side, kernel, stride: the convolutions of ResNet-18 but its first.
 SHAPES = (

@@ -9,12 +9,12 @@ from typing import Any
 from nichenas.domains.binary import larq
 from nichenas.domains.binary.larq import *  # noqa: F403  (all of its public names)
 from nichenas.domains.binary.larq.summary import summary
-from nichenas.domains.binary.packed import PackedKernel
-from nichenas.domains.binary.packed import binary_conv2d
-from nichenas.domains.binary.packed import binary_linear
 from nichenas.domains.binary.packed import pack
 from nichenas.domains.binary.packed_file import PackedClassifier
 from nichenas.domains.binary.packed_file import load_packed
+from nichenas.domains.binary.packed_kernel import PackedKernel
+from nichenas.domains.binary.packed_kernel import binary_conv2d
+from nichenas.domains.binary.packed_kernel import binary_linear
 
 if TYPE_CHECKING:
     from nichenas.domains.binary.domain import BinaryDomain

@@ -27,8 +27,8 @@ from nichenas.domains.binary.larq.layers import QuantDepthwiseConv2D
 from nichenas.domains.binary.larq.layers import QuantSeparableConv1D
 from nichenas.domains.binary.larq.layers import QuantSeparableConv2D
 from nichenas.domains.binary.larq.quantizers import precision_of
-from nichenas.domains.binary.packed import PACKED
-from nichenas.domains.binary.packed import macs_of
+from nichenas.domains.binary.packed_layers import PACKED
+from nichenas.domains.binary.packed_layers import macs_of
 
 _COUNTED = (
     QuantConv1D, QuantConv2D, QuantDense, QuantDepthwiseConv2D, QuantSeparableConv1D, QuantSeparableConv2D,

@@ -288,7 +288,8 @@ namespace {
 constexpr int OUT = 8;    // outputs of a vector of 64-bit counts
 constexpr int PIXELS = 4;  // neighbouring output pixels computed together
 
-void pack(const float* in, int64_t channels, uint64_t* words) {
+// Bits of x >= limit, or of its contrary where the bit of `flips` is set; without limits those of x >= 0.
+void pack(const float* in, const float* limits, const uint64_t* flips, int64_t channels, uint64_t* words) {
   for (int64_t start = 0; start < channels; start += 64) {
     const int64_t count = std::min<int64_t>(64, channels - start);
     const float* x = in + start;
@@ -297,19 +298,21 @@ void pack(const float* in, int64_t channels, uint64_t* words) {
     const __m512 zero = _mm512_setzero_ps();
     for (int64_t i = 0; i < count; i += 16) {
       const __mmask16 live = count - i >= 16 ? 0xffff : static_cast<__mmask16>((1u << (count - i)) - 1);
-      const __mmask16 bits = _mm512_mask_cmp_ps_mask(live, _mm512_maskz_loadu_ps(live, x + i), zero, _CMP_GE_OQ);
+      const __m512 limit = limits ? _mm512_maskz_loadu_ps(live, limits + start + i) : zero;
+      const __mmask16 bits = _mm512_mask_cmp_ps_mask(live, _mm512_maskz_loadu_ps(live, x + i), limit, _CMP_GE_OQ);
       word |= static_cast<uint64_t>(bits) << i;
     }
 #else
-    for (int64_t i = 0; i < count; ++i) word |= static_cast<uint64_t>(x[i] >= 0.f) << i;
+    for (int64_t i = 0; i < count; ++i)
+      word |= static_cast<uint64_t>(x[i] >= (limits ? limits[start + i] : 0.f)) << i;
 #endif
-    words[start / 64] = word;
+    words[start / 64] = flips ? word ^ flips[start / 64] : word;
   }
 }
 
-// Counts differing bits of `tile` pixels with 2 x OUT outputs over all taps.
+// Counts differing bits of `tile` pixels with 2 x OUT outputs over all taps; words of a tap lie `step` apart.
 template <int TILE>
-inline void count_bits(const uint64_t* const* taps, const int64_t* shift, int64_t tap_count, int64_t words,
+inline void count_bits(const uint64_t* const* taps, const int64_t* shift, int64_t tap_count, int64_t words, int64_t step,
                        const uint64_t* kernel, int64_t kernel_step, uint64_t* counts) {
 #if defined(__AVX512VPOPCNTDQ__) && defined(__AVX512F__)
   __m512i low[TILE], high[TILE];
@@ -320,7 +323,7 @@ inline void count_bits(const uint64_t* const* taps, const int64_t* shift, int64_
     for (int64_t w = 0; w < words; ++w, k += OUT) {
       const __m512i k0 = _mm512_loadu_si512(k), k1 = _mm512_loadu_si512(k + kernel_step);
       for (int p = 0; p < TILE; ++p) {
-        const __m512i v = _mm512_set1_epi64(static_cast<int64_t>(x[p * *shift + w]));
+        const __m512i v = _mm512_set1_epi64(static_cast<int64_t>(x[p * *shift + w * step]));
         low[p] = _mm512_add_epi64(low[p], _mm512_popcnt_epi64(_mm512_xor_si512(v, k0)));
         high[p] = _mm512_add_epi64(high[p], _mm512_popcnt_epi64(_mm512_xor_si512(v, k1)));
       }
@@ -337,7 +340,7 @@ inline void count_bits(const uint64_t* const* taps, const int64_t* shift, int64_
     const uint64_t* x = taps[t];
     for (int64_t w = 0; w < words; ++w, k += OUT)
       for (int p = 0; p < TILE; ++p) {
-        const uint64_t v = x[p * *shift + w];
+        const uint64_t v = x[p * *shift + w * step];
         for (int o = 0; o < OUT; ++o) {
           counts[p * 2 * OUT + o] += __builtin_popcountll(v ^ k[o]);
           counts[p * 2 * OUT + OUT + o] += __builtin_popcountll(v ^ k[kernel_step + o]);
@@ -345,6 +348,115 @@ inline void count_bits(const uint64_t* const* taps, const int64_t* shift, int64_
       }
   }
 #endif
+}
+
+// Counts differing bits of one pixel's patches with all outputs, eight groups side by side: patch (words, lanes), kernel
+// (outputs of a group, words, lanes), counts (outputs of a group, lanes).
+inline void count_groups(const uint64_t* patch, const uint64_t* kernel, int64_t per_group, int64_t words, int64_t lanes,
+                         float total, float* values) {
+  for (int64_t o = 0; o < per_group; ++o) {
+    const uint64_t* k = kernel + o * words * lanes;
+    float* to = values + o * lanes;
+    for (int64_t g = 0; g < lanes; g += 8) {
+#if defined(__AVX512VPOPCNTDQ__) && defined(__AVX512F__) && defined(__AVX512DQ__)
+      __m512i sum = _mm512_setzero_si512();
+      for (int64_t w = 0; w < words; ++w)
+        sum = _mm512_add_epi64(sum, _mm512_popcnt_epi64(_mm512_xor_si512(_mm512_loadu_si512(patch + w * lanes + g),
+                                                                         _mm512_loadu_si512(k + w * lanes + g))));
+      const __m256 count = _mm512_cvtepi64_ps(sum);
+      _mm256_storeu_ps(to + g, _mm256_sub_ps(_mm256_set1_ps(total), _mm256_add_ps(count, count)));
+#else
+      for (int64_t l = g; l < g + 8; ++l) {
+        int64_t sum = 0;
+        for (int64_t w = 0; w < words; ++w) sum += __builtin_popcountll(patch[w * lanes + l] ^ k[w * lanes + l]);
+        to[l] = total - 2.f * static_cast<float>(sum);
+      }
+#endif
+    }
+  }
+}
+
+// A convolution's geometry, and its input as bits: (batch, full height, full width, groups, words), padding included.
+struct Image {
+  int64_t batch, height, width, channels, groups, words, pixel, full_height, full_width, out_height, out_width;
+  Tensor bits;
+};
+
+Image pack_image(const Tensor& x, const Tensor& limits, const Tensor& flips, int64_t groups, int64_t kernel_height,
+                 int64_t kernel_width, at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation,
+                 int64_t pad_bit) {
+  Image image;
+  image.batch = x.size(0), image.height = x.size(1), image.width = x.size(2), image.groups = groups;
+  const int64_t channels = image.channels = x.size(3) / groups;
+  const int64_t words = image.words = (channels + 63) / 64, pixel = image.pixel = groups * words;
+  const int64_t height = image.height, width = image.width;
+  image.out_height = (height + 2 * padding[0] - dilation[0] * (kernel_height - 1) - 1) / stride[0] + 1;
+  image.out_width = (width + 2 * padding[1] - dilation[1] * (kernel_width - 1) - 1) / stride[1] + 1;
+  const int64_t full_height = image.full_height = height + 2 * padding[0];
+  const int64_t full_width = image.full_width = width + 2 * padding[1];
+  std::vector<uint64_t> outside(pixel, 0);
+  if (pad_bit)
+    for (int64_t i = 0; i < groups; ++i)
+      for (int64_t c = 0; c < channels; ++c) outside[i * words + c / 64] |= uint64_t{1} << (c % 64);
+  image.bits = at::empty({image.batch, full_height, full_width, pixel}, at::kLong);
+  auto* packed = reinterpret_cast<uint64_t*>(image.bits.data_ptr<int64_t>());
+  const float *in = x.data_ptr<float>(), *limit = limits.numel() ? limits.data_ptr<float>() : nullptr;
+  const auto* flip = flips.numel() ? reinterpret_cast<const uint64_t*>(flips.data_ptr<int64_t>()) : nullptr;
+  const int64_t row_grain = std::max<int64_t>(1, GRAIN / (full_width * channels * groups));
+  // Small groups are cut from the bits of a whole pixel, each by one load that may begin anywhere in a byte.
+  const bool cut = groups > 1 && channels <= 57;
+  const uint64_t mask = (uint64_t{1} << (channels % 64)) - 1;
+  at::parallel_for(0, image.batch * full_height, row_grain, [&](int64_t begin, int64_t end) {
+    std::vector<uint64_t> all(channels * groups / 64 + 2, 0);
+    const auto* bytes = reinterpret_cast<const uint8_t*>(all.data());
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t n = row / full_height, y = row % full_height - padding[0];
+      for (int64_t column = 0; column < full_width; ++column) {
+        const int64_t at = column - padding[1];
+        uint64_t* to = packed + (row * full_width + column) * pixel;
+        if (y < 0 || y >= height || at < 0 || at >= width) {
+          std::memcpy(to, outside.data(), pixel * sizeof(uint64_t));
+        } else {
+          const float* from = in + ((n * height + y) * width + at) * channels * groups;
+          if (cut) {
+            pack(from, limit, nullptr, channels * groups, all.data());
+            for (int64_t i = 0; i < groups; ++i) {
+              uint64_t word;
+              std::memcpy(&word, bytes + i * channels / 8, sizeof(word));
+              to[i] = (word >> (i * channels % 8)) & mask;
+            }
+            for (int64_t i = 0; flip && i < groups; ++i) to[i] ^= flip[i];
+            continue;
+          }
+          for (int64_t i = 0; i < groups; ++i)
+            pack(from + i * channels, limit ? limit + i * channels : nullptr, flip ? flip + i * words : nullptr, channels,
+                 to + i * words);
+        }
+      }
+    }
+  });
+  return image;
+}
+
+// The signs of all taps of one row of output pixels in as few words as they need: (pixels, words, lanes), a lane a group.
+void gather_patches(const uint64_t* packed, const Image& image, int64_t row, int64_t kernel_height, int64_t kernel_width,
+                    at::IntArrayRef stride, at::IntArrayRef dilation, int64_t words, int64_t lanes, uint64_t* patches) {
+  const int64_t n = row / image.out_height, oy = row % image.out_height, channels = image.channels;
+  std::memset(patches, 0, image.out_width * words * lanes * sizeof(uint64_t));
+  for (int64_t i = 0; i < kernel_height; ++i) {
+    for (int64_t j = 0; j < kernel_width; ++j) {
+      const int64_t place = (i * kernel_width + j) * channels, word = place / 64, low = place % 64;
+      const uint64_t* from =
+          packed + ((n * image.full_height + oy * stride[0] + i * dilation[0]) * image.full_width + j * dilation[1]) *
+                       image.pixel;
+      for (int64_t ox = 0; ox < image.out_width; ++ox, from += stride[1] * image.pixel) {
+        uint64_t* to = patches + (ox * words + word) * lanes;
+        for (int64_t g = 0; g < image.groups; ++g) to[g] |= from[g] << low;
+        if (low + channels > 64)
+          for (int64_t g = 0; g < image.groups; ++g) to[lanes + g] |= from[g] >> (64 - low);
+      }
+    }
+  }
 }
 
 }  // namespace
@@ -356,100 +468,121 @@ Tensor pack_signs(const Tensor& x, int64_t groups) {
   const float* in = x.data_ptr<float>();
   auto* out = reinterpret_cast<uint64_t*>(result.data_ptr<int64_t>());
   at::parallel_for(0, rows * groups, std::max<int64_t>(1, GRAIN / channels), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) pack(in + i * channels, channels, out + i * words);
+    for (int64_t i = begin; i < end; ++i) pack(in + i * channels, nullptr, nullptr, channels, out + i * words);
   });
   return result;
 }
 
-// x: (batch, height, width, channels) float; kernel: (groups, blocks, taps, words, OUT) packed; corrections:
-// (taps, outputs), what a tap that lies outside would wrongly add, empty where padding is +-1.
+// x: (batch, height, width, channels) float. corrections: (taps, outputs), what a tap that lies outside would wrongly add,
+// empty where padding is +-1. limits, flips: see pack; by channel, flips as words by group; empty for signs. scale, slope:
+// by output, of a factor and a PReLU on the results; order: of every channel of the result the output that it is; addend:
+// like the result, added at last; each empty for none. The kernel is packed in one of three ways:
+//   TAPS     (groups, blocks, taps, words, OUT): the channels of every tap in words of their own
+//   PATCHES  (groups, blocks, 1, words, OUT): all taps of a group in as few words as they need
+//   GROUPS   (outputs of a group, words, lanes): likewise, with the groups side by side, up to a multiple of eight
 // Returns (batch, out height, out width, outputs).
-Tensor packed_conv2d(const Tensor& x, const Tensor& kernel, const Tensor& corrections, int64_t groups, int64_t outputs,
-                     int64_t kernel_height, int64_t kernel_width, at::IntArrayRef stride, at::IntArrayRef padding,
-                     at::IntArrayRef dilation, int64_t pad_bit) {
-  const int64_t batch = x.size(0), height = x.size(1), width = x.size(2), channels = x.size(3) / groups;
-  const int64_t words = (channels + 63) / 64, taps = kernel_height * kernel_width, per_group = outputs / groups;
-  const int64_t blocks = kernel.size(1), pixel = groups * words;
-  const int64_t out_height = (height + 2 * padding[0] - dilation[0] * (kernel_height - 1) - 1) / stride[0] + 1;
-  const int64_t out_width = (width + 2 * padding[1] - dilation[1] * (kernel_width - 1) - 1) / stride[1] + 1;
-  const int64_t full_height = height + 2 * padding[0], full_width = width + 2 * padding[1];
-  std::vector<uint64_t> outside(pixel, 0);
-  if (pad_bit)
-    for (int64_t i = 0; i < groups; ++i)
-      for (int64_t c = 0; c < channels; ++c) outside[i * words + c / 64] |= uint64_t{1} << (c % 64);
-  Tensor bits = at::empty({batch, full_height, full_width, pixel}, at::kLong);
-  auto* packed = reinterpret_cast<uint64_t*>(bits.data_ptr<int64_t>());
-  const float* in = x.data_ptr<float>();
-  const int64_t row_grain = std::max<int64_t>(1, GRAIN / (full_width * channels * groups));
-  at::parallel_for(0, batch * full_height, row_grain, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const int64_t n = row / full_height, y = row % full_height - padding[0];
-      for (int64_t column = 0; column < full_width; ++column) {
-        const int64_t at = column - padding[1];
-        uint64_t* to = packed + (row * full_width + column) * pixel;
-        if (y < 0 || y >= height || at < 0 || at >= width) {
-          std::memcpy(to, outside.data(), pixel * sizeof(uint64_t));
-        } else {
-          const float* from = in + ((n * height + y) * width + at) * channels * groups;
-          for (int64_t i = 0; i < groups; ++i) pack(from + i * channels, channels, to + i * words);
-        }
-      }
-    }
-  });
-  Tensor result = at::empty({batch, out_height, out_width, outputs}, at::kFloat);
+enum Layout : int64_t { TAPS = 0, PATCHES = 1, GROUPS = 2 };
+
+Tensor packed_conv2d(const Tensor& x, const Tensor& kernel, const Tensor& corrections, const Tensor& limits,
+                     const Tensor& flips, const Tensor& scale, const Tensor& slope, const Tensor& order,
+                     const Tensor& addend, int64_t groups, int64_t outputs, int64_t kernel_height, int64_t kernel_width,
+                     at::IntArrayRef stride, at::IntArrayRef padding,
+                     at::IntArrayRef dilation, int64_t pad_bit, int64_t layout) {
+  const Image image =
+      pack_image(x, limits, flips, groups, kernel_height, kernel_width, stride, padding, dilation, pad_bit);
+  const auto* packed = reinterpret_cast<const uint64_t*>(image.bits.data_ptr<int64_t>());
+  const int64_t taps = kernel_height * kernel_width, per_group = outputs / groups;
+  const int64_t out_height = image.out_height, out_width = image.out_width;
+  const bool whole = layout != TAPS;  // a patch is read as one tap
+  const int64_t read = whole ? 1 : taps, words = whole ? (taps * image.channels + 63) / 64 : image.words;
+  const int64_t lanes = layout == GROUPS ? kernel.size(2) : groups, blocks = layout == GROUPS ? 0 : kernel.size(1);
+  Tensor result = at::empty({image.batch, out_height, out_width, outputs}, at::kFloat);
   float* out = result.data_ptr<float>();
   const auto* k = reinterpret_cast<const uint64_t*>(kernel.data_ptr<int64_t>());
-  const int64_t kernel_step = taps * words * OUT;
-  const float total = static_cast<float>(taps * channels);
-  const bool correct = corrections.numel() > 0;
-  const float* wrong = correct ? corrections.data_ptr<float>() : nullptr;
-  const int64_t work = out_width * outputs * taps * words;
-  at::parallel_for(0, batch * out_height, std::max<int64_t>(1, 65536 / std::max<int64_t>(1, work)),
+  const int64_t kernel_step = read * words * OUT;
+  const float total = static_cast<float>(taps * image.channels);
+  const float* wrong = corrections.numel() ? corrections.data_ptr<float>() : nullptr;
+  const float* factor = scale.numel() ? scale.data_ptr<float>() : nullptr;
+  const float* bent = slope.numel() ? slope.data_ptr<float>() : nullptr;
+  const int64_t* source = order.numel() ? order.data_ptr<int64_t>() : nullptr;
+  const float* added = addend.numel() ? addend.data_ptr<float>() : nullptr;
+  const int64_t work = out_width * outputs * read * words;
+  at::parallel_for(0, image.batch * out_height, std::max<int64_t>(1, 65536 / std::max<int64_t>(1, work)),
                    [&](int64_t begin, int64_t end) {
-    std::vector<const uint64_t*> from(taps);
+    std::vector<const uint64_t*> from(read);
+    std::vector<uint64_t> patches(whole ? out_width * words * lanes : 0);
+    std::vector<float> values(layout == GROUPS ? per_group * lanes : 0);
+    std::vector<float> raw(out_width * outputs);
     uint64_t counts[PIXELS * 2 * OUT];
-    const int64_t shift = stride[1] * pixel;
+    const int64_t shift = whole ? words * lanes : stride[1] * image.pixel, step = whole ? lanes : 1;
     for (int64_t row = begin; row < end; ++row) {
       const int64_t n = row / out_height, oy = row % out_height;
+      float* const line = raw.data();
+      if (whole)
+        gather_patches(packed, image, row, kernel_height, kernel_width, stride, dilation, words, lanes, patches.data());
+      if (layout == GROUPS) {
+        for (int64_t ox = 0; ox < out_width; ++ox) {
+          count_groups(patches.data() + ox * shift, k, per_group, words, lanes, total, values.data());
+          float* to = line + ox * outputs;
+          for (int64_t g = 0; g < groups; ++g)
+            for (int64_t o = 0; o < per_group; ++o) to[g * per_group + o] = values[o * lanes + g];
+        }
+      }
       for (int64_t group = 0; group < groups; ++group) {
         for (int64_t block = 0; block < blocks; block += 2) {
           const uint64_t* kernels = k + (group * blocks + block) * kernel_step;
           const int64_t live = std::min<int64_t>(2 * OUT, per_group - block * OUT);
           for (int64_t ox = 0; ox < out_width; ox += PIXELS) {
-            for (int64_t i = 0; i < kernel_height; ++i)
-              for (int64_t j = 0; j < kernel_width; ++j)
-                from[i * kernel_width + j] =
-                    packed + (((n * full_height + oy * stride[0] + i * dilation[0]) * full_width) + ox * stride[1] +
-                              j * dilation[1]) * pixel + group * words;
+            if (whole) {
+              from[0] = patches.data() + ox * shift + group;
+            } else {
+              for (int64_t i = 0; i < kernel_height; ++i)
+                for (int64_t j = 0; j < kernel_width; ++j)
+                  from[i * kernel_width + j] =
+                      packed +
+                      (((n * image.full_height + oy * stride[0] + i * dilation[0]) * image.full_width) + ox * stride[1] +
+                       j * dilation[1]) * image.pixel + group * words;
+            }
             const int64_t tile = std::min<int64_t>(PIXELS, out_width - ox);
             if (tile == PIXELS) {
-              count_bits<PIXELS>(from.data(), &shift, taps, words, kernels, kernel_step, counts);
+              count_bits<PIXELS>(from.data(), &shift, read, words, step, kernels, kernel_step, counts);
             } else {
               for (int64_t p = 0; p < tile; ++p) {
-                count_bits<1>(from.data(), &shift, taps, words, kernels, kernel_step, counts + p * 2 * OUT);
+                count_bits<1>(from.data(), &shift, read, words, step, kernels, kernel_step, counts + p * 2 * OUT);
                 for (auto& address : from) address += shift;
               }
             }
             for (int64_t p = 0; p < tile; ++p) {
-              float* to = out + ((row * out_width + ox + p) * outputs) + group * per_group + block * OUT;
+              float* to = line + (ox + p) * outputs + group * per_group + block * OUT;
               for (int64_t o = 0; o < live; ++o) to[o] = total - 2.f * static_cast<float>(counts[p * 2 * OUT + o]);
             }
           }
         }
       }
-      if (!correct) continue;
       for (int64_t ox = 0; ox < out_width; ++ox) {
-        for (int64_t i = 0; i < kernel_height; ++i) {
+        float* to = line + ox * outputs;
+        for (int64_t i = 0; wrong && i < kernel_height; ++i) {
           const int64_t y = oy * stride[0] - padding[0] + i * dilation[0];
-          const bool above = y < 0 || y >= height;
+          const bool above = y < 0 || y >= image.height;
           for (int64_t j = 0; j < kernel_width; ++j) {
             const int64_t at = ox * stride[1] - padding[1] + j * dilation[1];
-            if (!above && at >= 0 && at < width) continue;
-            float* to = out + (row * out_width + ox) * outputs;
+            if (!above && at >= 0 && at < image.width) continue;
             const float* off = wrong + (i * kernel_width + j) * outputs;
             for (int64_t o = 0; o < outputs; ++o) to[o] -= off[o];
           }
         }
+        if (factor)
+          for (int64_t o = 0; o < outputs; ++o) to[o] *= factor[o];
+        if (bent)
+          for (int64_t o = 0; o < outputs; ++o) to[o] = to[o] > 0.f ? to[o] : bent[o] * to[o];
+        float* done = out + (row * out_width + ox) * outputs;
+        const float* more = added ? added + (row * out_width + ox) * outputs : nullptr;
+        if (source)
+          for (int64_t o = 0; o < outputs; ++o) done[o] = to[source[o]];
+        else
+          std::memcpy(done, to, outputs * sizeof(float));
+        if (more)
+          for (int64_t o = 0; o < outputs; ++o) done[o] += more[o];
       }
     }
   });
@@ -466,10 +599,11 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("depthwise_weight_gradient", &depthwise_weight_gradient);
   m.def("pack_signs", &pack_signs);
   m.def("packed_conv2d",
-        [](const Tensor& x, const Tensor& kernel, const Tensor& corrections, int64_t groups, int64_t outputs,
-           int64_t kernel_height, int64_t kernel_width, std::vector<int64_t> stride, std::vector<int64_t> padding,
-           std::vector<int64_t> dilation, int64_t pad_bit) {
-          return packed_conv2d(x, kernel, corrections, groups, outputs, kernel_height, kernel_width, stride, padding,
-                               dilation, pad_bit);
+        [](const Tensor& x, const Tensor& kernel, const Tensor& corrections, const Tensor& limits, const Tensor& flips,
+           const Tensor& scale, const Tensor& slope, const Tensor& order, const Tensor& addend, int64_t groups,
+           int64_t outputs, int64_t kernel_height, int64_t kernel_width, std::vector<int64_t> stride, std::vector<int64_t> padding,
+           std::vector<int64_t> dilation, int64_t pad_bit, int64_t layout) {
+          return packed_conv2d(x, kernel, corrections, limits, flips, scale, slope, order, addend, groups, outputs,
+                               kernel_height, kernel_width, stride, padding, dilation, pad_bit, layout);
         });
 }
