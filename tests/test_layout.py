@@ -79,7 +79,10 @@ def test_binary_benchmarks_run(tmp_path: Path) -> None:
     small = {
         "supernet_step": ["--batch", "4", "--repeats", "1", "--threads", "1", "--spaces", "darts-real"],
         "binary_inference": ["--repeats", "2"],
+        "binary_network": ["--repeats", "1", "--batches", "2", "--networks", "BATS C48 L8 g4"],
     }
+    if importlib.util.find_spec("onnxruntime") is None:
+        del small["binary_network"]
     for name, options in small.items():
         out = tmp_path / f"{name}.json"
         command = [sys.executable, f"benchmarks/{name}.py", *options, "--output", str(out)]
