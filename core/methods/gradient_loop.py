@@ -8,42 +8,30 @@ continues from its last checkpoint and repeats the epochs after it: every draw o
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch import nn
 
 from nichenas.core.context import Context
 from nichenas.core.errors import CandidateFailure
-from nichenas.core.errors import ConfigError
 from nichenas.core.errors import SearchDiverged
 from nichenas.core.gate import checked_measurement
 from nichenas.core.gradient.discretisation import one_hot
-from nichenas.core.gradient.effect import GradientNoise
 from nichenas.core.gradient.effect import search_effect
-from nichenas.core.gradient.optimizers import set_learning_rate
 from nichenas.core.gradient.options import GradientOptions
 from nichenas.core.gradient.regularisers import entropies
-from nichenas.core.gradient.relaxations import RELAXATIONS
 from nichenas.core.gradient.relaxations import Mix
 from nichenas.core.gradient.resources import Resources
-from nichenas.core.gradient.steps import Batch
-from nichenas.core.gradient.steps import SupernetPass
-from nichenas.core.gradient.steps import architecture_costs
-from nichenas.core.gradient.steps import clip_gradients
 from nichenas.core.gradient.steps import copies
-from nichenas.core.gradient.steps import second_order_costs
-from nichenas.core.gradient.steps import summed
-from nichenas.core.gradient.steps import weight_gradients
 from nichenas.core.gradient.supernet import DifferentiableSupernet
 from nichenas.core.gradient.supernet import Kept
-from nichenas.core.gradient.wiring import WiringRecorder
+from nichenas.core.gradient.training import LOWER
+from nichenas.core.gradient.training import EpochResult
+from nichenas.core.gradient.training import SupernetTraining
 from nichenas.core.seeds import numpy_generator
-from nichenas.core.seeds import torch_generator
 from nichenas.core.session.budget import Budget
 from nichenas.core.session.session import Session
 from nichenas.core.session.state import SearchState
@@ -52,7 +40,6 @@ from nichenas.core.trial import Proposal
 from nichenas.core.trial import Trial
 
 CHECKPOINT = "gradient.pt"
-LOWER = "lower search.options.gradient.weights.lr or raise the temperature"
 
 
 class GradientLoop:
@@ -78,22 +65,12 @@ class GradientLoop:
         self.objective = session.domain.objectives[0].of_supernet()
         context = Context(self.seed, device=self.device)
         self.supernet = domain.supernet(context, options.activation_checkpointing)
-        if options.step == "second-order" and options.hessian == "finite-difference" and not self.supernet.smooth:
-            raise ConfigError(
-                "search.options.gradient.hessian: finite-difference steps over the jumps of a binary network, which "
-                "makes the second-order term noise; allowed here: exact"
-            )
         held_out = 0.0 if options.step == "single-level" else options.held_out
         self.data = domain.search_data(context, options.batch, held_out)
-        self.relaxation = RELAXATIONS[options.relaxation]()
-        self.parameters = self._initial_parameters()
-        weights = [p for p in self.supernet.parameters() if p.requires_grad]
-        self.weight_optimizer = options.weights.make(weights)
-        # Architecture parameters are tables, so they are decayed; that is DARTS's rule.
-        self.architecture_optimizer = options.architecture.make(self.parameters.values())
-        self.recorder = WiringRecorder(self.supernet.groups, logits=self.supernet.task == "classification")
-        self.noise = GradientNoise()
         self.resources = Resources(options.resources, domain.resources() if options.resources else {})
+        self.training = SupernetTraining(
+            self.supernet, self.data, options, self.resources, self.seed, self.epochs, self.device
+        )
         self._epoch = 0
         self._stable = 0
         self._last_kept: Kept | None = None
@@ -133,10 +110,8 @@ class GradientLoop:
 
     def _effect(self) -> dict[str, Any]:
         """Returns whether the search did anything, judged by the supernet as it is now."""
-        temperature = self.options.temperature.at((self._epoch - 1) / max(1, self.epochs - 1))
         with torch.no_grad():
-            mixture = self.relaxation.expected(self.parameters, temperature)
-            uniform = self._uniform(temperature)
+            mixture, uniform = (of(self._epoch - 1) for of in (self.training.mixture, self.training.uniform))
         rng = numpy_generator(self.seed, "random architectures")
         options = self.options
         return search_effect(
@@ -148,31 +123,12 @@ class GradientLoop:
         rule, groups = self.options.discretise, self.supernet.groups
         return self.resources.within(rule.kept(mixture, groups), mixture, groups, rule)
 
-    def _uniform(self, temperature: float) -> dict[str, Tensor]:
-        """Returns the mixture of parameters that are all equal."""
-        zeros = {name: torch.zeros_like(one) for name, one in self.parameters.items()}
-        return self.relaxation.expected(zeros, temperature)
-
-    def _initial_parameters(self) -> dict[str, nn.Parameter]:
-        result = {}
-        dtype = next(self.supernet.parameters()).dtype
-        for group in self.supernet.groups:
-            generator = torch_generator(self.seed, f"architecture parameters {group.name}", 0, "cpu")
-            noise = torch.randn(len(group.edges), len(group.operations), generator=generator, dtype=torch.float64)
-            values = self.options.init_mean + self.options.init_std * noise
-            result[group.name] = nn.Parameter(values.to(self.device, dtype))
-        return result
-
     # Resuming
 
     def _resume(self) -> None:
         held = self.session.read_checkpoint(CHECKPOINT)
         if held is not None:
-            self.supernet.load_state_dict(held["supernet"])
-            for name, values in held["parameters"].items():
-                self.parameters[name].data.copy_(values)
-            self.weight_optimizer.load_state_dict(held["weight_optimizer"])
-            self.architecture_optimizer.load_state_dict(held["architecture_optimizer"])
+            self.training.load(held)
             self._epoch = held["epoch"]
             self._stable = held["stable"]
             self._last_kept = {n: tuple((int(e), o) for e, o in edges) for n, edges in held["kept"].items()}
@@ -187,10 +143,7 @@ class GradientLoop:
                 "epoch": self._epoch,
                 "stable": self._stable,
                 "kept": {name: [list(pair) for pair in edges] for name, edges in (self._last_kept or {}).items()},
-                "supernet": self.supernet.state_dict(),
-                "parameters": {name: values.detach() for name, values in self.parameters.items()},
-                "weight_optimizer": self.weight_optimizer.state_dict(),
-                "architecture_optimizer": self.architecture_optimizer.state_dict(),
+                **self.training.state(),
             },
         )
 
@@ -205,97 +158,17 @@ class GradientLoop:
 
     def _train_epoch(self) -> Trial:
         epoch, began = self._epoch, time.perf_counter()
-        progress = epoch / self.epochs
-        options = self.options
-        temperature = self._temperature()
-        lr = options.final_lr + (options.weights.lr - options.final_lr) * (1 + math.cos(math.pi * progress)) / 2
-        set_learning_rate(self.weight_optimizer, lr)
-        self.supernet.train()
-        self.supernet.begin_epoch(progress)
-        draws = torch_generator(self.seed, "relaxation", epoch, "cpu")
-        train = self.data.weights.train_batches(numpy_generator(self.seed, "weight batches", epoch))
-        held_out = self._held_out(epoch)
-        learning = epoch >= options.warm_up
-        total, count = torch.zeros((), dtype=torch.float64, device=self.device), 0
-        for batch in train:
-            if options.step == "single-level":
-                result = self._single_level(batch, temperature, draws, learning)
-            else:
-                if learning:
-                    self._bi_level(batch, next(held_out), temperature, draws)
-                mix = self.relaxation.mix(self.parameters, temperature, draws)
-                result = weight_gradients(self.supernet, batch, mix)
-                self._step_weights()
-                if options.wiring:
-                    self.recorder.record("train", result, batch[1], mix.values)
-            total += result.losses.double().sum()
-            count += len(result.losses)
-        loss = float(total) / max(1, count)
-        if not math.isfinite(loss):
-            raise SearchDiverged(f"the supernet's loss is {loss} in epoch {epoch}; {LOWER}")
-        trial = self._measure(epoch, temperature, lr, loss, time.perf_counter() - began)
+        trained = self.training.train(epoch)
+        trial = self._measure(epoch, trained, time.perf_counter() - began)
         self._epoch += 1
         return trial
-
-    def _held_out(self, epoch: int) -> Any:
-        """Yields batches for the parameters, beginning again when they run out."""
-        source, turn = self.data.architecture, 0
-        while source is not None:
-            yield from source.train_batches(numpy_generator(self.seed, f"architecture batches {turn}", epoch))
-            turn += 1
-
-    def _bi_level(self, train: Batch, held_out: Batch, temperature: float, draws: torch.Generator) -> None:
-        mix = self.relaxation.mix(self.parameters, temperature, draws)
-        if self.options.step == "second-order":
-            how = self.options.hessian, self.options.perturbation
-            result = second_order_costs(self.supernet, train, held_out, mix, self.weight_optimizer, *how)
-        else:
-            result = architecture_costs(self.supernet, held_out, mix)
-        if self.options.wiring:
-            self.recorder.record("held-out", result, held_out[1], mix.values)
-        self._step_parameters(mix, result)
-
-    def _single_level(self, batch: Batch, temperature: float, draws: torch.Generator, learning: bool) -> SupernetPass:
-        mix = self.relaxation.mix(self.parameters, temperature, draws)
-        together = self.options.order == "simultaneous"
-        result = weight_gradients(self.supernet, batch, mix, costs=learning and together)
-        if learning and together:
-            self._step_parameters(mix, result)
-        self._step_weights()
-        if learning and not together:
-            result = architecture_costs(self.supernet, batch, mix)
-            self._step_parameters(mix, result)
-        if self.options.wiring:
-            self.recorder.record("train", result, batch[1], mix.values)
-        return result
-
-    def _step_weights(self) -> None:
-        clip_gradients(list(self.supernet.parameters()), self.options.weights.clip)
-        self.weight_optimizer.step()
-        self.supernet.after_step()
-
-    def _step_parameters(self, mix: Mix, result: SupernetPass) -> None:
-        self.architecture_optimizer.zero_grad(set_to_none=True)
-        loss = mix.surrogate(summed(result.costs))
-        if self.options.regularisers or self.options.resources:
-            expected = self.relaxation.expected(self.parameters, self._temperature())
-            for regulariser in self.options.regularisers:
-                loss = loss + regulariser.term(expected, self._epoch)
-            cost = self.resources.term(expected, self._uniform(self._temperature()))
-            loss = loss if cost is None else loss + cost
-        loss.backward()
-        self.noise.record(self.parameters)
-        clip_gradients(list(self.parameters.values()), self.options.architecture.clip)
-        self.architecture_optimizer.step()
-
-    def _temperature(self) -> float:
-        return self.options.temperature.at(self._epoch / max(1, self.epochs - 1))
 
     # What an epoch results in
 
     @torch.no_grad()
-    def _measure(self, epoch: int, temperature: float, lr: float, loss: float, seconds: float) -> Trial:
-        mixture = self.relaxation.expected(self.parameters, temperature)
+    def _measure(self, epoch: int, trained: EpochResult, seconds: float) -> Trial:
+        training = self.training
+        mixture = training.mixture(epoch)
         kept = self._kept(mixture)
         architecture = self.domain.derived(kept)
         score, held_loss = self._validate(Mix(mixture))
@@ -305,21 +178,21 @@ class GradientLoop:
         self._stable = self._stable + 1 if kept == self._last_kept else 0
         self._last_kept = kept
         diagnostics: dict[str, Any] = {
-            "temperature": temperature,
-            "lr": lr,
-            "train_loss": loss,
+            "temperature": trained.temperature,
+            "lr": trained.lr,
+            "train_loss": trained.loss,
             "groups": {group.name: group.to_dict() for group in self.supernet.groups} if epoch == 0 else {},
-            "parameters": {name: _table(values) for name, values in self.parameters.items()},
+            "parameters": {name: _table(values) for name, values in training.parameters.items()},
             "mixture": {name: _table(values) for name, values in mixture.items()},
             "entropy": {name: float(entropies(values).mean()) for name, values in mixture.items()},
             "margin": {name: _margin(values) for name, values in mixture.items()},
             "kept": {name: [list(pair) for pair in edges] for name, edges in kept.items()},
             "stable": self._stable,
-            "distinguished": self.noise.epoch(),
+            "distinguished": training.noise.epoch(),
             "expected": self.resources.costs(mixture),
         }
         if self.options.wiring:
-            diagnostics["wiring"] = self.recorder.epoch()
+            diagnostics["wiring"] = training.recorder.epoch()
         collapsed = self._collapsed(kept)
         name = self.objective.name
         plain = self.session.domain.objectives[0].name
@@ -327,7 +200,7 @@ class GradientLoop:
             values={name: score, f"{plain}[discretised supernet]": discrete, "loss[supernet]": held_loss, **derived},
             diagnostics=diagnostics,
             scalars={
-                "gradient/temperature": temperature,
+                "gradient/temperature": trained.temperature,
                 **{f"gradient/entropy {name}": value for name, value in diagnostics["entropy"].items()},
                 **{f"gradient/expected {name}": value for name, value in diagnostics["expected"].items()},
             },

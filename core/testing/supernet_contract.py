@@ -51,6 +51,17 @@ class SupernetContract(CapabilityContract):
         data = domain.search_data(Context(0), 16, 0.5)
         return next(iter(data.weights.train_batches(np.random.default_rng(0))))
 
+    def test_costs_have_the_form_of_the_groups(self, domain: DifferentiableSupernet, supernet: Supernet) -> None:
+        """Where a domain counts costs of operations: one an operation and edge, none is negative, ``none`` is free."""
+        for kind, table in domain.resources().items():
+            assert table.rest >= 0, kind
+            for group in supernet.groups:
+                costs = table.operations[group.name]
+                assert costs.shape == (len(group.edges), len(group.operations)), kind
+                assert bool((costs >= 0).all()), kind
+                if group.none is not None and group.none in group.operations:
+                    assert not bool(costs[:, group.operations.index(group.none)].any()), kind
+
     def test_groups_are_well_formed(self, supernet: Supernet) -> None:
         """Edges lead forward and are sorted; operations that are named exist."""
         for group in supernet.groups:
