@@ -46,7 +46,7 @@ class ForestOptions(Settings):
     random: float = Field(0.1, ge=0, le=1)
     parents: int = Field(10, ge=1)
     pool: int = Field(200, ge=1)
-    exploration: float = Field(1.0, ge=0)
+    exploration: float = Field(3.0, ge=0)
     first: int = Field(10, ge=2)
     deduplicate: bool = True
 
