@@ -133,8 +133,8 @@ def state_bytes(network: nn.Module) -> int:
     return sum(part.numel() * part.element_size() for part in network.state_dict().values())
 
 
-def main() -> None:
-    """Prints a table and writes JSON."""
+def main() -> int:
+    """Prints a table and writes JSON; returns 1 where outputs differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
@@ -180,10 +180,12 @@ def main() -> None:
                     f"  {ratios}  {row['packed_bytes'] / 1000:>7.0f}  {'yes' if exact else 'NO'}",
                     flush=True,
                 )
+    wrong = not all(row["exact"] for row in rows)
     if arguments.output is not None:
         held = {"device": device_name(torch.device("cpu")), "rows": rows}
         arguments.output.write_text(json.dumps(held, indent=1), encoding="utf-8")
+    return int(wrong)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

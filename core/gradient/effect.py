@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from pydantic import field_validator
 from torch import Tensor
-from torch import nn
 
 from nichenas.core.gradient.discretisation import Discretisation
 from nichenas.core.gradient.discretisation import one_hot
@@ -32,19 +32,28 @@ from nichenas.core.settings import Settings
 
 LEVEL = 0.05  # of the tests
 FEWEST = 4  # batches in an epoch with which gradients are tested
-CLEARLY_BEST = 0.95  # share of random architectures that a search must beat to be distinguished from chance
+FEWEST_RANDOM = 20  # with fewer, the best of them all would not be distinguished from chance at that level
 
 
 class EffectSettings(Settings):
     """What is measured when a search has ended.
 
     Attributes:
-        random: random architectures that the derived one is compared with; 0 measures nothing.
+        random: random architectures that the derived one is compared with, 20 at least; 0 measures nothing.
         samples: of the validation data at most, in whole batches.
     """
 
     random: int = Field(60, ge=0)
-    samples: int = Field(1000, ge=1)
+    samples: int = Field(1000, ge=2)
+
+    @field_validator("random")
+    @classmethod
+    def _are_enough(cls, value: int) -> int:
+        if 0 < value < FEWEST_RANDOM:
+            raise ValueError(
+                f"fewer than {FEWEST_RANDOM} random architectures tell nothing; 0 leaves the diagnosis out"
+            )
+        return value
 
 
 class GradientNoise:
@@ -58,14 +67,13 @@ class GradientNoise:
         self._count = 0
         self._sums: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def record(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        """Adds the gradients of a batch, as they are in ``.grad``."""
+    def record(self, gradients: Mapping[str, Tensor]) -> None:
+        """Adds the gradients that the loss of a batch gives the parameters, without terms that no data is in."""
         self._count += 1
-        for name, parameter in parameters.items():
-            if parameter.grad is not None:
-                gradient = parameter.grad.detach().double()
-                total, squares = self._sums.get(name, (torch.zeros_like(gradient), torch.zeros_like(gradient)))
-                self._sums[name] = total + gradient, squares + gradient**2
+        for name, found in gradients.items():
+            gradient = found.detach().double()
+            total, squares = self._sums.get(name, (torch.zeros_like(gradient), torch.zeros_like(gradient)))
+            self._sums[name] = total + gradient, squares + gradient**2
 
     def epoch(self) -> float | None:
         """Returns the share of entries that are distinguished, and begins anew; none after too few batches."""
@@ -118,8 +126,8 @@ def search_effect(
     Returns:
         ``mixture``, ``uniform``: scores. ``difference``: of the two, with its standard error over samples. ``edges``:
         score of the kept edges with the full mixture on each; ``operations``: of all edges with the strongest operation
-        alone; ``derived``: of both. ``random``: scores of random architectures. ``beaten``: the share of those that the
-        derived one is better than; ties count half. ``samples``: how many there were.
+        alone; ``derived``: of both. ``random``: scores of random architectures, of those that have one. ``beaten``: the
+        share of those whose score is below the derived one's; ties count half. ``samples``: how many there were.
     """
     groups = supernet.groups
 
@@ -138,16 +146,17 @@ def search_effect(
         tables = {name: torch.from_numpy(rng.random(tuple(table.shape))).to(table) for name, table in mixture.items()}
         drawn.append(float(scores(one_hot(derive(tables), groups, mixture), True).mean()))
     derived = float(scores(single, True).mean())
-    beaten = [1.0 if derived > one else 0.5 if derived == one else 0.0 for one in drawn]
+    finite = [one for one in drawn if math.isfinite(one)]
+    beaten = [1.0 if derived > one else 0.5 if derived == one else 0.0 for one in finite]
     return {
         "mixture": float(learned.mean()),
         "uniform": float(flat.mean()),
-        "difference": [float(paired.mean()), float(paired.std(ddof=1) / math.sqrt(len(paired)))],
+        "difference": [float(paired.mean()), float(paired.std(ddof=min(1, len(paired) - 1)) / math.sqrt(len(paired)))],
         "edges": float(scores({name: table * on[name] for name, table in mixture.items()}).mean()),
         "operations": float(scores(one_hot(every.kept(mixture, groups), groups, mixture), True).mean()),
         "derived": derived,
-        "random": drawn,
-        "beaten": float(np.mean(beaten)),
+        "random": finite,
+        "beaten": float(np.mean(beaten)) if finite else 0.5,
         "samples": len(learned),
     }
 
@@ -160,18 +169,19 @@ def effect_statements(effect: Mapping[str, Any], distinguished: float | None, be
         better: 1 where more is better, -1 where less is.
     """
     mean, error = effect["difference"]
-    matters = abs(mean) > 2 * error
+    matters = abs(mean) > 2 * error > 0
     drawn = np.array(effect["random"])
     beaten = effect["beaten"] if better > 0 else 1 - effect["beaten"]
+    rare = (1 + (1 - beaten) * len(drawn)) / (len(drawn) + 1) <= LEVEL  # a permutation test
     gain = better * mean
     found = [
         f"The learned mixture scores {effect['mixture']:.4f}, the uniform mixture over the same weights "
         f"{effect['uniform']:.4f}: a difference of {mean:+.4f} ± {error:.4f}, which "
         + ("is more than chance" if matters else "cannot be distinguished from none")
         + f" ({effect['samples']} validation samples).",
-        f"The derived architecture scores {effect['derived']:.4f} in the supernet and is better than {beaten:.0%} of "
-        f"{len(drawn)} random ones of the same form (mean {drawn.mean():.4f}, standard deviation "
-        f"{drawn.std(ddof=1) if len(drawn) > 1 else 0.0:.4f}).",
+        f"The architecture of the last epoch scores {effect['derived']:.4f} in the supernet and is better than "
+        f"{beaten:.0%} of {len(drawn)} random ones, derived by the same rule (mean {drawn.mean():.4f}, standard "
+        f"deviation {drawn.std(ddof=1) if len(drawn) > 1 else 0.0:.4f}).",
         f"Keeping only the chosen edges, with full mixtures, gives {effect['edges']:.4f}; keeping all edges with one "
         f"operation each, {effect['operations']:.4f}; both, {effect['derived']:.4f}.",
     ]
@@ -180,7 +190,7 @@ def effect_statements(effect: Mapping[str, Any], distinguished: float | None, be
             f"{distinguished:.0%} of the architecture parameters have a gradient that is distinguished from noise in "
             f"the last quarter of the epochs; by chance it would be {LEVEL:.0%}."
         )
-    return [*found, _conclusion(matters and gain > 0, beaten >= CLEARLY_BEST)]
+    return [*found, _conclusion(matters and gain > 0, rare)]
 
 
 def _conclusion(mixture: bool, architecture: bool) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from collections.abc import Sequence
 
 import torch
 from pydantic import Field
@@ -51,7 +52,7 @@ class Resources:
         tables: of the domain, by kind.
 
     Raises:
-        ConfigError: for a kind that the domain does not count, or one that is named twice.
+        ConfigError: for a kind that the domain does not count or that costs nothing, or one that is named twice.
     """
 
     def __init__(self, settings: tuple[ResourceSettings, ...], tables: Mapping[str, ResourceTable]) -> None:
@@ -62,6 +63,8 @@ class Resources:
                 if not tables:
                     raise ConfigError(f"{where}: this domain does not count the costs of operations")
                 raise ConfigError(f"{where}: {unknown_name_message('kind', one.kind, tables)}")
+            if not any(bool(costs.any()) for costs in tables[one.kind].operations.values()):
+                raise ConfigError(f"{where}: no operation costs any {one.kind} here")
             if any(one.kind == other.kind for other in settings[:number]):
                 raise ConfigError(f"{where}: '{one.kind}' is there twice")
 
@@ -87,9 +90,9 @@ class Resources:
     ) -> Kept:
         """Returns what is kept, with cheaper operations and edges where it costs more than may be.
 
-        As long as a limit is exceeded, the one replacement is made that loses least: the fall of ``log z`` for each
-        unit of cost that it saves. A replacement is another operation on the edge, or an edge into the same node that
-        is not kept yet, with any operation; ``none`` counts where the rule lets it compete.
+        As long as a limit is exceeded, the one replacement is made that loses least: the fall of ``log z`` for what it
+        saves of the excess, which is summed over all limits. A replacement is another operation on the edge, or an edge
+        into the same node that is not kept yet, with any operation; ``none`` counts where the rule lets it compete.
 
         Raises:
             ConfigError: when nothing cheaper is left; it says what that costs.
@@ -101,8 +104,7 @@ class Resources:
             group.name: [(edge, group.operations.index(operation)) for edge, operation in kept[group.name]]
             for group in groups
         }
-        for limit in limits:
-            self._reduce(chosen, mixture, groups, limit, none=rule.keep_none or rule.rule == "all-edges")
+        self._reduce(chosen, mixture, groups, limits, rule)
         found = {
             group.name: [(edge, group.operations[k]) for edge, k in sorted(chosen[group.name])] for group in groups
         }
@@ -114,37 +116,65 @@ class Resources:
         chosen: dict[str, list[Choice]],
         mixture: Mapping[str, Tensor],
         groups: tuple[EdgeGroup, ...],
-        limit: ResourceSettings,
-        none: bool,
+        limits: Sequence[ResourceSettings],
+        rule: Discretisation,
     ) -> None:
-        table, most = self.tables[limit.kind], limit.most or 0.0
-        prices = {name: one.double().tolist() for name, one in table.operations.items()}
-        likes = {name: one.detach().double().clamp_min(TINY).log().tolist() for name, one in mixture.items()}
-        while True:
-            total = table.rest + sum(prices[name][e][k] for name, pairs in chosen.items() for e, k in pairs)
-            if total <= most:
-                return
-            best: tuple[float, str, int, Choice] | None = None
+        """Replaces what is chosen until the excess over the limits, summed as shares of them, is nothing."""
+        prices = [{n: t.double().tolist() for n, t in self.tables[one.kind].operations.items()} for one in limits]
+        most = [float(one.most or 0) for one in limits]
+        likes = {group.name: _likes(mixture[group.name], group, rule) for group in groups}
+        none = rule.keep_none or rule.rule == "all-edges"
+        totals = [
+            self.tables[one.kind].rest + sum(table[name][e][k] for name, pairs in chosen.items() for e, k in pairs)
+            for one, table in zip(limits, prices, strict=True)
+        ]
+
+        def excess(found: Sequence[float]) -> float:
+            return sum(max(0.0, total / limit - 1) for total, limit in zip(found, most, strict=True))
+
+        while (now := excess(totals)) > 0:
+            best: tuple[tuple[int, float], str, int, Choice, list[float]] | None = None
             for group in groups:
                 name, pairs = group.name, chosen[group.name]
                 for position, (edge, k) in enumerate(pairs):
                     for e, other in _replacements(group, pairs, edge, none):
-                        saved = prices[name][edge][k] - prices[name][e][other]
+                        then = [
+                            total + table[name][e][other] - table[name][edge][k]
+                            for total, table in zip(totals, prices, strict=True)
+                        ]
+                        saved = now - excess(then)
+                        if saved <= 0:
+                            continue
                         loss = likes[name][edge][k] - likes[name][e][other]
-                        if saved > 0 and (best is None or loss / saved < best[0]):
-                            best = loss / saved, name, position, (e, other)
+                        rank = (0, -saved) if loss <= 0 else (1, loss / saved)
+                        if best is None or rank < best[0]:
+                            best = rank, name, position, (e, other), then
             if best is None:
+                costs = ", ".join(f"{math.ceil(total)} {one.kind}" for total, one in zip(totals, limits, strict=True))
+                wanted = ", ".join(f"{limit:g} {one.kind}" for limit, one in zip(most, limits, strict=True))
                 raise ConfigError(
-                    f"search.options.gradient.resources: no architecture has at most {most:g} {limit.kind}; "
-                    f"the cheapest has {math.ceil(total)}"
+                    f"search.options.gradient.resources: no architecture with at most {wanted} was found; the cheapest "
+                    f"has {costs}"
                 )
-            _, name, position, replacement = best
+            _, name, position, replacement, totals = best
             chosen[name][position] = replacement
+
+
+def _likes(mixture: Tensor, group: EdgeGroup, rule: Discretisation) -> list[list[float]]:
+    """Returns the logarithms of a mixture, that of ``none`` as the rule lets it compete."""
+    table = mixture.detach().double().clamp_min(TINY).log()
+    if group.none in group.operations:
+        table[:, group.operations.index(group.none)] -= math.log(rule.none_factor)
+    return table.tolist()  # type: ignore[no-any-return]
 
 
 def _replacements(group: EdgeGroup, pairs: list[Choice], edge: int, none: bool) -> list[Choice]:
     kept = {one for one, _ in pairs}
     target = group.edges[edge][1]
     edges = [edge, *(e for e, (_, node) in enumerate(group.edges) if node == target and e not in kept)]
-    names = [k for k, name in enumerate(group.operations) if none or name != group.none]
-    return [(e, k) for e in edges for k in names]
+    return [
+        (e, k)
+        for e in edges
+        for k, name in enumerate(group.operations)
+        if name != group.none or (none and e == edge)  # an edge is dropped where it is, not by way of another
+    ]

@@ -11,6 +11,7 @@ from abc import ABC
 from abc import abstractmethod
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -81,7 +82,8 @@ class ResourceTable:
     """What a network costs, by its operations.
 
     Attributes:
-        operations: of every operation, summed over the cells that share parameters, ``(edges, operations)`` by group.
+        operations: of every operation, summed over the cells that share parameters, ``(edges, operations)`` float64 by
+            group.
         rest: of everything else.
     """
 
@@ -90,7 +92,7 @@ class ResourceTable:
 
     def expected(self, mixture: Mapping[str, Tensor]) -> Tensor:
         """Returns the cost of a mixture, differentiable by it; of one-hot rows, that of the architecture."""
-        parts = [(mixture[name] * table.to(mixture[name])).sum() for name, table in self.operations.items()]
+        parts = [(mixture[n].double() * table.to(mixture[n].device)).sum() for n, table in self.operations.items()]
         return torch.stack(parts).sum() + self.rest
 
 
@@ -206,7 +208,11 @@ class DifferentiableSupernet(Capability):
         return {}
 
 
-def gradients_of(outputs: Tensor, inputs: list[Tensor]) -> list[Tensor]:
-    """Returns the gradients of a scalar, zeros where it does not depend on an input."""
-    found = torch.autograd.grad(outputs, inputs, allow_unused=True)
+def gradients_of(outputs: Tensor, inputs: Sequence[Tensor], again: bool = False) -> list[Tensor]:
+    """Returns the gradients of a scalar, zeros where it does not depend on an input.
+
+    Args:
+        again: whether it is to be differentiated once more.
+    """
+    found = torch.autograd.grad(outputs, inputs, allow_unused=True, retain_graph=again)
     return [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found, strict=True)]

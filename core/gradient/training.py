@@ -28,6 +28,7 @@ from nichenas.core.gradient.steps import weight_gradients
 from nichenas.core.gradient.supernet import Mixes
 from nichenas.core.gradient.supernet import SearchData
 from nichenas.core.gradient.supernet import Supernet
+from nichenas.core.gradient.supernet import gradients_of
 from nichenas.core.gradient.wiring import WiringRecorder
 from nichenas.core.seeds import numpy_generator
 from nichenas.core.seeds import torch_generator
@@ -124,8 +125,8 @@ class SupernetTraining:
 
     def uniform(self, epoch: int) -> Mixes:
         """Returns the mixture of parameters that are all equal."""
-        zeros = {name: torch.zeros_like(one) for name, one in self.parameters.items()}
-        return self.relaxation.expected(zeros, self.temperature(epoch))
+        equal = {name: torch.full_like(one, self.options.init_mean) for name, one in self.parameters.items()}
+        return self.relaxation.expected(equal, self.temperature(epoch))
 
     def train(self, epoch: int) -> EpochResult:
         """Trains one epoch.
@@ -201,6 +202,9 @@ class SupernetTraining:
     def _step_parameters(self, mix: Mix, result: SupernetPass, epoch: int) -> None:
         self.architecture_optimizer.zero_grad(set_to_none=True)
         loss = mix.surrogate(summed(result.costs))
+        self.noise.record(
+            dict(zip(self.parameters, gradients_of(loss, list(self.parameters.values()), True), strict=True))
+        )
         if self.options.regularisers or self.options.resources:
             expected = self.mixture(epoch)
             for regulariser in self.options.regularisers:
@@ -208,6 +212,5 @@ class SupernetTraining:
             cost = self.resources.term(expected, self.uniform(epoch))
             loss = loss if cost is None else loss + cost
         loss.backward()
-        self.noise.record(self.parameters)
         clip_gradients(list(self.parameters.values()), self.options.architecture.clip)
         self.architecture_optimizer.step()

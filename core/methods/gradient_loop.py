@@ -104,12 +104,16 @@ class GradientLoop:
                 if self._epoch % self.options.checkpoint_every == 0 or self._epoch == self.epochs or reason:
                     self._checkpoint()
             session.journal.set_meta("stopped", reason or "epochs")
-            if self._epoch > 0 and self.options.effect.random and session.journal.meta("effect") is None:
-                session.journal.set_meta("effect", self._effect())
+            if self._epoch > 0 and self.options.effect.random:
+                held = session.journal.meta("effect")
+                if held is None or held["epochs"] != self._epoch:  # a run that ran out of seconds may go on later
+                    session.journal.set_meta("effect", {"epochs": self._epoch, **self._effect()})
         return session.state
 
     def _effect(self) -> dict[str, Any]:
-        """Returns whether the search did anything, judged by the supernet as it is now."""
+        """Returns whether the search did anything, judged by the supernet as it is after the last epoch."""
+        self.supernet.train()
+        self.supernet.begin_epoch((self._epoch - 1) / self.epochs)
         with torch.no_grad():
             mixture, uniform = (of(self._epoch - 1) for of in (self.training.mixture, self.training.uniform))
         rng = numpy_generator(self.seed, "random architectures")

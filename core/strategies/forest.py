@@ -80,7 +80,8 @@ class ForestSearch(OneShotStrategy):
     def tell(self, trial: Trial) -> None:
         """Adds a trial to those that the forest is grown from; a failure has the lowest score."""
         self._told.append(trial.proposal.architecture)
-        self._inputs.append(self.encoding.encode(self.space.canonical(trial.proposal.architecture)))
+        architecture = trial.proposal.architecture
+        self._inputs.append(self._row(architecture, self.space.canonical(architecture)))
         self._scores.append(self.score(trial))
         self._whole.append(trial.measurement is not None and not trial.measurement.stopped)
 
@@ -129,7 +130,7 @@ class ForestSearch(OneShotStrategy):
         def add(candidate: Architecture) -> None:
             canonical = self.space.canonical(candidate)
             if canonical.key not in found and not (self.options.deduplicate and canonical.key in self._seen):
-                found[canonical.key] = candidate, self.encoding.encode(canonical)
+                found[canonical.key] = candidate, self._row(candidate, canonical)
 
         for _ in range(self.options.pool):
             add(self.space.sample(self.rng))
@@ -145,8 +146,16 @@ class ForestSearch(OneShotStrategy):
         trees = np.stack([tree.predict(inputs).reshape(-1) for tree in self._trees])
         return np.asarray(trees.mean(0) + weight * trees.std(0))
 
+    def _row(self, architecture: Architecture, canonical: Architecture) -> NDArray[np.float32]:
+        """Returns the encoding of the canonical form, or of the architecture where a restricted space lacks that form."""
+        try:
+            return self.encoding.encode(canonical)
+        except KeyError:
+            return self.encoding.encode(architecture)
+
     def _fresh(self) -> Architecture:
-        for _ in range(FRESH_TRIES if self.options.deduplicate else 1):
+        used_up = len(self._seen) >= self.space.size
+        for _ in range(FRESH_TRIES if self.options.deduplicate and not used_up else 1):
             drawn = self.space.sample(self.rng)
             if self.space.canonical(drawn).key not in self._seen:
                 break

@@ -32,17 +32,33 @@ class Plan:
         tensors: the kernel's arguments between the images and what is added.
         geometry: those after it.
         parts: where each part of the block stands, the part, and its version where it has one.
+        modules: all inner modules.
+        eps: of the normalisation.
     """
 
     tensors: tuple[Any, ...]
     geometry: tuple[Any, ...]
     parts: tuple[tuple[dict[str, Any], str, Any, int | None], ...]
+    modules: tuple[nn.Module, ...]
+    eps: float
 
     def holds(self) -> bool:
-        """Whether the block still consists of the same parts, none of them changed."""
-        return all(
-            place[name] is part and (version is None or part._version == version)
-            for place, name, part, version in self.parts
+        """Whether the block still consists of the same parts, none of them changed, and nobody looks into it.
+
+        Tensors that are changed through ``.data`` are not noticed: torch does not count that.
+        """
+        norm: Any = self.modules[0]
+        return (
+            norm.eps == self.eps
+            and not norm.training
+            and all(
+                not module._forward_hooks and not module._forward_pre_hooks and "forward" not in module.__dict__
+                for module in self.modules
+            )
+            and all(
+                place[name] is part and (version is None or part._version == version)
+                for place, name, part, version in self.parts
+            )
         )
 
 
@@ -104,9 +120,13 @@ class FoldedBlock(nn.Sequential):
                 for name, part in place.items():
                     if name == "num_batches_tracked":
                         continue
-                    tracked = isinstance(part, Tensor) and not part.is_inference()
+                    if isinstance(part, Tensor) and part.is_inference():
+                        return None  # torch does not count its changes
+                    tracked = isinstance(part, Tensor)
                     parts.append((place, name, part, part._version if tracked else None))  # type: ignore[union-attr]
-        return Plan(tensors, (conv.kernel.channels * conv.kernel.groups, *geometry), tuple(parts))
+        inner = tuple(module for module in self.modules() if module is not self)
+        plan = Plan(tensors, (conv.kernel.channels * conv.kernel.groups, *geometry), tuple(parts), inner, norm.eps)
+        return plan if plan.holds() else None
 
     def __getstate__(self) -> dict[str, Any]:
         """Returns the state without the plan, which is of these very parts."""

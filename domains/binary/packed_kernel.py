@@ -50,7 +50,7 @@ class PackedKernel(nn.Module):
         signs = (weight.detach().cpu() >= 0).permute(0, 2, 3, 1).reshape(-1).numpy()
         self.bits: Tensor
         self.register_buffer("bits", torch.from_numpy(np.packbits(signs, bitorder="little")))
-        self._made: tuple[tuple[int, int], Tensor, Tensor] | None = None  # of which bits, blocks and corrections
+        self._made: tuple[Tensor, int | Tensor, Tensor, Tensor] | None = None  # bits, their version; words, corrections
 
     def _signs(self) -> Tensor:
         """Returns 0 and 1, ``(outputs, taps, channels / groups)`` uint8."""
@@ -95,13 +95,23 @@ class PackedKernel(nn.Module):
 
     def _of_bits(self) -> tuple[Tensor, Tensor]:
         """Returns what is made of the bits, made again where they have changed."""
-        state = id(self.bits), 0 if self.bits.is_inference() else self.bits._version
-        if self._made is None or self._made[0] != state:
+        if self._made is None or not self._is_of(*self._made[:2]):
             signs = self._signs().cpu().numpy()
             sums = 2 * signs.sum(-1, dtype=np.int64) - self.channels  # (outputs, taps)
             words = self._laid_out(signs if self.layout == TAPS else signs.reshape(len(signs), 1, -1))
-            self._made = state, words, torch.from_numpy(-sums.T.astype(np.float32)).contiguous()
-        return self._made[1], self._made[2]
+            version = self.bits.clone() if self.bits.is_inference() else self.bits._version
+            self._made = self.bits, version, words, torch.from_numpy(-sums.T.astype(np.float32)).contiguous()
+        return self._made[2], self._made[3]
+
+    def _is_of(self, bits: Tensor, version: int | Tensor) -> bool:
+        """Whether these are the bits, in this version; tensors of inference mode have none, so a copy is compared."""
+        if isinstance(version, Tensor):
+            return torch.equal(self.bits, version)
+        return bits is self.bits and self.bits._version == version
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns the state without what is made of the bits."""
+        return {**self.__dict__, "_made": None}
 
     def _laid_out(self, signs: NDArray[np.uint8]) -> Tensor:
         """Returns the words of signs ``(outputs, taps, signs of a tap)``."""
@@ -163,6 +173,15 @@ def binary_conv2d(
         wanted = packed.channels * packed.groups
         raise ValueError(f"input {tuple(x.shape)}; the kernel takes (batch, {wanted}, height, width)")
     step, around, spread = _pair(stride), _pair(padding), _pair(dilation)
+    reach = [d * (k - 1) + 1 for d, k in zip(spread, packed.size, strict=True)]
+    if any(n + 2 * p < r for n, p, r in zip(x.shape[2:], around, reach, strict=True)):
+        raise ValueError(
+            f"input {tuple(x.shape)}: with padding {around} it is smaller than the kernel, which reaches {reach}"
+        )
+    if order is not None and (len(order) != packed.outputs or bool(((order < 0) | (order >= packed.outputs)).any())):
+        raise ValueError(f"order: {packed.outputs} numbers from 0 to {packed.outputs - 1} are wanted")
+    if limits is not None and len(limits.values) != x.shape[1]:
+        raise ValueError(f"limits: {len(limits.values)} for {x.shape[1]} channels")
     native = None if exporting() or torch.compiler.is_compiling() else kernels()
     if native is None or x.device.type != "cpu":
         signs = binary_sign(x.detach().float()) if limits is None else limits.signs(x.detach().float())
@@ -172,7 +191,10 @@ def binary_conv2d(
         y = y if order is None else y[:, order.to(y.device)]
         return y if addend is None else y + addend
     rows = x.detach().float().permute(0, 2, 3, 1).contiguous()
-    more = _EMPTY if addend is None else addend.detach().permute(0, 2, 3, 1).contiguous()
+    sizes = [(n + 2 * p - r) // s + 1 for n, p, r, s in zip(x.shape[2:], around, reach, step, strict=True)]
+    more = _EMPTY
+    if addend is not None:
+        more = addend.detach().float().expand(len(x), packed.outputs, *sizes).permute(0, 2, 3, 1).contiguous()
     tensors, geometry = kernel_arguments(packed, step, around, spread, pad_value, limits, scale, slope, order)
     return native.packed_conv2d(rows, *tensors, more, *geometry).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
 
@@ -191,14 +213,18 @@ def kernel_arguments(
     """Returns what kernels.cpp's convolution is given between the images and the addend, and after it."""
     around = _pair(padding)
     correct = pad_value == 0 and (around[0] > 0 or around[1] > 0)
+
+    def of_outputs(values: Tensor | None) -> Tensor:
+        return _EMPTY if values is None else values.detach().float().expand(kernel.outputs).contiguous()
+
     tensors = (
         kernel.words(),
         kernel.corrections() if correct else _EMPTY,
         _EMPTY if limits is None else limits.values,
         _EMPTY if limits is None else limits.words(kernel.groups),
-        _EMPTY if scale is None else scale.detach(),
-        _EMPTY if slope is None else slope.detach(),
-        _EMPTY if order is None else order,
+        of_outputs(scale),
+        of_outputs(slope),
+        _EMPTY if order is None else order.long().contiguous(),
     )
     windows = (list(_pair(stride)), list(around), list(_pair(dilation)))
     return tensors, (kernel.groups, kernel.outputs, *kernel.size, *windows, int(pad_value == 1), kernel.layout)

@@ -50,7 +50,7 @@ class PackedConv2d(nn.Module):
             addend: added at last.
         """
         window = self.stride, self.padding, self.dilation
-        if x.dtype == torch.float32 and type(self.activation) in (nn.PReLU, type(None)):
+        if x.dtype == torch.float32 and (self.activation is None or is_plain(self.activation, nn.PReLU)):
             return binary_conv2d(
                 x,
                 self.kernel,

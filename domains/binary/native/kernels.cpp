@@ -10,7 +10,7 @@
 #include <cstring>
 #include <vector>
 
-#if defined(__AVX512F__) && defined(__AVX512DQ__)
+#if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -392,6 +392,10 @@ Image pack_image(const Tensor& x, const Tensor& limits, const Tensor& flips, int
   const int64_t height = image.height, width = image.width;
   image.out_height = (height + 2 * padding[0] - dilation[0] * (kernel_height - 1) - 1) / stride[0] + 1;
   image.out_width = (width + 2 * padding[1] - dilation[1] * (kernel_width - 1) - 1) / stride[1] + 1;
+  TORCH_CHECK(height + 2 * padding[0] > dilation[0] * (kernel_height - 1) &&
+                  width + 2 * padding[1] > dilation[1] * (kernel_width - 1),
+              "the kernel reaches beyond the padded image");
+  TORCH_CHECK(!limits.numel() || limits.numel() == x.size(3), "a limit for every channel is wanted");
   const int64_t full_height = image.full_height = height + 2 * padding[0];
   const int64_t full_width = image.full_width = width + 2 * padding[1];
   std::vector<uint64_t> outside(pixel, 0);
@@ -402,7 +406,7 @@ Image pack_image(const Tensor& x, const Tensor& limits, const Tensor& flips, int
   auto* packed = reinterpret_cast<uint64_t*>(image.bits.data_ptr<int64_t>());
   const float *in = x.data_ptr<float>(), *limit = limits.numel() ? limits.data_ptr<float>() : nullptr;
   const auto* flip = flips.numel() ? reinterpret_cast<const uint64_t*>(flips.data_ptr<int64_t>()) : nullptr;
-  const int64_t row_grain = std::max<int64_t>(1, GRAIN / (full_width * channels * groups));
+  const int64_t row_grain = std::max<int64_t>(1, GRAIN / std::max<int64_t>(1, full_width * channels * groups));
   // Small groups are cut from the bits of a whole pixel, each by one load that may begin anywhere in a byte.
   const bool cut = groups > 1 && channels <= 57;
   const uint64_t mask = (uint64_t{1} << (channels % 64)) - 1;
@@ -497,6 +501,9 @@ Tensor packed_conv2d(const Tensor& x, const Tensor& kernel, const Tensor& correc
   const int64_t read = whole ? 1 : taps, words = whole ? (taps * image.channels + 63) / 64 : image.words;
   const int64_t lanes = layout == GROUPS ? kernel.size(2) : groups, blocks = layout == GROUPS ? 0 : kernel.size(1);
   Tensor result = at::empty({image.batch, out_height, out_width, outputs}, at::kFloat);
+  TORCH_CHECK(!addend.numel() || addend.sizes() == result.sizes(), "what is added has another shape than the result");
+  for (const Tensor& one : {scale, slope, order})
+    TORCH_CHECK(!one.numel() || (one.numel() == outputs && one.is_contiguous()), "one number for every output is wanted");
   float* out = result.data_ptr<float>();
   const auto* k = reinterpret_cast<const uint64_t*>(kernel.data_ptr<int64_t>());
   const int64_t kernel_step = read * words * OUT;

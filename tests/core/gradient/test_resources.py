@@ -133,8 +133,43 @@ def test_two_limits_hold_together() -> None:
     assert both.costs(one_hot(kept, (GROUP,), UNIFORM))["parameters"] <= 30
 
 
+def test_one_limit_is_not_met_at_the_cost_of_another() -> None:
+    """What saves parameters costs multiply-adds, but there is an operation that keeps to both limits."""
+    group = EdgeGroup("cell", dense_edges(1), ("none", "a", "b", "c"), none="none")
+    prices = {"parameters": [0.0, 10.0, 1.0, 2.0], "macs": [0.0, 1.0, 10.0, 4.0]}
+    tables = {
+        kind: ResourceTable({"cell": torch.tensor(row, dtype=torch.float64).expand(2, 4)})
+        for kind, row in prices.items()
+    }
+    limits = (ResourceSettings(kind="parameters", most=4), ResourceSettings(kind="macs", most=8))
+    likes = {"cell": torch.tensor([[0.05, 0.9, 0.04, 0.01]] * 2, dtype=torch.float64)}
+    kept = Resources(limits, tables).within({"cell": ((0, "a"), (1, "a"))}, likes, (group,), RULE)
+    assert [operation for _, operation in kept["cell"]] == ["c", "c"]
+
+
+def test_an_edge_is_dropped_for_what_dropping_it_loses() -> None:
+    group = EdgeGroup("cell", ((0, 3), (1, 3), (2, 3)), ("none", "a", "b"), inputs=3, none="none")
+    table = torch.tensor([[0.01, 0.5, 0.49], [0.39, 0.6, 0.01], [0.98, 0.01, 0.01]], dtype=torch.float64)
+    prices = ResourceTable({"cell": torch.tensor([0.0, 10.0, 10.0], dtype=torch.float64).expand(3, 3)})
+    rule = Discretisation(rule="all-edges")
+    made = Resources((ResourceSettings(kind="macs", most=10),), {"macs": prices})
+    kept = made.within(rule.kept({"cell": table}, (group,)), {"cell": table}, (group,), rule)
+    assert kept["cell"] == ((0, "a"),)
+
+
+def test_costs_are_exact() -> None:
+    table = ResourceTable({"cell": torch.tensor([[123456802.0, 0.0]], dtype=torch.float64)})
+    assert float(table.expected({"cell": torch.tensor([[1.0, 0.0]])})) == 123456802
+
+
+def test_a_kind_that_costs_nothing_is_refused() -> None:
+    free = {"binary_macs": ResourceTable({"cell": torch.zeros(5, 4, dtype=torch.float64)}, rest=3.0)}
+    with pytest.raises(ConfigError, match="no operation costs any binary_macs here"):
+        Resources((ResourceSettings(kind="binary_macs", weight=1),), free)
+
+
 def test_what_cannot_be_is_one_line() -> None:
-    with pytest.raises(ConfigError, match=r"no architecture has at most 10 macs; the cheapest has 11"):
+    with pytest.raises(ConfigError, match=r"no architecture with at most 10 macs was found; the cheapest has 11 macs"):
         resources({"kind": "macs", "most": 10}).within(RULE.kept(mixture(), (GROUP,)), mixture(), (GROUP,), RULE)
     with pytest.raises(ConfigError, match=r"unknown kind 'mac' \(did you mean 'macs'\?\)"):
         resources({"kind": "mac"})

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nichenas.core.objectives import Objective
+from nichenas.core.space import Architecture
 from nichenas.core.space import Choice
 from nichenas.core.space import SearchSpace
 from nichenas.core.strategies import ForestSearch
@@ -122,6 +123,19 @@ def test_after_a_reset_only_the_order_of_old_scores_counts() -> None:
         return strategy.ask(3)
 
     assert best_after(0.0) == best_after(100.0)
+
+
+def test_a_restricted_space_whose_canonical_forms_lie_outside() -> None:
+    """All of one family are the network of its smallest width, which the restriction leaves out."""
+    space = SearchSpace(
+        [Choice("family", ("a", "b")), Choice("width", (8, 16, 32)), Choice("skip", (True, False))],
+        lambda one: Architecture({**one, "width": 8}) if one["family"] == "a" else one,
+    ).restricted({"width": [16, 32]})
+    strategy = ForestSearch(space, QUALITY, 0, ForestOptions(first=2))
+    for number in range(8):
+        (proposal,) = strategy.ask(1)
+        assert space.holds(proposal.architecture)
+        tell(strategy, number, proposal, float(number))
 
 
 def test_a_space_that_is_used_up_repeats_itself() -> None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch import nn
 
+from nichenas.core.costs.macs import count_costs
 from nichenas.domains.binary import pack
 from nichenas.domains.binary.convolution import BinaryConv2d
 from nichenas.domains.binary.convolution import ChannelShuffle
@@ -206,6 +207,74 @@ def test_changes_of_parts_are_noticed() -> None:
     assert torch.equal(folded(x), packed(x))
     folded[0] = nn.Identity()  # no normalisation any more
     assert torch.equal(folded(x), folded[2](folded[1](x)))
+
+
+@torch.no_grad()
+def test_who_looks_into_a_block_is_not_passed_by() -> None:
+    """Hooks, another forward, training of the normalisation, another epsilon: the parts run one by one then."""
+    x = last(2, 12, 6, 6)
+    folded: Any = pack(nn.Sequential(block()))[0]  # type: ignore[index]
+    folded(x)
+    seen: list[str] = []
+    for name, module in folded.named_modules():
+        if name and name != "1.kernel":  # which is no layer: it is read, not called
+            handle = module.register_forward_hook(lambda *parts, name=name: seen.append(name))
+            seen.clear()
+            folded(x)
+            assert seen == [name]
+            handle.remove()
+    costs = count_costs(pack(nn.Sequential(block())), (12, 6, 6))
+    packed = pack(nn.Sequential(block()))
+    packed(x)
+    assert count_costs(packed, (12, 6, 6)) == costs
+    assert costs.binary_macs > 0
+    folded[0].eps = 1.0
+    assert torch.equal(folded(x), nn.Sequential.forward(folded, x))
+    folded[0].forward = lambda y: -y
+    assert torch.equal(folded(x), nn.Sequential.forward(folded, x))
+    del folded[0].forward
+    mean = folded[0].running_mean.clone()
+    folded[0].train()
+    folded(x)
+    assert not torch.equal(folded[0].running_mean, mean)
+
+
+def test_tensors_of_inference_mode_are_followed() -> None:
+    x = last(1, 12, 6, 6)
+    with torch.inference_mode():
+        folded: Any = pack(nn.Sequential(block()))[0]  # type: ignore[index]
+        before = folded(x)
+        other = block()
+        nn.init.normal_(other[1].weight)  # type: ignore[arg-type]
+        nn.init.normal_(other[0].bias)  # type: ignore[arg-type]
+        packed: Any = pack(nn.Sequential(other))[0]  # type: ignore[index]
+        folded.load_state_dict(packed.state_dict())
+        assert torch.equal(folded(x), other(x))
+        assert not torch.equal(folded(x), before)
+
+
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    x, kernel = last(1, 8, 6, 6), PackedKernel(torch.randn(8, 8, 3, 3))
+    plain = binary_conv2d(x, kernel)
+    assert torch.equal(binary_conv2d(x, kernel, scale=torch.tensor([2.0])), 2 * plain)
+    assert torch.equal(binary_conv2d(x, kernel, slope=torch.tensor([0.25])), F.prelu(plain, torch.tensor([0.25])))
+    assert torch.equal(binary_conv2d(x, kernel, addend=torch.ones(1, 8, 1, 1)), plain + 1)
+    wide = torch.arange(16.0)
+    assert torch.equal(binary_conv2d(x, kernel, scale=wide[::2]), plain * wide[::2].view(-1, 1, 1))
+    for given in ({"scale": torch.ones(3)}, {"slope": torch.ones(9)}, {"addend": torch.ones(1, 7, 4, 4)}):
+        with pytest.raises(RuntimeError, match="expand"):
+            binary_conv2d(x, kernel, **given)  # type: ignore[arg-type]
+    for order in (torch.arange(7), torch.arange(1, 9)):
+        with pytest.raises(ValueError, match="order: 8 numbers from 0 to 7"):
+            binary_conv2d(x, kernel, order=order)
+    with pytest.raises(ValueError, match="limits: 4 for 8 channels"):
+        binary_conv2d(x, kernel, limits=limits_of(normalisation(4)))
+    with pytest.raises(ValueError, match="smaller than the kernel"):
+        binary_conv2d(last(1, 8, 2, 2), kernel, 2)
+    if kernels() is not None:
+        folded: Any = pack(nn.Sequential(block(size=3)))[0]  # type: ignore[index]
+        with pytest.raises(RuntimeError, match="another shape than the result"):
+            folded(last(1, 12, 6, 6), last(1, 12, 5, 6))
 
 
 @torch.no_grad()
