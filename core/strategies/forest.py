@@ -147,7 +147,7 @@ class ForestSearch(OneShotStrategy):
         return np.asarray(trees.mean(0) + weight * trees.std(0))
 
     def _row(self, architecture: Architecture, canonical: Architecture) -> NDArray[np.float32]:
-        """Returns the encoding of the canonical form, or of the architecture where a restricted space lacks that form."""
+        """Returns the encoding of the canonical form, or of the architecture where a restricted space lacks it."""
         try:
             return self.encoding.encode(canonical)
         except KeyError:
