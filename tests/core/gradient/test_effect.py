@@ -197,9 +197,10 @@ def test_every_search_measures_its_effect(step: str, relaxation: str) -> None:
     assert effect["mixture"] == pytest.approx(trial.measurement.values["quality[supernet]"])
 
 
-def test_few_random_architectures_tell_nothing() -> None:
+@pytest.mark.parametrize("count", [1, 19])
+def test_few_random_architectures_tell_nothing(count: int) -> None:
     with pytest.raises(ValueError, match="fewer than 20 random architectures tell nothing"):
-        EffectSettings(random=19)
+        EffectSettings(random=count)
 
 
 def test_terms_without_data_are_no_signal() -> None:

@@ -99,6 +99,26 @@ def test_proposals_are_random_until_enough_is_known() -> None:
     assert first(1.0) == first(-1.0)
 
 
+def test_without_exploration_the_spread_does_not_count() -> None:
+    def bounds(exploration: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        strategy = ForestSearch(SPACE, QUALITY, 5, ForestOptions(random=0.0, exploration=exploration))
+        for number in range(14):
+            (proposal,) = strategy.ask(1)
+            tell(strategy, number, proposal, quality_of(proposal))
+        strategy._grow()
+        rows = np.stack([strategy.encoding.encode(SPACE.sample(strategy.rng)) for _ in range(40)])
+        trees = np.stack([tree.predict(rows).reshape(-1) for tree in strategy._trees])
+        return strategy._bounds(rows), trees.mean(0), trees.std(0)
+
+    found, mean, spread = bounds(0.0)
+    np.testing.assert_allclose(found, mean)
+    assert spread.max() > 0
+    found, mean, spread = bounds(3.0)
+    weights = (found - mean)[spread > 0] / spread[spread > 0]
+    np.testing.assert_allclose(weights, weights[0])
+    assert weights[0] > 0
+
+
 def test_what_stopped_early_is_no_parent() -> None:
     strategy = ForestSearch(SPACE, QUALITY, 3, ForestOptions(first=2, parents=1, random=0.0))
     good, stopped = strategy.ask(2)
