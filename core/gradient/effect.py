@@ -1,7 +1,7 @@
 """Whether a gradient search did anything, measured when it has ended, in seconds.
 
 Accuracies of a supernet say little by themselves. So the learned mixture is compared with the uniform one over the same
-weights, the derived architecture with random ones of the same form, and what discretisation costs is split into the
+weights, the derived architecture with random ones of the same rule, and what discretisation costs is split into the
 choice of edges and the choice of operations. During the search, the gradients of the architecture parameters are tested
 against zero (:class:`GradientNoise`).
 """
@@ -76,7 +76,7 @@ class GradientNoise:
             self._sums[name] = total + gradient, squares + gradient**2
 
     def epoch(self) -> float | None:
-        """Returns the share of entries that are distinguished, and begins anew; none after too few batches."""
+        """Returns the share of entries that are distinguished, and starts over; none after too few batches."""
         count, sums = self._count, list(self._sums.values())
         self._count, self._sums = 0, {}
         if count < FEWEST or not sums:

@@ -2,7 +2,7 @@
 
 The forest predicts the score of an architecture from its choices; the spread of its trees says how sure that is. What
 is proposed has the highest upper confidence bound among architectures near the best ones and random ones. The weight of
-the spread is drawn anew for each proposal, so that several can be asked for at once (Hutter, Hoos and Leyton-Brown
+the spread is drawn for each proposal, so that several can be asked for at once (Hutter, Hoos and Leyton-Brown
 2012, section 3). A share of the proposals is random, whatever the forest says.
 """
 

@@ -74,6 +74,17 @@ class FoldedBlock(nn.Sequential):
 
     def forward(self, x: Tensor, addend: Tensor | None = None) -> Tensor:
         """Returns what the layers return one after the other, plus another tensor of that shape."""
+        plan = self._plan_for(x)
+        if plan is None:
+            y = super().forward(x)
+            return y if addend is None else y + addend
+        rows = x.detach().permute(0, 2, 3, 1).contiguous()
+        more = _NONE if addend is None else addend.detach().permute(0, 2, 3, 1).contiguous()
+        y = kernels().packed_conv2d(rows, *plan.tensors, more, *plan.geometry[1:])
+        return y.permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+
+    def _plan_for(self, x: Tensor) -> Plan | None:
+        """Returns the plan for an input; none where the layers are to run one by one."""
         if (
             x.dtype != torch.float32
             or x.device.type != "cpu"
@@ -82,20 +93,12 @@ class FoldedBlock(nn.Sequential):
             or (x.requires_grad and torch.is_grad_enabled())
             or torch.compiler.is_compiling()
             or exporting()
-            or (native := kernels()) is None
+            or kernels() is None
         ):
-            y = super().forward(x)
-            return y if addend is None else y + addend
+            return None
         if self._plan is None or not self._plan.holds():
             self._plan = self._made()
-        plan = self._plan
-        if plan is None or x.shape[1] != plan.geometry[0]:
-            y = super().forward(x)
-            return y if addend is None else y + addend
-        rows = x.detach().permute(0, 2, 3, 1).contiguous()
-        more = _NONE if addend is None else addend.detach().permute(0, 2, 3, 1).contiguous()
-        y = native.packed_conv2d(rows, *plan.tensors, more, *plan.geometry[1:])
-        return y.permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+        return self._plan if self._plan is not None and x.shape[1] == self._plan.geometry[0] else None
 
     def _made(self) -> Plan | None:
         """Returns the plan of the present parts; none where one of them cannot be folded (any more)."""
@@ -115,7 +118,7 @@ class FoldedBlock(nn.Sequential):
             conv.kernel, conv.stride, conv.padding, conv.dilation, 0, limits_of(norm), conv.scale, conv.slope(), order
         )
         parts: list[tuple[dict[str, Any], str, Any, int | None]] = []
-        for module in (self, *self.modules()):
+        for module in self.modules():
             for place in (module._modules, module._parameters, module._buffers):
                 for name, part in place.items():
                     if name == "num_batches_tracked":

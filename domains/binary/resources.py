@@ -56,6 +56,7 @@ def resource_tables(
         channels *= 2 if reduction else 1
         after = size // 2 if reduction else size
         name = names[position] if per_cell else KINDS[reduction]
+        # A kind that the search network has no cells of gets the cell of the other.
         group = by_name[name if name in by_name else next(iter(by_name))]
 
         def costs_of(
@@ -67,12 +68,11 @@ def resource_tables(
                 counted[key] = _operation_costs(family, *key)
             return counted[key]
 
-        if name in by_name:
-            for edge, (source, _) in enumerate(group.edges):
-                for k, operation in enumerate(group.operations):
-                    costs = costs_of(operation, source)
-                    for kind in COUNTED:
-                        tables[kind][name][edge, k] += getattr(costs, kind)
+        for edge, (source, _) in enumerate(group.edges):
+            for k, operation in enumerate(group.operations):
+                costs = costs_of(operation, source)
+                for kind in COUNTED:
+                    tables[kind][group.name][edge, k] += getattr(costs, kind)
         cell = genotype.cell(position, reduction)
         for _, operations in cell.nodes():
             for operation, source in operations:

@@ -109,7 +109,7 @@ def test_gradients_are_tested_as_scipy_does() -> None:
     expected = (ttest_1samp(draws.astype(np.float32), 0).pvalue < 0.05).mean()
     assert 0.1 < expected < 0.5
     assert noise.epoch() == pytest.approx(expected)
-    assert noise.epoch() is None  # it began anew
+    assert noise.epoch() is None  # it started over
 
 
 def test_of_mere_noise_one_gradient_in_twenty_is_distinguished() -> None:

@@ -29,6 +29,7 @@ CASES: list[dict[str, Any]] = [
     {"space": "darts-real", "channels": 12, "cells": 5},
     {"per_cell": True},
     {"cells": 1, "search_cells": 1},
+    {"cells": 4, "search_cells": 1},
     {"stem": "imagenet", "upsample": 4, "channels": 40, "search_channels": 40},
 ]
 
