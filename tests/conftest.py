@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from nichenas.core.config import ResolvedConfig
 from nichenas.core.config import resolve
 
+pytest.register_assert_rewrite("nichenas.core.testing")
 ROOT = Path(__file__).resolve().parent.parent
 TOY = "nichenas.core.testing.toy:ToyDomain"
 
@@ -21,6 +23,13 @@ TOY = "nichenas.core.testing.toy:ToyDomain"
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["NICHENAS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ.pop("NICHENAS_DATA", None)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    # A test that leaves torch with more threads would change the rounding of the next.
+    yield
     torch.set_num_threads(1)
 
 

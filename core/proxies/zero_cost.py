@@ -25,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 from nichenas.core.capabilities.precomputed import UntrainedScore
 from nichenas.core.capabilities.probing import Probe
 from nichenas.core.registry import Registry
+from nichenas.core.threads import single_thread
 
 Score = Callable[[Probe], float]
 ZERO_COST: Registry[Score] = Registry("zero-cost proxy", "nichenas.zero_cost")
@@ -103,7 +104,8 @@ def jacob_cov(probe: Probe) -> float:
     rows = rows[rows.std(1) > 0]
     if len(rows) < 2:
         return math.nan
-    eigenvalues = torch.linalg.eigvalsh(torch.corrcoef(rows)).clamp_min(0) + 1e-5
+    with single_thread():  # with more, eigenvalues near 0 differ between two calls, and k magnifies it
+        eigenvalues = torch.linalg.eigvalsh(torch.corrcoef(rows)).clamp_min(0) + 1e-5
     return float(-(eigenvalues.log() + 1 / eigenvalues).sum())
 
 

@@ -8,8 +8,6 @@ continues from the state in which another controller left a prefix.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,21 +22,6 @@ from nichenas.core.space import Option
 from nichenas.core.space import SearchSpace
 
 State = tuple[Tensor, Tensor]
-
-
-@contextlib.contextmanager
-def single_thread() -> Iterator[None]:
-    """Keeps torch to one thread, in a ``with`` block or as a decorator.
-
-    A controller's tensors are too small to be worth a second one, and where other work has the processors every
-    operation would wait for it, many times as long as it takes.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

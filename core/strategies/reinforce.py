@@ -21,8 +21,8 @@ from nichenas.core.strategies.base import STRATEGIES
 from nichenas.core.strategies.controller import LSTMController
 from nichenas.core.strategies.controller import SampledDecisions
 from nichenas.core.strategies.controller import State
-from nichenas.core.strategies.controller import single_thread
 from nichenas.core.strategies.one_shot import OneShotStrategy
+from nichenas.core.threads import single_thread
 from nichenas.core.trial import Proposal
 from nichenas.core.trial import Trial
 

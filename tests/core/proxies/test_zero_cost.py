@@ -80,3 +80,11 @@ def test_scores_change_nothing_of_the_network() -> None:
     assert first == second
     assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in before.items())
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_jacob_cov_is_the_same_with_several_threads() -> None:
+    torch.manual_seed(0)
+    network, inputs = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)), torch.randn(600, 8)
+    alone = ZERO_COST["jacob_cov"](probe(network, inputs))
+    torch.set_num_threads(3)
+    assert {ZERO_COST["jacob_cov"](probe(network, inputs)) for _ in range(5)} == {alone}

@@ -25,9 +25,9 @@ from nichenas.core.strategies import Reinforce
 from nichenas.core.strategies import Strategy
 from nichenas.core.strategies.controller import LSTMController
 from nichenas.core.strategies.controller import SampledDecisions
-from nichenas.core.strategies.controller import single_thread
 from nichenas.core.testing.strategy_fixtures import contract_space
 from nichenas.core.testing.strategy_fixtures import contract_value
+from nichenas.core.threads import single_thread
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 from nichenas.core.trial import Trial

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from threadpoolctl import threadpool_limits
 from torch_geometric.io.planetoid import read_planetoid_data
 
 from nichenas.core.context import Context
@@ -363,5 +364,8 @@ def test_digits_graph_is_the_nearest_neighbours(tmp_path: Path) -> None:
     assert graph.degree.min() >= 11  # ten neighbours and itself
     again = load_task("digits-knn", {}, None, environment(tmp_path, tmp_path, seed=5))
     assert torch.equal(task.train[0].nodes, again.train[0].nodes)  # the split belongs to the data set
+    with threadpool_limits(4):  # some images are at the same distance
+        threaded = load_task("digits-knn", {}, None, environment(tmp_path, tmp_path))
+    assert torch.equal(graph.col, threaded.train[0].graph.col)
     with pytest.raises(ConfigError, match="takes none"):
         load_task("digits-knn", {"k": 3}, None, environment(tmp_path, tmp_path))
