@@ -25,6 +25,7 @@ from nichenas.core.data.array_files import load_npz
 from nichenas.core.data.array_files import reason_of
 from nichenas.core.data.images import Images
 from nichenas.core.data.images import ImageTask
+from nichenas.core.data.images import scaled
 from nichenas.core.data.root import fingerprint
 from nichenas.core.data.splits import stratified
 from nichenas.core.errors import ConfigError
@@ -61,8 +62,9 @@ def load_images(
             working folder. A folder holds one sub-folder a class, or ``train`` and ``test`` (or ``val``) with
             one sub-folder a class each; an ``.npz`` holds ``x_train, y_train, x_test, y_test``.
         validation: share of the training data.
-        upsample: factor by which images are enlarged, bilinearly, after decoding.
-        size: pixels a side; images of folders are scaled to it at the shorter side and cropped at the centre.
+        upsample: factor by which images are enlarged, bilinearly, after they were brought to ``size``.
+        size: pixels a side; images are scaled to it at the shorter side, smoothed where they become smaller, and
+            cropped at the centre. None for the size that they have.
         limit: at most so many training images (validation included), every class in proportion.
         labelled: whether labels are needed. If not, training images without one are taken too: STL-10's, those of a
             folder without sub-folders; they have the label of a class of their own.
@@ -73,8 +75,6 @@ def load_images(
     """
     known = {name.lower(): name for name in KNOWN}
     name = known.get(dataset.lower(), dataset)
-    if size is not None and (name in KNOWN or dataset.lower().endswith(".npz")):
-        raise ConfigError(f"domain.image_size: is of folders of images; '{dataset}' has its own size (domain.upsample)")
     if name == "digits":
         train, test, classes = _digits()
     elif name in KNOWN:
@@ -87,7 +87,9 @@ def load_images(
             train, test, classes = _folder(path, size, environment, labelled)
         name = path.stem
     rng = numpy_generator(environment.seed, "validation split")
-    whole, held = _images(train, upsample), _images(test, upsample)
+    if size is not None and train[0].shape[1:3] != (size, size):
+        name = f"{name} at {size} pixels"
+    whole, held = _images(train, size, upsample), _images(test, size, upsample)
     if limit is not None and limit < len(whole):
         whole = whole.subset(stratified(whole.labels, limit / len(whole), rng)[1])
         name = f"{name} ({limit} training images)"
@@ -108,8 +110,10 @@ def load_images(
     )
 
 
-def _images(split: Split, upsample: int) -> Images:
+def _images(split: Split, size: int | None, upsample: int) -> Images:
     pixels = torch.from_numpy(np.ascontiguousarray(split[0])).permute(0, 3, 1, 2)
+    if size is not None:
+        pixels = scaled(pixels, size)
     if upsample > 1:
         large = F.interpolate(pixels.float(), scale_factor=upsample, mode="bilinear", align_corners=False)
         pixels = large.round().clamp(0, 255).to(torch.uint8)

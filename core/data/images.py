@@ -73,12 +73,28 @@ def resize(images: Images, size: int) -> Images:
     """Returns square images brought to ``size`` pixels a side, bilinearly; made smaller, they are smoothed first."""
     if images.pixels.shape[-2:] == (size, size):
         return images
+    return Images(_interpolated(images.pixels, size, size), images.labels)
+
+
+def scaled(pixels: Tensor, size: int) -> Tensor:
+    """Returns images, ``(n, channels, height, width)`` uint8, with ``size`` pixels at the shorter side, cropped at the
+    centre to a square.
+    """  # noqa: D205
+    height, width = pixels.shape[-2:]
+    factor = size / min(height, width)
+    high, wide = max(size, round(height * factor)), max(size, round(width * factor))
+    if (high, wide) != (height, width):
+        pixels = _interpolated(pixels, high, wide)
+    top, left = (high - size) // 2, (wide - size) // 2
+    return pixels[..., top : top + size, left : left + size]
+
+
+def _interpolated(pixels: Tensor, height: int, width: int) -> Tensor:
     parts = [
-        F.interpolate(part.float(), size=(size, size), mode="bilinear", align_corners=False, antialias=True)
-        for part in images.pixels.split(4096)
+        F.interpolate(part.float(), size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+        for part in pixels.split(4096)
     ]
-    pixels = torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts])
-    return Images(pixels, images.labels)
+    return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts])
 
 
 def subsample(images: Images, share: float, size: int, rng: np.random.Generator) -> Images:

@@ -107,7 +107,7 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
             raise ConfigError(
                 f"domain.dataset: images of {self.task.size} pixels cannot be halved twice"
                 f"{' after the stem' if self.settings.stem == 'imagenet' else ''}; enlarge them to a multiple of "
-                f"{4 * (8 if self.settings.stem == 'imagenet' else 1)} (domain.image_size of folders, domain.upsample)"
+                f"{4 * (8 if self.settings.stem == 'imagenet' else 1)} (domain.image_size, domain.upsample)"
             )
         if self.settings.training.auxiliary and size // 4 != AUXILIARY_FROM:
             raise ConfigError(

@@ -47,7 +47,7 @@ class BinarySettings(Settings):
         dataset: a name of :data:`nichenas.core.data.image_sources.KNOWN`, a folder of images, or an ``.npz`` file.
         validation: share of the training data.
         upsample: factor by which images are enlarged.
-        image_size: pixels a side, for folders of images.
+        image_size: pixels a side that images are brought to; none for the size that they have.
         limit: at most so many training images.
         space: ``bats``; ``darts``, binarised directly; ``bnas``; or ``darts-real``, which has nothing binary.
         operations: candidates, a part of the space's; all by default.

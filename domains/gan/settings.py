@@ -81,7 +81,7 @@ class GanSettings(Settings):
         unlabelled: whether images without labels are trained on too, where the data set has some (STL-10); not with a
             classifier. A folder whose images lie in no sub-folders has none but these.
         validation: share of the training data.
-        image_size: pixels a side, for folders of images of several sizes.
+        image_size: pixels a side that images are brought to; none for the size that they have.
         limit: at most so many training images.
         bottom_width: pixels a side before the first cell.
         cells: of the generator; each doubles the resolution.

@@ -23,6 +23,7 @@ from nichenas.core.data.images import Images
 from nichenas.core.data.images import augment
 from nichenas.core.data.images import cut_out
 from nichenas.core.data.images import resize
+from nichenas.core.data.images import scaled
 from nichenas.core.data.images import to_float
 from nichenas.core.data.splits import stratified
 from nichenas.core.errors import ConfigError
@@ -273,6 +274,18 @@ def test_resized_smooths_what_gets_smaller_and_keeps_what_fits() -> None:
     stripes[..., ::2] = 200
     # Without smoothing, every second column would be all there is.
     assert resize(Images(stripes, torch.zeros(1)), 4).pixels.float().std() < 30
+
+
+def test_scaled_keeps_the_shape_of_things_and_crops_at_the_centre() -> None:
+    wide = torch.zeros(2, 1, 8, 16, dtype=torch.uint8)
+    wide[:, :, :, 4:12] = 100
+    half = scaled(wide, 4)
+    assert half.shape == (2, 1, 4, 4)
+    assert torch.equal(half[..., 1:3], torch.full((2, 1, 4, 2), 100, dtype=torch.uint8))  # no 0 from the sides
+    square = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8)
+    assert torch.equal(scaled(square, 8), square)
+    assert torch.equal(scaled(square, 4), resize(Images(square, torch.zeros(1, dtype=torch.int64)), 4).pixels)
+    assert scaled(square.transpose(2, 3)[:, :, :7], 5).shape == (1, 1, 5, 5)
 
 
 def test_a_folder_without_labels(place: Environment) -> None:
