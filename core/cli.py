@@ -152,7 +152,7 @@ def report(
         Path | None, typer.Option("--baseline", metavar="RUN", help="A random search of equal budget, drawn beside it.")
     ] = None,
 ) -> None:
-    """Write the HTML report of a run, a comparison, or a study of proxies again."""
+    """Write the HTML report of a run, a comparison, or a study again."""
     from nichenas.core.commands.report import write_report
 
     print(write_report(run, baseline))
@@ -237,6 +237,31 @@ def proxies(
     from nichenas.core.report.terminal import print_proxies
 
     print_proxies(run_proxies(resolved, folder, RunOptions(data_root, quiet)), folder)
+
+
+@app.command(context_settings=OWN_FIELDS)
+def study(
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="A YAML file, or a shipped one: binary/bats-claims.")],
+    overrides: Overrides = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Searches of each arm [the study's].")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs at a time, each in a process.")] = 1,
+    data_root: DataRoot = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder [runs/study-<name>].")] = None,
+    device: Device = None,
+    quiet: Quiet = False,
+) -> None:
+    """Test claims that were written down before: a gate, searches, controls; the same command continues."""
+    from nichenas.core.claims.terminal import print_claims
+    from nichenas.core.commands.sessions import RunOptions
+    from nichenas.core.commands.study import load_study
+    from nichenas.core.commands.study import run_study
+
+    loaded = load_study(name, _words(overrides, device), seeds)
+    folder = out or Path("runs") / f"study-{loaded.study.name}"
+    summary = run_study(loaded, folder, RunOptions(data_root, quiet), jobs=jobs)
+    print_claims(summary, folder)
+    if summary.gate is not None and not summary.gate.passed:
+        raise NichenasError("the gate is not passed, so nothing was searched: this setting cannot rank")
 
 
 @app.command()

@@ -161,6 +161,9 @@ def read_raw(
     overrides: Sequence[str] = (),
     top: Mapping[str, Any] | None = None,
     sections: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    part_of: str = "",
+    source: str = "the configuration",
 ) -> RawConfig:
     """Reads a configuration without checking more than its form; see :func:`load_config`.
 
@@ -168,8 +171,10 @@ def read_raw(
         config: a file, the name of a shipped one, or the configuration itself.
         top: further overrides of keys outside of sections, such as ``seed``.
         sections: further overrides by section.
+        part_of: file that the configuration itself is a part of; see :func:`.config_files.read_layers`.
+        source: how that part reads in messages.
     """
-    source, layers = read_layers(config)
+    source, layers = read_layers(config, part_of, source)
     values: dict[str, Any] = {}
     for layer in reversed(layers):
         values = _over(values, _renamed(layer), merged)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Any
 
 from nichenas.core.errors import ConfigError
@@ -16,26 +17,60 @@ from nichenas.core.plain_yaml import MAX_DEPTH
 from nichenas.core.plain_yaml import YamlError
 from nichenas.core.plain_yaml import parse_yaml
 
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
 SHIPPED = "nichenas.configs"
+STUDIES = "studies"  # folder of a domain's studies, among its configurations
 
 
 def shipped_configs() -> list[str]:
     """Returns the names of the configurations in the package, such as ``gnn/cora``."""
-    root = resources.files(SHIPPED)
-    return sorted(
-        f"{folder.name}/{file.name.removesuffix('.yaml')}"
-        for folder in root.iterdir()
+    return sorted(_shipped("."))
+
+
+def shipped_studies() -> list[str]:
+    """Returns the names of the studies in the package, such as ``binary/bats-claims``."""
+    return sorted(_shipped(STUDIES))
+
+
+def _shipped(below: str) -> dict[str, Traversable]:
+    """Returns files by name: the domain's folder, and the file in it, or in a folder of that."""
+    domains = [folder for folder in resources.files(SHIPPED).iterdir() if folder.is_dir()]
+    folders = [(domain.name, domain if below == "." else domain / below) for domain in domains]
+    return {
+        f"{name}/{file.name.removesuffix('.yaml')}": file
+        for name, folder in folders
         if folder.is_dir()
         for file in folder.iterdir()
         if file.name.endswith(".yaml")
-    )
+    }
 
 
-def read_layers(config: str | Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+def read_study(study: str) -> tuple[str, dict[str, Any]]:
+    """Reads the file of a study.
+
+    Args:
+        study: a file, or the name of a shipped one.
+
+    Returns:
+        The file as it reads in messages, and what it holds.
+
+    Raises:
+        ConfigError: when it is missing or not valid YAML.
+    """
+    return _read(study, _shipped(STUDIES), "study")
+
+
+def read_layers(
+    config: str | Mapping[str, Any], part_of: str = "", source: str = "the configuration"
+) -> tuple[str, list[dict[str, Any]]]:
     """Reads a configuration, the one that its ``base`` names, the base of that, and so on.
 
     Args:
         config: a file, the name of a shipped one, or what it would hold.
+        part_of: file that holds the configuration itself as a part; its base may lie beside that.
+        source: how that part reads in messages.
 
     Returns:
         The file as it reads in messages, and what the files hold, the named one first.
@@ -43,8 +78,8 @@ def read_layers(config: str | Mapping[str, Any]) -> tuple[str, list[dict[str, An
     Raises:
         ConfigError: when a file is missing, not valid YAML, or a base of itself.
     """
-    source, raw = _read(config) if isinstance(config, str) else ("the configuration", dict(config))
-    seen, layers = [config if isinstance(config, str) else ""], [raw]
+    source, raw = _read(config) if isinstance(config, str) else (source, dict(config))
+    seen, layers = [config if isinstance(config, str) else part_of], [raw]
     while "base" in layers[-1]:
         base = layers[-1].pop("base")
         if base not in shipped_configs():
@@ -74,8 +109,10 @@ def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _read(name: str) -> tuple[str, dict[str, Any]]:
-    shown = shortened(name, 200)
+def _read(
+    name: str, shipped: Mapping[str, Traversable] | None = None, kind: str = "configuration"
+) -> tuple[str, dict[str, Any]]:
+    shown, known = shortened(name, 200), _shipped(".") if shipped is None else shipped
     if os.path.isfile(name):  # unlike Path.is_file, it raises nothing for a name that no file can have
         source = shown
         try:
@@ -84,22 +121,21 @@ def _read(name: str) -> tuple[str, dict[str, Any]]:
             raise ConfigError(f"{source}: cannot be read ({error.strerror})") from None
         except UnicodeDecodeError as error:
             raise ConfigError(f"{source}: not UTF-8 ({error.reason} at byte {error.start})") from None
-    elif name in shipped_configs():
+    elif name in known:
         source = f"{name} (shipped)"
-        text = resources.files(SHIPPED).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+        text = known[name].read_text(encoding="utf-8")
     elif os.path.isdir(name):
-        raise ConfigError(f"'{shown}' is a folder; name a YAML file or one of: {', '.join(shipped_configs())}")
+        raise ConfigError(f"'{shown}' is a folder; name a YAML file or one of: {', '.join(sorted(known))}")
     else:
-        hint = did_you_mean(name, shipped_configs())
-        raise ConfigError(
-            f"no configuration '{shown}'{hint}; name a YAML file or one of: {', '.join(shipped_configs())}"
-        )
+        hint = did_you_mean(name, known)
+        raise ConfigError(f"no {kind} '{shown}'{hint}; name a YAML file or one of: {', '.join(sorted(known))}")
     try:
         raw = parse_yaml(text)
     except YamlError as error:
         raise ConfigError(f"{source}{f':{error.line}' if error.line else ''}: {error.message}") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"{source}: is not a mapping; a configuration has keys such as name, domain and search")
+        keys = "name, base and claims" if kind == "study" else "name, domain and search"
+        raise ConfigError(f"{source}: is not a mapping; a {kind} has keys such as {keys}")
     return source, raw
 
 

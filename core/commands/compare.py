@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nichenas.core.commands.search import run_search
 from nichenas.core.commands.sessions import RunOptions
 from nichenas.core.commands.sessions import prepare_domain
+from nichenas.core.commands.several_runs import PlannedRun
+from nichenas.core.commands.several_runs import check_jobs
+from nichenas.core.commands.several_runs import finish_all
+from nichenas.core.commands.several_runs import with_seed
 from nichenas.core.config import RawConfig
 from nichenas.core.config import ResolvedConfig
 from nichenas.core.errors import ConfigError
-from nichenas.core.errors import Interrupted
 from nichenas.core.errors import RunFolderError
-from nichenas.core.execution.side_by_side import Call
-from nichenas.core.execution.side_by_side import side_by_side
 from nichenas.core.files import write_csv
 from nichenas.core.methods import METHODS
 from nichenas.core.methods.base import method_name
@@ -35,7 +35,6 @@ from nichenas.core.report.comparison_page import write_comparison_page
 from nichenas.core.report.comparison_summary import ComparisonSummary
 from nichenas.core.session.record import read_runs
 from nichenas.core.session.record import run_folder_of
-from nichenas.core.session.results import RunResult
 
 KNOWN_STARTS = {"known": True, "no-known": False}  # behind a strategy: whether it begins with well-known architectures
 
@@ -71,16 +70,6 @@ class Arm:
 
     name: str
     changes: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One run of the comparison; ``index`` is that of its seed."""
-
-    arm: Arm
-    index: int
-    resolved: ResolvedConfig
-    folder: Path
 
 
 def make_arms(design: ComparisonDesign) -> list[Arm]:
@@ -192,22 +181,20 @@ def run_compare(
         raise RunFolderError(f"'{folder}' holds a run or a study; name another folder (--out)")
     if isinstance(design.seeds, bool) or not isinstance(design.seeds, int) or design.seeds < 1:
         raise ConfigError(f"--seeds: a whole number of runs of each arm, at least 1, not {design.seeds!r}")
-    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
-        raise ConfigError(f"--jobs: a whole number of runs at a time, at least 1, not {jobs!r}")
+    check_jobs(jobs)
     arms = make_arms(design)
     configs = _equal_budgets(raw, arm_sections(raw, arms), options)
     seed = configs[0].config.seed
     runs = [
-        _Run(
-            arm,
-            index,
-            _with_seed(resolved, seed + index, baselines=index == 0 and arm is arms[0]),
+        PlannedRun(
+            arm.name,
+            with_seed(resolved, seed + index, baselines=index == 0 and arm is arms[0]),
             run_folder_of(folder, arm.name, index),
         )
         for index in range(design.seeds)  # an interrupted comparison holds the same seeds of all arms
         for arm, resolved in zip(arms, configs, strict=True)
     ]
-    _finish_all(runs, options, jobs)
+    finish_all(runs, options, jobs, "comparison")
     finished = [
         ArmRuns(arm.name, resolved.method.budget(), resolved.method.unit, read_runs(folder, arm.name, design.seeds))
         for arm, resolved in zip(arms, configs, strict=True)
@@ -245,48 +232,6 @@ def _equal_budgets(raw: RawConfig, sections: Sequence[Mapping[str, Any]], option
         raw.replaced(search={**section, **budget}).resolve() if isinstance(own.search, TrialSettings) else own
         for section, own in zip(sections, configs, strict=True)
     ]
-
-
-def _with_seed(resolved: ResolvedConfig, seed: int, *, baselines: bool) -> ResolvedConfig:
-    raw = resolved.raw
-    # Baselines depend on the retraining's seeds alone, so one run of the comparison trains them for all.
-    retrain = {} if baselines else {"retrain": {"baselines": False}}
-    return raw.changed(**retrain).replaced(seed=seed).resolve()
-
-
-def _finish_all(runs: Sequence[_Run], options: RunOptions, jobs: int) -> None:
-    """Runs or continues those that are not finished."""
-    todo = [run for run in runs if not _finished(run)]
-
-    def show(run: _Run, end: str = "") -> None:
-        if not options.quiet:
-            print(f"{run.arm.name}, seed {run.resolved.config.seed}: {run.folder}{end}", flush=True)
-
-    try:
-        if jobs == 1:
-            for run in todo:
-                show(run)
-                run_search(run.resolved, run.folder, options)
-        else:
-            if todo:  # data are downloaded and kernels built once, not by several runs at the same time
-                prepare_domain(todo[0].resolved, options.data)
-            # Progress of several runs cannot share a terminal.
-            quiet = dataclasses.replace(options, quiet=True)
-            calls = [Call(str(run.folder), (run.resolved.raw, run.folder, quiet)) for run in todo]
-            for index in side_by_side(_search, calls, jobs, on_start=lambda index: show(todo[index])):
-                show(todo[index], " is finished")
-    except Interrupted as error:
-        error.advice = "the same command continues the comparison"
-        raise
-
-
-def _search(raw: RawConfig, folder: Path, options: RunOptions) -> None:
-    run_search(raw.resolve(), folder, options)
-
-
-def _finished(run: _Run) -> bool:
-    done = RunResult.read_if_finished(run.folder)
-    return done is not None and done.config_hash == run.resolved.hash
 
 
 def _parts(resolved: ResolvedConfig) -> dict[str, Any]:

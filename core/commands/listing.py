@@ -7,6 +7,7 @@ from rich.table import Table
 
 from nichenas.core.capabilities.datasets import NamedDatasets
 from nichenas.core.config_files import shipped_configs
+from nichenas.core.config_files import shipped_studies
 from nichenas.core.domain_lookup import domain_targets
 from nichenas.core.domain_lookup import load_target
 from nichenas.core.errors import ConfigError
@@ -40,6 +41,10 @@ def print_parts() -> None:
     for name in shipped_configs():
         configs.add_row(name)
     console.print(configs)
+    studies = _table("shipped study")
+    for name in shipped_studies():
+        studies.add_row(name)
+    console.print(studies)
 
 
 def _table(*columns: str) -> Table:

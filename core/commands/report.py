@@ -1,9 +1,12 @@
-"""Writing the page of a folder again: of a run, a comparison, or a study of proxies."""
+"""Writing the page of a folder again: of a run, a comparison, a study, or a study of proxies."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from nichenas.core.claims.page import write_claims_page
+from nichenas.core.claims.summary import SUMMARY as CLAIMS
+from nichenas.core.claims.summary import ClaimsSummary
 from nichenas.core.errors import RunFolderError
 from nichenas.core.proxies.study_summary import SUMMARY
 from nichenas.core.proxies.study_summary import Study
@@ -15,7 +18,7 @@ from nichenas.core.report.proxies_page import write_proxies_page
 from nichenas.core.report.run_page import write_run_page
 from nichenas.core.session.record import read_runs
 
-KINDS = {SUMMARY: "a study of proxies", COMPARISON: "a comparison"}
+KINDS = {SUMMARY: "a study of proxies", COMPARISON: "a comparison", CLAIMS: "a study of claims"}
 
 
 def write_report(folder: Path, baseline: Path | None = None) -> Path:
@@ -34,6 +37,8 @@ def write_report(folder: Path, baseline: Path | None = None) -> Path:
         raise RunFolderError(f"'{folder}' holds {KINDS[kind]}, which has no baseline")
     if kind == SUMMARY:
         return write_proxies_page(folder, Study.read(folder))
+    if kind == CLAIMS:
+        return write_claims_page(folder, ClaimsSummary.read(folder))
     return _comparison_page(folder)
 
 

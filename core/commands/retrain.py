@@ -12,7 +12,10 @@ from nichenas.core.commands.sessions import RunOptions
 from nichenas.core.commands.sessions import open_session
 from nichenas.core.commands.sessions import prepare_domain
 from nichenas.core.commands.sessions import stored_config
+from nichenas.core.config import ResolvedConfig
 from nichenas.core.context import Limits
+from nichenas.core.domain import Domain
+from nichenas.core.domain_lookup import DomainRecipe
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import RunFolderError
 from nichenas.core.execution.provenance import device_name
@@ -66,10 +69,27 @@ def retrain_architecture(
     options = options or RunOptions()
     resolved = stored_config(run, retrain={"seeds": seeds})
     prepared = prepare_domain(resolved, options.data)
-    domain = prepared[0]
-    architecture = read_architecture(file, domain.space)
+    architecture = read_architecture(file, prepared[0].space)
     folder = out or run / f"retrained-{architecture.key}"
+    return train_given(resolved, architecture, folder, options, prepared=prepared), folder
+
+
+def train_given(
+    resolved: ResolvedConfig,
+    architecture: Architecture,
+    folder: Path,
+    options: RunOptions,
+    *,
+    prepared: tuple[Domain, DomainRecipe] | None = None,
+) -> RunResult:
+    """Trains an architecture in full with the settings of a configuration; a training that was begun is continued.
+
+    Raises:
+        UserError: when the folder holds something else.
+    """
     _check_folder(folder, architecture)
+    prepared = prepared or prepare_domain(resolved, options.data)
+    domain = prepared[0]
     config, metric = resolved.config, domain.objectives[0]
     with open_session(resolved, folder, dataclasses.replace(options, resume=None), prepared=prepared) as session:
         session.journal.set_meta("given", architecture.key)
@@ -106,7 +126,7 @@ def retrain_architecture(
         )
         write_best(session, result)
         result.write(folder)
-    return result, folder
+    return result
 
 
 def _check_folder(folder: Path, architecture: Architecture) -> None:

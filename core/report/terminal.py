@@ -85,7 +85,7 @@ def print_comparison(summary: ComparisonSummary, folder: Path) -> None:
         name = arm.name if arm.measures == summary.searched else f"{arm.name} ({arm.measures})"
         cells = ["–" if found is None else str(found) for found in (arm.best_validation, arm.mean_validation, arm.test)]
         table.add_row(name, str(arm.best_validation.n), *cells, str(sum(arm.failed)))
-    _print_uncut(console, table)
+    print_uncut(console, table)
     if summary.unequal:
         console.print(f"budgets are not equal: {summary.budget}", highlight=False, soft_wrap=True)
     if summary.known_starts:
@@ -120,7 +120,7 @@ def print_proxies(summary: StudySummary, folder: Path) -> None:
         rho = one.spearman
         cells += [f"{rho.value:.2f} ({rho.low:.2f} to {rho.high:.2f})", f"{one.kendall.value:.2f}"]
         table.add_row(name, *cells, style="bold" if name == summary.cheapest else "")
-    _print_uncut(console, table)
+    print_uncut(console, table)
     for what, found in (("least arithmetic", summary.cheapest), ("fewest seconds", summary.cheapest_by_seconds)):
         text = f"{what} with a correlation of {summary.min_correlation:g} or more: {found or 'none of these'}"
         console.print(text, highlight=False)
@@ -130,7 +130,7 @@ def print_proxies(summary: StudySummary, folder: Path) -> None:
     console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
-def _print_uncut(console: Console, table: Table) -> None:
+def print_uncut(console: Console, table: Table) -> None:
     """Prints a table as wide as it is: figures that are cut to fit a narrow terminal say nothing."""
     needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
     Console(markup=False, width=max(console.width, needed)).print(table)

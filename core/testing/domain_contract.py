@@ -52,6 +52,7 @@ from nichenas.core.validation import validated
 # elsewhere comes with a subclass of CapabilityContract of its own.
 CONTRACTS: Mapping[str, str] = {
     "Baselines": "baselines_contract.BaselinesContract",
+    "Costing": "costing_contract.CostingContract",
     "BatchedEvaluation": "batching_contract.BatchingContract",
     "DataNotes": "notes_contract.NotesContract",
     "DifferentiableSupernet": "supernet_contract.SupernetContract",

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 
 from nichenas.core.capabilities.baselines import Baselines
+from nichenas.core.capabilities.costing import Costing
 from nichenas.core.capabilities.fidelity import ReducedFidelity
 from nichenas.core.capabilities.inheritance import ShareKey
 from nichenas.core.capabilities.inheritance import WeightInheritance
@@ -54,7 +55,7 @@ class ToySettings(Settings):
     size_objective: bool = False
 
 
-class ToyDomain(Domain, ReducedFidelity, WeightInheritance, Baselines):
+class ToyDomain(Domain, ReducedFidelity, WeightInheritance, Baselines, Costing):
     """Quality is the share of choices that stand at their best option."""
 
     Settings = ToySettings
@@ -62,6 +63,7 @@ class ToyDomain(Domain, ReducedFidelity, WeightInheritance, Baselines):
     resumable = True
     sharing_rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"homogeneous": ("option",)}
     baselines = ("middle",)
+    cost_names = ("size",)
     settings: ToySettings
 
     def prepare(self) -> None:
@@ -153,6 +155,14 @@ class ToyDomain(Domain, ReducedFidelity, WeightInheritance, Baselines):
         """Returns the values of the architecture with every choice at 1."""
         values: dict[str, str | int | float | bool | None] = {f"c{i}": 1 for i in range(self._count)}
         return self.retrain(self.space.architecture(values), context)
+
+    def architecture_costs(self, architecture: Architecture) -> Mapping[str, float]:
+        """Returns the sum of the choices."""
+        return {"size": float(sum(self._numbers(architecture)))}
+
+    def deployment_costs(self, architecture: Architecture) -> Mapping[str, float]:
+        """Returns the bytes of the choices as text."""
+        return {"bytes": float(len(architecture.to_json()))}
 
     def share_keys(self, architecture: Architecture) -> Mapping[str, ShareKey]:
         """Returns one tensor a choice, shared where the option agrees, and one that never is."""

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nichenas.core.capabilities.baselines import Baselines
+from nichenas.core.capabilities.costing import Costing
 from nichenas.core.capabilities.datasets import NamedDatasets
 from nichenas.core.capabilities.exporting import ExportedNetwork
 from nichenas.core.capabilities.exporting import Exporting
@@ -19,6 +20,7 @@ from nichenas.core.capabilities.fidelity import ReducedFidelity
 from nichenas.core.capabilities.probing import Probe
 from nichenas.core.capabilities.probing import Probing
 from nichenas.core.context import Context
+from nichenas.core.costs.latency import median_seconds
 from nichenas.core.costs.macs import NetworkCosts
 from nichenas.core.costs.macs import count_costs
 from nichenas.core.data.image_sources import KNOWN
@@ -56,6 +58,7 @@ from nichenas.domains.binary.model import CellNetwork
 from nichenas.domains.binary.operations import FAMILIES
 from nichenas.domains.binary.operations import NONE
 from nichenas.domains.binary.operations import Family
+from nichenas.domains.binary.packed import pack
 from nichenas.domains.binary.packed_file import packed_contents
 from nichenas.domains.binary.resources import resource_tables
 from nichenas.domains.binary.settings import BinarySettings
@@ -73,9 +76,12 @@ from nichenas.domains.binary.training import evaluate
 BASELINE = "DARTS_V2"  # the published cell, with this space's operations
 
 
-class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, Probing, Exporting, NamedDatasets):
+class BinaryDomain(
+    Domain, DifferentiableSupernet, ReducedFidelity, Baselines, Probing, Exporting, NamedDatasets, Costing
+):
     """Searches the cells of binary image classifiers; BATS's space and its neighbours."""
 
+    cost_names = ("parameters", "macs", "binary_macs")
     Settings = BinarySettings
     factors = ("epochs", "samples", "channels", "resolution")
     resumable = True
@@ -245,6 +251,34 @@ class BinaryDomain(Domain, DifferentiableSupernet, ReducedFidelity, Baselines, P
         """Returns parameters and multiply-adds of a network on images of ``size`` pixels a side, or the data set's."""
         size = size or self.task.size
         return count_costs(network, (self.task.channels, size, size))
+
+    def architecture_costs(self, architecture: Architecture) -> Mapping[str, float]:
+        """Returns parameters and multiply-adds of the network that is trained in full, as it is used."""
+        return self._binary_costs(self._deployed(architecture))
+
+    def deployment_costs(self, architecture: Architecture) -> Mapping[str, float]:
+        """Returns bytes of the packed network, and milliseconds of one image with one thread.
+
+        Nothing for networks that are not packed.
+        """
+        network = self._deployed(architecture)
+        last = self.settings.training.stages[-1]
+        if not (last.activations and last.weights) or self.settings.space == "darts-real":
+            return {}
+        binarize(network, True, 1.0)
+        packed = pack(network)
+        image = torch.zeros(1, self.task.channels, self.task.size, self.task.size)
+        state = packed.state_dict().values()
+        return {
+            "packed_bytes": float(sum(tensor.numel() * tensor.element_size() for tensor in state)),
+            "milliseconds": 1000 * median_seconds(packed, image.contiguous(memory_format=torch.channels_last)),
+        }
+
+    def _deployed(self, architecture: Architecture) -> CellNetwork:
+        """Returns an untrained network in the form in which trained ones are used."""
+        network = self.network(self.genotype(architecture), Context(0), full=True).eval()
+        network.auxiliary = None
+        return network
 
     def resolve_fidelity(self, fidelity: Fidelity) -> Mapping[str, int]:
         """Returns epochs, images, width and pixels; sizes are such as networks can be built for."""

@@ -33,6 +33,7 @@ from nichenas.core.strategies import Evolution
 from nichenas.core.strategies import RandomSearch
 from nichenas.core.testing.baselines_contract import BaselinesContract
 from nichenas.core.testing.batching_contract import BatchingContract
+from nichenas.core.testing.costing_contract import CostingContract
 from nichenas.core.testing.datasets_contract import DatasetsContract
 from nichenas.core.testing.domain_contract import DomainContract
 from nichenas.core.testing.exporting_contract import ExportingContract
@@ -54,7 +55,7 @@ from nichenas.core.trial import Retrained
 from nichenas.core.trial import Trial
 
 
-class ToyContract(DomainContract, FidelityContract, InheritanceContract, BaselinesContract):
+class ToyContract(DomainContract, FidelityContract, InheritanceContract, BaselinesContract, CostingContract):
     data = Path()
 
 
@@ -108,7 +109,7 @@ class TestIgnoresWeights(ToyContract):
     target = f"{__name__}:IgnoresWeights"
 
 
-class TestForgetsAContract(DomainContract, FidelityContract, InheritanceContract):
+class TestForgetsAContract(DomainContract, FidelityContract, InheritanceContract, CostingContract):
     target = "nichenas.core.testing.toy:ToyDomain"
     data = Path()
 

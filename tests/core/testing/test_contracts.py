@@ -17,6 +17,7 @@ import nichenas.core
 from nichenas.core.capabilities.base import Capability
 from nichenas.core.domain import Domain
 from nichenas.core.testing.baselines_contract import BaselinesContract
+from nichenas.core.testing.costing_contract import CostingContract
 from nichenas.core.testing.domain_contract import CONTRACTS
 from nichenas.core.testing.domain_contract import DomainContract
 from nichenas.core.testing.domain_fixtures import CapabilityContract
@@ -28,7 +29,7 @@ from nichenas.core.testing.supernet_contract import SupernetContract
 ROOT = Path(__file__).resolve().parents[3]
 
 
-class ToyContract(DomainContract, FidelityContract, InheritanceContract, BaselinesContract):
+class ToyContract(DomainContract, FidelityContract, InheritanceContract, BaselinesContract, CostingContract):
     target = "nichenas.core.testing.toy:ToyDomain"
     data = Path()
 

@@ -24,6 +24,7 @@ from nichenas.core.errors import ConfigError
 from nichenas.core.session.journal import Journal
 from nichenas.core.space import SpaceError
 from nichenas.core.testing.baselines_contract import BaselinesContract
+from nichenas.core.testing.costing_contract import CostingContract
 from nichenas.core.testing.datasets_contract import DatasetsContract
 from nichenas.core.testing.domain_contract import DomainContract
 from nichenas.core.testing.exporting_contract import ExportingContract
@@ -74,6 +75,7 @@ class BinaryContract(
     SupernetContract,
     FidelityContract,
     BaselinesContract,
+    CostingContract,
     ProbingContract,
     ExportingContract,
     DatasetsContract,

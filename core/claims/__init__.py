@@ -1,0 +1,1 @@
+"""Studies of claims: what is to be shown is written down, then searched, trained and tested."""

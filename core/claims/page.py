@@ -1,0 +1,33 @@
+"""The page of a study of claims."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from nichenas.core.claims.settings import GATE
+from nichenas.core.claims.settings import WRITTEN
+from nichenas.core.claims.summary import ClaimsSummary
+from nichenas.core.figures.page import write_page
+from nichenas.core.files import read_json
+from nichenas.core.files import read_yaml
+from nichenas.core.session.record import run_folder_of
+
+
+def write_claims_page(folder: Path, summary: ClaimsSummary) -> Path:
+    """Writes ``report.html`` of a study and returns its path.
+
+    Raises:
+        RunFolderError: when the folder lacks what the study wrote.
+    """
+    design = read_yaml(folder / WRITTEN)
+    first = folder / GATE if summary.gate is not None else run_folder_of(folder, summary.arms[0].name, 0)
+    return write_page(
+        folder / "report.html",
+        "claims.html",
+        summary=summary,
+        gate_page=f"{GATE}/report.html" if (folder / GATE / "report.html").exists() else "",
+        settings=yaml.safe_dump(design, sort_keys=False, allow_unicode=True),
+        environment=read_json(first / "environment.json"),
+    )
