@@ -1,0 +1,111 @@
+"""A network made by hand, the baseline of every search: ReActNet's blocks at three scales, for small images."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch import nn
+
+from nichenas.domains.binary.convolution import BinaryConv2d
+from nichenas.domains.binary.convolution import Estimator
+from nichenas.domains.binary.convolution import Scale
+from nichenas.domains.binary.convolution import ScaleStart
+from nichenas.domains.binary.model import Classifier
+from nichenas.domains.binary.model import cifar_stem
+from nichenas.domains.binary.operations import Bats
+
+REACT = "ReActNet blocks"  # as the baseline is called; the published network has 13 blocks, for ImageNet
+BLOCKS = 3  # at every scale
+SCALES = 3
+WIDTH_STEP = 4
+PIXEL_MACS = 9 + 1  # binary multiply-adds of a block a pixel and channel squared: 3x3 and 1x1
+
+
+class Shift(nn.Module):
+    """Adds a learned number a channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the sum, ``(batch, channels, height, width)``."""
+        return x + self.shift
+
+
+class ReActPart(nn.Sequential):
+    """RSign, a binary convolution, BN: a learned threshold a channel before the sign (ReActNet, Liu et al. 2020)."""
+
+    def __init__(
+        self, channels: int, kernel: int, stride: int, scale: Scale, scale_start: ScaleStart, estimator: Estimator
+    ) -> None:
+        signs = {"scale": scale, "scale_start": scale_start, "estimator": estimator}
+        conv = BinaryConv2d(channels, channels, kernel, stride, padding=kernel // 2, **signs)  # type: ignore[arg-type]
+        super().__init__(Shift(channels), conv, nn.BatchNorm2d(channels))
+
+
+class ReActBlock(nn.Module):
+    """ReActNet's block: a 3x3 and a 1x1 convolution, each with a real-valued shortcut and an RPReLU behind it.
+
+    Where the resolution is halved, channels are doubled by two 1x1 convolutions beside each other, so that both have
+    a shortcut (figure 4 of the paper, whose normal block keeps the channels).
+    """
+
+    def __init__(self, channels: int, reduction: bool, family: Bats) -> None:
+        super().__init__()
+        self.spatial = ReActPart(channels, 3, 2 if reduction else 1, **family.signs)
+        self.pool = nn.AvgPool2d(2) if reduction else nn.Identity()
+        self.pointwise = nn.ModuleList(ReActPart(channels, 1, 1, **family.signs) for _ in range(1 + reduction))
+        widths = (channels, channels * (1 + reduction))
+        self.after = nn.ModuleList(nn.Sequential(Shift(w), nn.PReLU(w), Shift(w)) for w in widths)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns ``(batch, channels, height, width)``, or twice the channels at half the resolution."""
+        x = self.after[0](self.spatial(x) + self.pool(x))
+        return self.after[1](torch.cat([part(x) + x for part in self.pointwise], 1))  # type: ignore[no-any-return]
+
+
+class ReActNetwork(Classifier):
+    """A real stem, three scales of blocks, a real classifier.
+
+    Args:
+        family: how convolutions are binary.
+        width: channels of the first scale; doubled twice.
+        channels_in: of the images.
+    """
+
+    def __init__(self, family: Bats, width: int, classes: int, channels_in: int = 3) -> None:
+        super().__init__()
+        self.stem = cifar_stem(family, channels_in, width)
+        self.blocks = nn.Sequential()
+        for scale in range(SCALES):
+            for place in range(BLOCKS):
+                last = place + 1 == BLOCKS and scale + 1 < SCALES
+                self.blocks.append(ReActBlock(width, last, family))
+                width *= 1 + last
+        self.classifier = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns logits, ``(batch, classes)``."""
+        x = self.blocks(self.stem(x))
+        return self.classifier(F.adaptive_avg_pool2d(x, 1).flatten(1))  # type: ignore[no-any-return]
+
+
+def binary_macs(width: int, size: int) -> int:
+    """Returns the multiply-adds of single bits on an image of ``size`` pixels a side, a multiple of 4."""
+    total = 0
+    for scale in range(SCALES):
+        reduction = scale + 1 < SCALES
+        after = (size // 2) ** 2 if reduction else size**2
+        total += width**2 * ((BLOCKS - 1) * PIXEL_MACS * size**2 + (PIXEL_MACS + reduction) * after)
+        width, size = width * 2, size // 2
+    return total
+
+
+def width_for(macs: float, size: int) -> int:
+    """Returns the width whose network has about so many multiply-adds of single bits, a multiple of 4."""
+    width = WIDTH_STEP
+    while binary_macs(width + WIDTH_STEP, size) - macs < macs - binary_macs(width, size):
+        width += WIDTH_STEP
+    return width
