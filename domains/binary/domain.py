@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -53,8 +54,12 @@ from nichenas.domains.binary.convolution import binarize
 from nichenas.domains.binary.drawing import draw_genotype
 from nichenas.domains.binary.genotypes import PUBLISHED
 from nichenas.domains.binary.genotypes import Genotype
+from nichenas.domains.binary.handmade import REACT
+from nichenas.domains.binary.handmade import ReActNetwork
+from nichenas.domains.binary.handmade import width_for
 from nichenas.domains.binary.model import AUXILIARY_FROM
 from nichenas.domains.binary.model import CellNetwork
+from nichenas.domains.binary.model import Classifier
 from nichenas.domains.binary.operations import FAMILIES
 from nichenas.domains.binary.operations import NONE
 from nichenas.domains.binary.operations import Family
@@ -90,7 +95,8 @@ class BinaryDomain(
     def __init__(self, settings: Any, environment: Any) -> None:
         super().__init__(settings, environment)
         in_space = settings.space != "bnas" and settings.nodes == 4 and settings.operations is None
-        self.baselines = (BASELINE,) if in_space else ()
+        by_hand = settings.space != "darts-real" and settings.stem == "cifar"
+        self.baselines = (*((REACT,) if by_hand else ()), *((BASELINE,) if in_space else ()))
 
     @classmethod
     def datasets(cls) -> Mapping[str, str]:
@@ -136,6 +142,11 @@ class BinaryDomain(
         """Pairs of inputs and operations of every node of both cells."""
         keeps_none = FAMILIES[self.settings.space].keeps_none
         return cell_space([n for n in self.names if n != NONE or keeps_none], self.settings.nodes, self.kinds)
+
+    @property
+    def any_architecture(self) -> Architecture:
+        """An architecture of the space, the same at every call."""
+        return self.space.sample(np.random.default_rng(0))
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -228,7 +239,7 @@ class BinaryDomain(
     def resources(self) -> Mapping[str, ResourceTable]:
         """Returns the costs of operations in the network that is trained in full."""
         s = self.settings
-        genotype = self.genotype(self.space.sample(np.random.default_rng(0)))  # any; what it does not spend is the rest
+        genotype = self.genotype(self.any_architecture)  # what it does not spend is the rest
         size = -(-self.task.size // 8) if s.stem == "imagenet" else self.task.size
         whole = self.costs(self.network(genotype, Context(0), full=True).eval())
         return resource_tables(
@@ -247,7 +258,7 @@ class BinaryDomain(
 
     # Measuring
 
-    def costs(self, network: CellNetwork, size: int | None = None) -> NetworkCosts:
+    def costs(self, network: Classifier, size: int | None = None) -> NetworkCosts:
         """Returns parameters and multiply-adds of a network on images of ``size`` pixels a side, or the data set's."""
         size = size or self.task.size
         return count_costs(network, (self.task.channels, size, size))
@@ -341,7 +352,7 @@ class BinaryDomain(
             network, images.double(), forward=network, loss=lambda logits: F.cross_entropy(logits, labels), macs=macs
         )
 
-    def _binary_costs(self, network: CellNetwork, size: int | None = None) -> dict[str, float]:
+    def _binary_costs(self, network: Classifier, size: int | None = None) -> dict[str, float]:
         last = self.settings.training.stages[-1]
         binarize(network, last.activations, float(last.weights))
         costs = self.costs(network, size)
@@ -353,13 +364,32 @@ class BinaryDomain(
 
     def retrain(self, architecture: Architecture, context: Context) -> Retrained:
         """Trains a network in full, and its real-valued twin, and measures both on test data."""
-        return self._full(self.genotype(architecture), context)
+        return self._full(self._cells(self.genotype(architecture), context), context)
 
     def train_baseline(self, name: str, context: Context) -> Retrained:
-        """Trains DARTS's published cell with this space's operations, as an architecture is trained."""
-        return self._full(PUBLISHED[name], context)
+        """Trains a baseline as an architecture is trained.
 
-    def _full(self, genotype: Genotype, context: Context) -> Retrained:
+        Either DARTS's published cell with this space's operations, or a network made by hand of ReActNet's blocks, of
+        that width which has about as many binary multiply-adds.
+        """
+        if name == REACT:
+            return self._full(lambda purpose: self._by_hand(context, purpose), context)
+        return self._full(self._cells(PUBLISHED[name], context), context)
+
+    def _cells(self, genotype: Genotype, context: Context) -> Callable[[str], Classifier]:
+        return lambda purpose: self.network(genotype, context, full=True, purpose=purpose)
+
+    def _by_hand(self, context: Context, purpose: str = "weights") -> ReActNetwork:
+        # BNAS has no published cell here; any of its space says what costs as much.
+        cells = PUBLISHED[BASELINE] if BASELINE in self.baselines else self.genotype(self.any_architecture)
+        like = self.network(cells, Context(0), full=True)
+        binarize(like, True, 1.0)
+        width = width_for(self.costs(like).binary_macs, self.task.size)
+        with context.seeded(purpose):
+            network = ReActNetwork(self.family(affine=True), width, len(self.task.classes), self.task.channels)
+        return network.to(context.device)
+
+    def _full(self, build: Callable[[str], Classifier], context: Context) -> Retrained:
         settings = self.settings.training
         whole = Part.whole(settings.epochs)
         parts = {
@@ -367,11 +397,11 @@ class BinaryDomain(
             "test": self._batches(self.task.test.read(), settings.batch, context),
         }
         metrics: dict[str, dict[str, float]] = {part: {} for part in parts}
-        twin: CellNetwork | None = None
+        twin: Classifier | None = None
         if (settings.real_twin or settings.teacher) and self.settings.space != "darts-real":
-            twin = self.network(genotype, context, full=True, purpose="real twin weights")
+            twin = build("real twin weights")
             self._train(twin, settings.real(), context, whole, purpose="real twin")
-        network = self.network(genotype, context, full=True)
+        network = build("weights")
         costs = self._binary_costs(network)
         self._train(network, settings, context, whole, teacher=twin if settings.teacher else None)
         for part, batches in parts.items():
@@ -391,14 +421,14 @@ class BinaryDomain(
 
     def _train(
         self,
-        network: CellNetwork,
+        network: Classifier,
         settings: TrainSettings,
         context: Context,
         part: Part,
         *,
         images: tuple[Images, Images] | None = None,
         purpose: str = "training",
-        teacher: CellNetwork | None = None,
+        teacher: Classifier | None = None,
     ) -> History:
         train_images, validation = images or (self.task.train, self.task.validation)
         training = StagedTraining(

@@ -13,7 +13,7 @@ from nichenas.domains.binary.convolution import Scale
 from nichenas.domains.binary.convolution import ScaleStart
 from nichenas.domains.binary.model import Classifier
 from nichenas.domains.binary.model import cifar_stem
-from nichenas.domains.binary.operations import Bats
+from nichenas.domains.binary.operations import Family
 
 REACT = "ReActNet blocks"  # as the baseline is called; the published network has 13 blocks, for ImageNet
 BLOCKS = 3  # at every scale
@@ -52,7 +52,7 @@ class ReActBlock(nn.Module):
     a shortcut (figure 4 of the paper, whose normal block keeps the channels).
     """
 
-    def __init__(self, channels: int, reduction: bool, family: Bats) -> None:
+    def __init__(self, channels: int, reduction: bool, family: Family) -> None:
         super().__init__()
         self.spatial = ReActPart(channels, 3, 2 if reduction else 1, **family.signs)
         self.pool = nn.AvgPool2d(2) if reduction else nn.Identity()
@@ -75,7 +75,7 @@ class ReActNetwork(Classifier):
         channels_in: of the images.
     """
 
-    def __init__(self, family: Bats, width: int, classes: int, channels_in: int = 3) -> None:
+    def __init__(self, family: Family, width: int, classes: int, channels_in: int = 3) -> None:
         super().__init__()
         self.stem = cifar_stem(family, channels_in, width)
         self.blocks = nn.Sequential()

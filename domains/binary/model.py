@@ -175,7 +175,25 @@ class Stemmed(nn.Module):
         return s0, s0
 
 
-class CellNetwork(Stemmed):
+class Classifier(nn.Module):
+    """What :class:`~nichenas.domains.binary.training.StagedTraining` trains.
+
+    Attributes:
+        drop: probability of drop path; the training raises it.
+        generator: of its draws.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = 0.0
+        self.generator: torch.Generator | None = None
+
+    def both(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Returns the logits and, in training, those of the auxiliary classifier where there is one."""
+        return self(x), None
+
+
+class CellNetwork(Classifier, Stemmed):
     """The network of a genotype.
 
     Args:
@@ -199,8 +217,6 @@ class CellNetwork(Stemmed):
         stem: str = "cifar",
     ) -> None:
         super().__init__()
-        self.drop = 0.0  # probability of drop path; the training raises it
-        self.generator: torch.Generator | None = None
         previous, reduced = self.make_stem(family, stem, channels_in, channels)
         before_previous, current = previous, channels
         self.cells = nn.ModuleList()

@@ -20,7 +20,7 @@ from nichenas.core.settings import Settings
 from nichenas.core.training.loop import Training
 from nichenas.domains.binary.convolution import binarize
 from nichenas.domains.binary.convolution import clip_latent
-from nichenas.domains.binary.model import CellNetwork
+from nichenas.domains.binary.model import Classifier
 
 
 class Stage(Settings):
@@ -129,14 +129,14 @@ class StagedTraining(Training):
 
     def __init__(
         self,
-        network: CellNetwork,
+        network: Classifier,
         settings: TrainSettings,
         *,
         batches: Batches,
         validation: Batches,
         context: Context,
         purpose: str = "training",
-        teacher: CellNetwork | None = None,
+        teacher: Classifier | None = None,
     ) -> None:
         super().__init__(name=purpose.replace(" ", "-"), checkpoint_every=settings.checkpoint_every)
         network.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
