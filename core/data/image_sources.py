@@ -25,6 +25,7 @@ from nichenas.core.data.array_files import load_npz
 from nichenas.core.data.array_files import reason_of
 from nichenas.core.data.images import Images
 from nichenas.core.data.images import ImageTask
+from nichenas.core.data.images import identity_of
 from nichenas.core.data.images import scaled
 from nichenas.core.data.root import fingerprint
 from nichenas.core.data.splits import stratified
@@ -75,6 +76,7 @@ def load_images(
     """
     known = {name.lower(): name for name in KNOWN}
     name = known.get(dataset.lower(), dataset)
+    notes: list[str] = []
     if name == "digits":
         train, test, classes = _digits()
     elif name in KNOWN:
@@ -85,11 +87,16 @@ def load_images(
             train, test, classes = _npz(path)
         else:
             train, test, classes = _folder(path, size, environment, labelled)
+            if not any((path / part).is_dir() for part in ("test", "val")) or not (path / "train").is_dir():
+                notes.append(f"there are no test images: {TEST_SHARE:.0%} of all are, the same ones for every run")
         name = path.stem
     rng = numpy_generator(environment.seed, "validation split")
     if size is not None and train[0].shape[1:3] != (size, size):
+        high, wide = train[0].shape[1:3]
+        notes.append(f"images of {wide} x {high} pixels are brought to {size} x {size}")
         name = f"{name} at {size} pixels"
     whole, held = _images(train, size, upsample), _images(test, size, upsample)
+    identity = identity_of(whole, held)
     if limit is not None and limit < len(whole):
         whole = whole.subset(stratified(whole.labels, limit / len(whole), rng)[1])
         name = f"{name} ({limit} training images)"
@@ -107,6 +114,8 @@ def load_images(
         test=TestData(held),
         mean=tuple(round(v, 6) for v in mean.tolist()),
         std=tuple(round(v, 6) for v in std.tolist()),
+        notes=tuple(notes),
+        identity=identity,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -48,6 +49,8 @@ class ImageTask:
         classes: their names.
         mean: of the training images' channels, in [0, 1].
         std: likewise.
+        notes: what users should know of how the images are used, a sentence each.
+        identity: changes when an image or a label of the data set does.
     """
 
     name: str
@@ -57,6 +60,8 @@ class ImageTask:
     test: TestData[Images]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    notes: tuple[str, ...] = ()
+    identity: str = ""
 
     @property
     def channels(self) -> int:
@@ -67,6 +72,16 @@ class ImageTask:
     def size(self) -> int:
         """Pixels a side."""
         return self.train.pixels.shape[-1]
+
+
+def identity_of(*parts: Images) -> str:
+    """Returns 16 hexadecimal digits that change with any pixel or label."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        for tensor in (part.pixels, part.labels):
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def resize(images: Images, size: int) -> Images:

@@ -37,6 +37,7 @@ def write_comparison_page(
         tested=TESTED,
         after=sorted({n for arm in summary.arms for n in arm.regret}),
         plot=comparison_plot(figures, summary.searched, summary.unit),
+        notes=first.notes,
         baselines=first.result.baselines if first.result is not None else (),
         settings=yaml.safe_dump(first.config, sort_keys=False, allow_unicode=True),
         environment=first.environment,

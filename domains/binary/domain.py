@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,7 @@ from nichenas.core.capabilities.datasets import NamedDatasets
 from nichenas.core.capabilities.exporting import ExportedNetwork
 from nichenas.core.capabilities.exporting import Exporting
 from nichenas.core.capabilities.fidelity import ReducedFidelity
+from nichenas.core.capabilities.notes import DataNotes
 from nichenas.core.capabilities.probing import Probe
 from nichenas.core.capabilities.probing import Probing
 from nichenas.core.context import Context
@@ -82,7 +84,7 @@ BASELINE = "DARTS_V2"  # the published cell, with this space's operations
 
 
 class BinaryDomain(
-    Domain, DifferentiableSupernet, ReducedFidelity, Baselines, Probing, Exporting, NamedDatasets, Costing
+    Domain, DifferentiableSupernet, ReducedFidelity, Baselines, Probing, Exporting, NamedDatasets, Costing, DataNotes
 ):
     """Searches the cells of binary image classifiers; BATS's space and its neighbours."""
 
@@ -131,6 +133,16 @@ class BinaryDomain(
         """The data set."""
         s = self.settings
         return load_images(s.dataset, self.environment, s.validation, s.upsample, s.image_size, s.limit)
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is done to the images, where they are not used as they are."""
+        return self.task.notes
+
+    @property
+    def data_identity(self) -> str:
+        """What changes when an image or a label does."""
+        return self.task.identity
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ A file holds plain values and tensors alone, so that reading it executes nothing
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,13 +75,24 @@ def packed_contents(
         **{name: [cell.operations, cell.concat] for name, cell in cells.items()},
         "each": [[cell.operations, cell.concat] for cell in genotype.each],
     }
+    state = dict(pack(network).state_dict())
     return {
         "format": FORMAT,
         "version": VERSION,
         "network": {**built, "genotype": found},
         "task": dict(task),
-        "state": dict(pack(network).state_dict()),
+        "state": state,
+        "checksum": checksum(state),
     }
+
+
+def checksum(state: Mapping[str, Tensor]) -> str:
+    """Returns 16 hexadecimal digits that change with any name, type, shape or value."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _network(built: Mapping[str, Any], classes: int, channels_in: int) -> CellNetwork:
@@ -116,6 +128,8 @@ def load_packed(file: str | Path) -> PackedClassifier:
         if held["version"] != VERSION:
             raise ValueError(f"its version is {held['version']}, not {VERSION}")
         task = held["task"]
+        if held.get("checksum") not in (None, checksum(held["state"])):  # files of earlier versions have none
+            raise ValueError("its weights are damaged")
         packed = pack(_network(held["network"], len(task["classes"]), int(task["image"][0])))
         packed.load_state_dict(held["state"])
         mean, std = torch.tensor(task["mean"]), torch.tensor(task["std"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +16,7 @@ from nichenas.core.capabilities.datasets import NamedDatasets
 from nichenas.core.capabilities.exporting import ExportedNetwork
 from nichenas.core.capabilities.exporting import Exporting
 from nichenas.core.capabilities.fidelity import ReducedFidelity
+from nichenas.core.capabilities.notes import DataNotes
 from nichenas.core.capabilities.probing import Probe
 from nichenas.core.capabilities.probing import Probing
 from nichenas.core.context import Context
@@ -70,7 +72,7 @@ from nichenas.domains.gan.training import GanTraining
 SNGAN = CellGenotype("pre", "batch", "nearest", True)  # a cell of SN-GAN's generator (Miyato et al. 2018)
 
 
-class GanDomain(Domain, SharedWeights, ReducedFidelity, Baselines, Probing, Exporting, NamedDatasets):
+class GanDomain(Domain, SharedWeights, ReducedFidelity, Baselines, Probing, Exporting, NamedDatasets, DataNotes):
     """Searches the generator of an unconditional GAN; the discriminator is fixed and grows with it."""
 
     Settings = GanSettings
@@ -115,6 +117,16 @@ class GanDomain(Domain, SharedWeights, ReducedFidelity, Baselines, Probing, Expo
         known = s.dataset.lower() in {name.lower() for name in KNOWN}
         labelled = not s.unlabelled and (known or s.extractor == "classifier")
         return load_images(s.dataset, environment, s.validation, 1, s.image_size, s.limit, labelled)
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is done to the images, where they are not used as they are."""
+        return self.task.notes
+
+    @property
+    def data_identity(self) -> str:
+        """What changes when an image or a label does."""
+        return self.task.identity
 
     @cached_property
     def extractor(self) -> Extractor:

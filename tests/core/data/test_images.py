@@ -20,6 +20,7 @@ from nichenas.core.data.image_sources import load_images
 from nichenas.core.data.images import Augmentation
 from nichenas.core.data.images import Batches
 from nichenas.core.data.images import Images
+from nichenas.core.data.images import ImageTask
 from nichenas.core.data.images import augment
 from nichenas.core.data.images import cut_out
 from nichenas.core.data.images import resize
@@ -159,6 +160,7 @@ def test_folder_is_decoded_once(place: Environment, monkeypatch: pytest.MonkeyPa
     task = load_images("pets", place, validation=0.25)
     assert task.classes == ("cats", "dogs")
     assert task.train.pixels.shape[1:] == (3, 5, 7)
+    assert task.notes == ("there are no test images: 20% of all are, the same ones for every run",)
     with open_test_data():
         assert len(task.test.read()) == 4
     monkeypatch.setattr(image_sources, "_decode", lambda *a: pytest.fail("decoded again"))
@@ -274,6 +276,28 @@ def test_resized_smooths_what_gets_smaller_and_keeps_what_fits() -> None:
     stripes[..., ::2] = 200
     # Without smoothing, every second column would be all there is.
     assert resize(Images(stripes, torch.zeros(1)), 4).pixels.float().std() < 30
+
+
+def test_data_have_an_identity_and_notes(place: Environment) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {f"x_{part}": rng.integers(0, 255, (20, 6, 8, 3)).astype(np.uint8) for part in ("train", "test")}
+    arrays |= {f"y_{part}": np.arange(20) % 2 for part in ("train", "test")}
+    place.data_root.mkdir(exist_ok=True)
+
+    def loaded(**changed: Any) -> ImageTask:
+        np.savez(place.data_root / "own.npz", **{**arrays, **changed})
+        return load_images("own.npz", place, 0.3, size=4)
+
+    task = loaded()
+    assert task.notes == ("images of 8 x 6 pixels are brought to 4 x 4",)
+    assert (task.size, task.identity) == (4, loaded().identity)
+    assert load_images("digits", place).notes == ()
+    identities = {task.identity}
+    for name in arrays:
+        changed = arrays[name].copy()
+        changed.flat[:200] = 1 - changed.flat[:200] if "y" in name else 255 - changed.flat[:200]
+        identities.add(loaded(**{name: changed}).identity)
+    assert len(identities) == 5
 
 
 def test_scaled_keeps_the_shape_of_things_and_crops_at_the_centre() -> None:

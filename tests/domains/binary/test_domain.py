@@ -29,6 +29,7 @@ from nichenas.core.testing.datasets_contract import DatasetsContract
 from nichenas.core.testing.domain_contract import DomainContract
 from nichenas.core.testing.exporting_contract import ExportingContract
 from nichenas.core.testing.fidelity_contract import FidelityContract
+from nichenas.core.testing.notes_contract import NotesContract
 from nichenas.core.testing.probing_contract import ProbingContract
 from nichenas.core.testing.supernet_contract import SupernetContract
 from nichenas.core.trial import Proposal
@@ -79,6 +80,7 @@ class BinaryContract(
     ProbingContract,
     ExportingContract,
     DatasetsContract,
+    NotesContract,
 ):
     target = "nichenas.domains.binary:BinaryDomain"
 

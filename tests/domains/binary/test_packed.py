@@ -38,6 +38,7 @@ from nichenas.domains.binary.model import CellNetwork
 from nichenas.domains.binary.native import kernels
 from nichenas.domains.binary.native.functions import binary_sign
 from nichenas.domains.binary.operations import Bats
+from nichenas.domains.binary.packed_file import checksum
 from nichenas.domains.binary.packed_file import packed_contents
 from nichenas.domains.binary.packed_layers import PackedQuantDense
 
@@ -326,12 +327,21 @@ def test_damaged_packed_files(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"images are .*wanted: \(batch, 3, height, width\) of real numbers"):
             loaded(images)
     state = {**contents["state"], "classifier.bias": torch.full((10,), torch.nan)}
+    (name, *_) = (name for name, part in contents["state"].items() if part.dtype == torch.uint8)
+    bits = contents["state"][name].clone()
+    bits[0] ^= 1
+    flipped = {**contents["state"], name: bits}
+    older = {key: value for key, value in contents.items() if key != "checksum"}
+    torch.save(older, tmp_path / "older.pt")
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(load_packed(tmp_path / "older.pt")(images), loaded(images))
     for changes, reason in (
         ({"task": {**task, "mean": [0.5]}}, "normalisation"),
         ({"task": {**task, "std": [0.2, 0.0, 0.2]}}, "normalisation"),
         ({"task": {**task, "classes": "abcdefghij"}}, "classes"),
         ({"task": {**task, "image": [3]}}, ""),
-        ({"state": state}, "not finite"),
+        ({"state": state, "checksum": checksum(state)}, "not finite"),
+        ({"state": flipped}, "its weights are damaged"),
     ):
         torch.save({**contents, **changes}, tmp_path / "bad.pt")
         with pytest.raises(DataError, match=f"cannot be read as a packed network .*{reason}"):

@@ -30,6 +30,7 @@ from nichenas.core.testing.datasets_contract import DatasetsContract
 from nichenas.core.testing.domain_contract import DomainContract
 from nichenas.core.testing.exporting_contract import ExportingContract
 from nichenas.core.testing.fidelity_contract import FidelityContract
+from nichenas.core.testing.notes_contract import NotesContract
 from nichenas.core.testing.one_shot_contract import OneShotContract
 from nichenas.core.testing.probing_contract import ProbingContract
 from nichenas.core.trial import Proposal
@@ -103,6 +104,7 @@ class TestContract(
     ProbingContract,
     ExportingContract,
     DatasetsContract,
+    NotesContract,
 ):
     target = "nichenas.domains.gan:GanDomain"
     settings = SETTINGS
