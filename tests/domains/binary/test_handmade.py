@@ -93,7 +93,7 @@ def test_it_costs_what_the_published_cell_costs_and_trains_alike(tmp_path: Path)
 def test_a_network_without_binary_kernels_is_as_wide(tmp_path: Path) -> None:
     stages = [{"epochs": 1, "activations": True, "weights": False}]
     short = domain(tmp_path, training={"stages": stages, "real_twin": False})
-    widths = [made._by_hand(Context(0)).classifier.in_features for made in (domain(tmp_path), short)]
+    widths = [made.made_by_hand(Context(0)).classifier.in_features for made in (domain(tmp_path), short)]
     assert widths[0] == widths[1] > 16
 
 
