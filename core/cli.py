@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Everything else is imported inside the commands: --help must not wait for torch.
 
+INTERRUPTED = 130  # exit code
+
 app = typer.Typer(
     name="nichenas",
     help="Neural architecture search for binary networks, GANs and graph neural networks.",
@@ -260,7 +262,7 @@ def study(
     folder = out or Path("runs") / f"study-{loaded.study.name}"
     summary = run_study(loaded, folder, RunOptions(data_root, quiet), jobs=jobs)
     print_claims(summary, folder)
-    if summary.gate is not None and not summary.gate.passed:
+    if not summary.gates_passed:
         raise NichenasError("the gate is not passed, so nothing was searched: this setting cannot rank")
 
 
@@ -336,12 +338,14 @@ def main(arguments: list[str] | None = None) -> int:
     """
     command = typer.main.get_command(app)
     try:
-        command.main(args=arguments, prog_name="nichenas", standalone_mode=False)
+        # Typer returns the code of an interrupt that nobody caught.
+        if command.main(args=arguments, prog_name="nichenas", standalone_mode=False) == INTERRUPTED:
+            raise KeyboardInterrupt
     except UserError as error:
         return _complain(str(error), 2)
     except (Interrupted, KeyboardInterrupt) as error:
         advice = error.advice if isinstance(error, Interrupted) else Interrupted.advice
-        return _complain(f"{str(error) or 'interrupted'}; what is finished is kept, {advice}", 130)
+        return _complain(f"{str(error) or 'interrupted'}; what is finished is kept, {advice}", INTERRUPTED)
     except NichenasError as error:
         return _complain(str(error), 1)
     except BrokenPipeError:

@@ -99,6 +99,14 @@ class RawConfig:
         """Returns a configuration with whole sections, or other keys at the top, replaced."""
         return RawConfig({**copy.deepcopy(dict(self.values)), **top}, self.source, self.overridden)
 
+    def overlaid(self, changes: Mapping[str, Any], source: str) -> RawConfig:
+        """Returns a configuration with changes on top, as those of a file over its base.
+
+        Args:
+            source: of the whole, as it reads in messages.
+        """
+        return RawConfig(_over(self.values, _renamed(changes), merged), source, self.overridden)
+
     def resolve(self) -> ResolvedConfig:
         """Validates the configuration; see :func:`load_config`."""
         return resolve(self.values, self.source, self.overridden)
@@ -161,9 +169,6 @@ def read_raw(
     overrides: Sequence[str] = (),
     top: Mapping[str, Any] | None = None,
     sections: Mapping[str, Mapping[str, Any]] | None = None,
-    *,
-    part_of: str = "",
-    source: str = "the configuration",
 ) -> RawConfig:
     """Reads a configuration without checking more than its form; see :func:`load_config`.
 
@@ -171,10 +176,8 @@ def read_raw(
         config: a file, the name of a shipped one, or the configuration itself.
         top: further overrides of keys outside of sections, such as ``seed``.
         sections: further overrides by section.
-        part_of: file that the configuration itself is a part of; see :func:`.config_files.read_layers`.
-        source: how that part reads in messages.
     """
-    source, layers = read_layers(config, part_of, source)
+    source, layers = read_layers(config)
     values: dict[str, Any] = {}
     for layer in reversed(layers):
         values = _over(values, _renamed(layer), merged)

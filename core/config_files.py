@@ -62,15 +62,11 @@ def read_study(study: str) -> tuple[str, dict[str, Any]]:
     return _read(study, _shipped(STUDIES), "study")
 
 
-def read_layers(
-    config: str | Mapping[str, Any], part_of: str = "", source: str = "the configuration"
-) -> tuple[str, list[dict[str, Any]]]:
+def read_layers(config: str | Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
     """Reads a configuration, the one that its ``base`` names, the base of that, and so on.
 
     Args:
         config: a file, the name of a shipped one, or what it would hold.
-        part_of: file that holds the configuration itself as a part; its base may lie beside that.
-        source: how that part reads in messages.
 
     Returns:
         The file as it reads in messages, and what the files hold, the named one first.
@@ -78,8 +74,8 @@ def read_layers(
     Raises:
         ConfigError: when a file is missing, not valid YAML, or a base of itself.
     """
-    source, raw = _read(config) if isinstance(config, str) else (source, dict(config))
-    seen, layers = [config if isinstance(config, str) else part_of], [raw]
+    source, raw = _read(config) if isinstance(config, str) else ("the configuration", dict(config))
+    seen, layers = [config if isinstance(config, str) else ""], [raw]
     while "base" in layers[-1]:
         base = layers[-1].pop("base")
         if base not in shipped_configs():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from nichenas.core.capabilities.costing import Costing
+from nichenas.core.claims.settings import WITHIN
 from nichenas.core.claims.settings import ControlSettings
 from nichenas.core.domain import Domain
 from nichenas.core.errors import ConfigError
@@ -16,7 +18,20 @@ from nichenas.core.space import Choice
 from nichenas.core.space import Option
 from nichenas.core.space import SearchSpace
 
-TRIES = 1000
+TRIES = 300
+
+
+@dataclass(frozen=True)
+class DrawnControl:
+    """What was drawn for a found architecture.
+
+    Attributes:
+        architecture: none where no other one could be drawn.
+        note: what is not as the control says; empty where all is.
+    """
+
+    architecture: Architecture | None
+    note: str = ""
 
 
 def check_control(name: str, control: ControlSettings, domain: Domain) -> None:
@@ -38,28 +53,38 @@ def check_control(name: str, control: ControlSettings, domain: Domain) -> None:
 
 
 def draw_control(
-    name: str, control: ControlSettings, domain: Domain, found: Architecture, rng: np.random.Generator
-) -> Architecture:
+    control: ControlSettings, domain: Domain, space: SearchSpace, found: Architecture, rng: np.random.Generator
+) -> DrawnControl:
     """Returns a random architecture that has in common with a found one what the control says, and is another one.
 
-    Raises:
-        ConfigError: when none of :data:`TRIES` is near enough in its costs, or another one.
+    Draws are rejected until one costs about the same; after :data:`TRIES` of them the nearest is taken.
+
+    Args:
+        space: that was searched.
     """
-    space, same = domain.space, domain.space.canonical(found)
-    if control.cost is not None:
-        assert isinstance(domain, Costing)
-        wanted = domain.architecture_costs(found)[control.cost]
+    same, nearest, least = domain.space.canonical(found), None, np.inf
+    within = WITHIN if control.within is None else control.within
+    wanted = _cost(domain, found, control.cost)
     for _ in range(TRIES):
         drawn = redrawn(space, found, control.redraw, rng)
-        if space.canonical(drawn) == same:
+        if domain.space.canonical(drawn) == same:
             continue
-        if control.cost is None:
-            return drawn
-        assert isinstance(domain, Costing)
-        if abs(domain.architecture_costs(drawn)[control.cost] - wanted) <= control.within * wanted:
-            return drawn
-    near = "" if control.cost is None else f" with {control.cost} within {control.within:.0%} of {wanted:,.0f}"
-    raise ConfigError(f"controls.{name}: none of {TRIES} random architectures is another one{near}")
+        away = abs(_cost(domain, drawn, control.cost) - wanted)
+        if away <= within * wanted:
+            return DrawnControl(drawn)
+        if away < least:
+            nearest, least = drawn, away
+    if nearest is None:
+        return DrawnControl(None, f"none of {TRIES} random architectures is another one than the found one")
+    off = f"{least / wanted:.0%}" if wanted else f"{least:,.0f}"
+    return DrawnControl(nearest, f"{control.cost} differ by {off}, the nearest of {TRIES}")
+
+
+def _cost(domain: Domain, architecture: Architecture, name: str | None) -> float:
+    if name is None:
+        return 0.0
+    assert isinstance(domain, Costing)
+    return domain.architecture_costs(architecture)[name]
 
 
 def redrawn(

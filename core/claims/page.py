@@ -22,12 +22,12 @@ def write_claims_page(folder: Path, summary: ClaimsSummary) -> Path:
         RunFolderError: when the folder lacks what the study wrote.
     """
     design = read_yaml(folder / WRITTEN)
-    first = folder / GATE if summary.gate is not None else run_folder_of(folder, summary.arms[0].name, 0)
+    run_folders = [folder / GATE, *(run_folder_of(folder, arm.name, 0) for arm in summary.arms)]
+    first = next((one for one in run_folders if (one / "environment.json").exists()), None)
     return write_page(
         folder / "report.html",
         "claims.html",
         summary=summary,
-        gate_page=f"{GATE}/report.html" if (folder / GATE / "report.html").exists() else "",
         settings=yaml.safe_dump(design, sort_keys=False, allow_unicode=True),
-        environment=read_json(first / "environment.json"),
+        environment={} if first is None else read_json(first / "environment.json"),
     )

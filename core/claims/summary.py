@@ -1,34 +1,31 @@
-"""What a study of claims found: ``claims.json`` and ``claims.csv``, written and read here alone."""
+"""What a study of claims found: ``claims.json`` and ``runs.csv``, written and read here alone."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
+from pydantic import ValidationError
 
-from nichenas.core.claims.settings import ClaimSettings
+from nichenas.core.claims.decisions import ClaimResult
 from nichenas.core.errors import RunFolderError
 from nichenas.core.files import read_json
 from nichenas.core.files import write_csv
 from nichenas.core.files import write_json
-from nichenas.core.objectives import Objective
 from nichenas.core.proxies.study_summary import StudySummary
 from nichenas.core.report.comparison import Interval
-from nichenas.core.report.comparison import holm
 from nichenas.core.report.comparison import interval
-from nichenas.core.report.comparison import sign_flip_p
+from nichenas.core.session.results import RetrainedResult
 from nichenas.core.session.results import RunResult
 
 SUMMARY = "claims.json"
-ROWS = "claims.csv"
-LEVEL = 0.05
+RUNS = "runs.csv"
 
 
 @dataclass(frozen=True)
@@ -36,13 +33,17 @@ class GateResult:
     """Whether two trainings of the same architectures rank them alike.
 
     Attributes:
-        architectures: that both trainings succeeded of.
+        arm: in whose settings they were trained.
+        planned: random architectures.
+        architectures: those of which both trainings succeeded.
         correlation: Spearman's; none where it is not defined, as for equal values.
         low: of its 95% bootstrap interval.
         high: likewise.
         needed: from which on the gate is passed.
     """
 
+    arm: str
+    planned: int
     architectures: int
     correlation: float | None
     low: float | None
@@ -55,22 +56,24 @@ class GateResult:
         return self.correlation is not None and self.correlation >= self.needed
 
     @classmethod
-    def of(cls, study: StudySummary, needed: float) -> GateResult:
+    def of(cls, arm: str, study: StudySummary, needed: float) -> GateResult:
         """Returns the gate of a study in which full trainings were repeated."""
         found = study.repeated
         if found is None:
-            return cls(0, None, None, None, needed)
-        rho = found.spearman
-        return cls(found.count, _finite(rho.value), low=_finite(rho.low), high=_finite(rho.high), needed=needed)
+            return cls(arm, study.architectures, 0, None, None, None, needed)
+        values = (found.spearman.value, found.spearman.low, found.spearman.high)
+        rho, low, high = (value if np.isfinite(value) else None for value in values)
+        return cls(arm, study.architectures, found.count, rho, low=low, high=high, needed=needed)
 
     def sentence(self) -> str:
         """Returns the gate in words."""
-        what = f"{self.architectures} random architectures trained twice"
+        failed = "" if self.architectures == self.planned else f" ({self.architectures} of them without a failure)"
+        what = f"Gate, {self.arm}: {self.planned} random architectures trained twice{failed}"
         if self.correlation is None:
-            return f"Gate: {what} have no rank correlation; {self.needed:g} is needed."
+            return f"{what} have no rank correlation: not passed, {self.needed:g} is needed."
         inside = "" if self.low is None else f" (95% interval {self.low:.2f} to {self.high:.2f})"
         verdict = "passed" if self.passed else f"not passed, {self.needed:g} is needed"
-        return f"Gate: {what} rank alike with Spearman {self.correlation:.2f}{inside}: {verdict}."
+        return f"{what} rank alike with Spearman {self.correlation:.2f}{inside}: {verdict}."
 
 
 @dataclass(frozen=True)
@@ -79,27 +82,29 @@ class RunRow:
 
     Attributes:
         seed: of the run.
-        key: of the architecture that was trained in full.
+        key: of the architecture that was trained in full; empty where there was none.
         validation: mean of its full trainings; none where all failed.
         test: likewise.
         trainings: that succeeded.
         seconds: of the search; 0 for a control.
         costs: of the architecture, by name; what was measured too.
         beaten: share of random architectures that a gradient search's outcome is better than in the supernet.
+        note: what is not as it should be.
     """
 
     arm: str
     seed: int
-    key: str
-    validation: float | None
-    test: float | None
-    trainings: int
-    seconds: float
+    key: str = ""
+    validation: float | None = None
+    test: float | None = None
+    trainings: int = 0
+    seconds: float = 0.0
     costs: Mapping[str, float] = field(default_factory=dict)
     beaten: float | None = None
+    note: str = ""
 
     @classmethod
-    def of(cls, arm: str, seed: int, result: RunResult, costs: Mapping[str, float]) -> RunRow:
+    def of(cls, arm: str, seed: int, result: RunResult, costs: Mapping[str, float], note: str = "") -> RunRow:
         """Returns the row of a finished run."""
 
         def mean(part: Mapping[str, Mapping[str, float]]) -> float | None:
@@ -117,6 +122,7 @@ class RunRow:
             seconds=result.seconds,
             costs=dict(costs),
             beaten=effect.get("beaten") if isinstance(effect, Mapping) else None,
+            note=note,
         )
 
 
@@ -126,54 +132,36 @@ class ArmRow:
 
     Attributes:
         control: what it is a control of; empty for an arm.
+        runs: that have a test figure; the means are of these.
         seconds: mean of a search.
         costs: means, by name.
         beaten: mean.
+        notes: of its runs.
     """
 
     name: str
     control: str
+    runs: int
     validation: Interval | None
     test: Interval | None
     seconds: float
     costs: Mapping[str, float]
     beaten: float | None
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class ClaimResult:
-    """One claim as it came out.
+class BaselineRow:
+    """A baseline, trained with the seeds of the first search's network.
 
     Attributes:
-        says: the claim in words.
-        difference: of the test figures of runs with the same seed, so that more is better for the claim; none without
-            any pair.
-        p: of the two-sided paired sign-flip test.
-        holm: corrected for the number of secondary claims; none for the primary one.
-        least: below which the decisive p-value cannot be, with so many pairs and other claims.
-        costs: of the arm as a share of the other's, by name.
+        trainings: that succeeded.
     """
 
-    arm: str
-    against: str
-    says: str
-    difference: Interval | None
-    p: float | None
-    holm: float | None
-    least: float | None
-    costs: Mapping[str, float]
-
-    @property
-    def verdict(self) -> str:
-        """In words: whether the claim held."""
-        if self.difference is None or self.p is None or self.least is None:
-            return "nothing to compare"
-        decisive = self.p if self.holm is None else self.holm
-        if decisive <= LEVEL:
-            return "held" if self.difference.mean > 0 else "the opposite held"
-        if self.least > LEVEL:
-            return f"cannot be decided with {self.difference.n} pairs"
-        return "not distinguished from chance"
+    name: str
+    validation: float
+    test: float
+    trainings: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,8 +171,9 @@ class ClaimsSummary:
     Attributes:
         metric: of full trainings, on test data.
         base: the configuration that arms are changes of.
+        seeds: searches of every arm.
         trainings: of every found architecture.
-        arms: arms, then controls; empty where the gate was not passed.
+        arms: arms, then controls; empty where a gate was not passed.
         claims: the first is the primary one.
     """
 
@@ -192,10 +181,17 @@ class ClaimsSummary:
     metric: str
     base: str
     device: str
+    seeds: int
     trainings: int
-    gate: GateResult | None
+    gates: tuple[GateResult, ...]
     arms: tuple[ArmRow, ...]
+    baselines: tuple[BaselineRow, ...]
     claims: tuple[ClaimResult, ...]
+
+    @property
+    def gates_passed(self) -> bool:
+        """Whether anything was searched."""
+        return all(gate.passed for gate in self.gates)
 
     @property
     def cost_names(self) -> tuple[str, ...]:
@@ -206,10 +202,9 @@ class ClaimsSummary:
         """Writes both files."""
         write_json(folder / SUMMARY, dataclasses.asdict(self))
         if rows:
-            flat = [dataclasses.asdict(row) for row in rows]
-            write_csv(
-                folder / ROWS, [{**{k: v for k, v in row.items() if k != "costs"}, **row["costs"]} for row in flat]
-            )
+            costs = dict.fromkeys(cost for row in rows for cost in row.costs)
+            flat = [{**dataclasses.asdict(row), **{cost: row.costs.get(cost) for cost in costs}} for row in rows]
+            write_csv(folder / RUNS, [{key: value for key, value in row.items() if key != "costs"} for row in flat])
 
     @classmethod
     def read(cls, folder: Path) -> ClaimsSummary:
@@ -220,84 +215,41 @@ class ClaimsSummary:
         """
         found = read_json(folder / SUMMARY)
         try:
-            return cls(
-                **{
-                    **found,
-                    "gate": None if found["gate"] is None else GateResult(**found["gate"]),
-                    "arms": tuple(
-                        ArmRow(**{**arm, **{part: _interval(arm[part]) for part in ("validation", "test")}})
-                        for arm in found["arms"]
-                    ),
-                    "claims": tuple(
-                        ClaimResult(**{**claim, "difference": _interval(claim["difference"])})
-                        for claim in found["claims"]
-                    ),
-                }
-            )
-        except (AttributeError, KeyError, TypeError, ValueError):
+            return TypeAdapter(cls).validate_python(found)
+        except ValidationError:
             raise RunFolderError(f"{folder / SUMMARY}: not the summary of a study") from None
 
 
 def arm_row(name: str, control: str, rows: Sequence[RunRow]) -> ArmRow:
     """Returns the means over an arm's runs."""
+    good = [row for row in rows if row.test is not None]
 
     def spread(part: str) -> Interval | None:
-        values = [value for row in rows if (value := getattr(row, part)) is not None]
+        values = [value for row in good if (value := getattr(row, part)) is not None]
         return interval(values) if values else None
 
-    names = dict.fromkeys(cost for row in rows for cost in row.costs)
-    beaten = [row.beaten for row in rows if row.beaten is not None]
+    def mean(values: Sequence[float]) -> float:
+        return float(np.mean(values)) if values else 0.0
+
+    names = dict.fromkeys(cost for row in good for cost in row.costs)
+    beaten = [row.beaten for row in good if row.beaten is not None]
     return ArmRow(
         name,
         control,
+        runs=len(good),
         validation=spread("validation"),
         test=spread("test"),
-        seconds=float(np.mean([row.seconds for row in rows])),
-        costs={cost: float(np.mean([row.costs[cost] for row in rows if cost in row.costs])) for cost in names},
-        beaten=float(np.mean(beaten)) if beaten else None,
+        seconds=mean([row.seconds for row in good]),
+        costs={cost: mean([row.costs[cost] for row in good if cost in row.costs]) for cost in names},
+        beaten=mean(beaten) if beaten else None,
+        notes=tuple(f"{name}, seed {row.seed}: {row.note}" for row in rows if row.note),
     )
 
 
-def decide_claims(
-    claims: Sequence[ClaimSettings], rows: Mapping[str, Sequence[RunRow]], metric: Objective
-) -> tuple[ClaimResult, ...]:
-    """Returns the claims as they came out: the first alone, the others corrected for their number by Holm's rule.
-
-    Args:
-        rows: of every arm and control, in the order of seeds.
-    """
-    found = [_claim(claim, rows[claim.arm], rows[claim.against], metric) for claim in claims]
-    tested = [index for index, one in enumerate(found) if index > 0 and one.p is not None]
-    corrected = holm([float(found[index].p or 0.0) for index in tested])
-    for index, p in zip(tested, corrected, strict=True):
-        least = min(1.0, len(tested) * float(found[index].least or 1.0))
-        found[index] = dataclasses.replace(found[index], holm=p, least=least)
-    return tuple(found)
-
-
-def _claim(claim: ClaimSettings, own: Sequence[RunRow], other: Sequence[RunRow], metric: Objective) -> ClaimResult:
-    pairs = [(a.test, b.test) for a, b in zip(own, other, strict=True) if a.test is not None and b.test is not None]
-    one, two = ([metric.sign * pair[side] for pair in pairs] for side in (0, 1))
-    costs = {}
-    for name in dict.fromkeys(cost for row in own for cost in row.costs):
-        sums = [sum(row.costs.get(name, math.nan) for row in side) for side in (own, other)]
-        if all(math.isfinite(part) and part > 0 for part in sums):
-            costs[name] = sums[0] / sums[1]
-    return ClaimResult(
-        claim.arm,
-        claim.against,
-        claim.says,
-        difference=interval([a - b for a, b in zip(one, two, strict=True)]) if pairs else None,
-        p=sign_flip_p(one, two) if pairs else None,
-        holm=None,
-        least=min(1.0, 2 / 2 ** len(pairs)) if pairs else None,
-        costs=costs,
+def baseline_rows(baselines: Sequence[RetrainedResult], metric: str) -> tuple[BaselineRow, ...]:
+    """Returns the baselines that could be trained."""
+    return tuple(
+        BaselineRow(row.label, row.validation[metric]["mean"], row.test[metric]["mean"], int(row.test[metric]["n"]))
+        for row in baselines
+        if metric in row.test
     )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _interval(found: Mapping[str, Any] | None) -> Interval | None:
-    return None if found is None else Interval(**{**found, "values": tuple(found["values"])})

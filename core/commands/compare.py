@@ -177,7 +177,7 @@ def run_compare(
         Interrupted: on Ctrl-C.
     """
     options = dataclasses.replace(options or RunOptions(), resume=None)
-    if (folder / "config.yaml").exists():
+    if (folder / "config.yaml").exists() or (folder / "study.yaml").exists():
         raise RunFolderError(f"'{folder}' holds a run or a study; name another folder (--out)")
     if isinstance(design.seeds, bool) or not isinstance(design.seeds, int) or design.seeds < 1:
         raise ConfigError(f"--seeds: a whole number of runs of each arm, at least 1, not {design.seeds!r}")

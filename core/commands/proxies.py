@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from nichenas.core.capabilities.fidelity import ReducedFidelity
@@ -30,11 +31,13 @@ from nichenas.core.report.proxies_page import write_proxies_page
 from nichenas.core.session.budget import Budget
 from nichenas.core.session.progress import Progress
 from nichenas.core.session.session import Session
+from nichenas.core.space import Architecture
 
 
 def run_proxies(resolved: ResolvedConfig, folder: Path, options: RunOptions | None = None) -> StudySummary:
     """Trains a sample of architectures at the full setting and at reduced ones, and returns the summary.
 
+    Architectures are drawn from the part of the space that the configuration searches.
     The full setting is that of final trainings, whatever the configuration's candidates get. An interrupted study is
     continued by the same command, and so is a smaller one by one of more architectures.
 
@@ -69,7 +72,9 @@ def run_proxies(resolved: ResolvedConfig, folder: Path, options: RunOptions | No
         )
         names = list(ZERO_COST if config.proxies.zero_cost is None else config.proxies.zero_cost)
         try:
-            measured = _train(session, design, config.proxies.architectures, options.quiet)
+            space = resolved.method.searched_space(session.domain)
+            sample = sample_architectures(space, config.proxies.architectures, design.seed)
+            measured = _train(session, design, sample, options.quiet)
             untrained = _score(session, design, measured, names)
         except Interrupted as error:
             error.advice = "the same command continues the study"
@@ -87,10 +92,9 @@ def _of_final_training(resolved: ResolvedConfig) -> ResolvedConfig:
     return dataclasses.replace(resolved, settings=resolved.domain.final_training_settings(resolved.settings))
 
 
-def _train(session: Session, design: StudyDesign, count: int, quiet: bool) -> Measured:
+def _train(session: Session, design: StudyDesign, sample: Sequence[Architecture], quiet: bool) -> Measured:
     """Trains every architecture at every setting, unless the journal has it."""
     objective = session.domain.objectives[0]
-    sample = sample_architectures(session.domain.space, count, design.seed)
     plan = StudyPlan(sample, design.settings, objective)
     budget = Budget(len(plan))
     with listening(session, None if quiet else Progress(objective, budget, task="study"), tensorboard=False):

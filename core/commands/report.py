@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nichenas.core.claims.page import write_claims_page
+from nichenas.core.claims.settings import WRITTEN
 from nichenas.core.claims.summary import SUMMARY as CLAIMS
 from nichenas.core.claims.summary import ClaimsSummary
 from nichenas.core.errors import RunFolderError
@@ -31,6 +32,8 @@ def write_report(folder: Path, baseline: Path | None = None) -> Path:
         RunFolderError: when the folder holds none of them, or a file of it is damaged.
     """
     kind = next((file for file in KINDS if (folder / file).exists()), None)
+    if kind is None and (folder / WRITTEN).exists():
+        raise RunFolderError(f"the study in '{folder}' is not finished; the command that began it continues it")
     if kind is None:
         return write_run_page(folder, baseline)
     if baseline is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nichenas.core.commands.retrain import train_given
+from nichenas.core.commands.search import SearchFailed
 from nichenas.core.commands.search import run_search
 from nichenas.core.commands.sessions import RunOptions
 from nichenas.core.commands.sessions import prepare_domain
@@ -17,6 +18,7 @@ from nichenas.core.errors import ConfigError
 from nichenas.core.errors import Interrupted
 from nichenas.core.execution.side_by_side import Call
 from nichenas.core.execution.side_by_side import side_by_side
+from nichenas.core.report.terminal import print_notes
 from nichenas.core.session.results import RunResult
 from nichenas.core.space import Architecture
 
@@ -63,15 +65,19 @@ def check_jobs(jobs: int) -> None:
         raise ConfigError(f"--jobs: a whole number of runs at a time, at least 1, not {jobs!r}")
 
 
-def finish_all(runs: Sequence[PlannedRun], options: RunOptions, jobs: int, what: str) -> None:
+def finish_all(
+    runs: Sequence[PlannedRun], options: RunOptions, jobs: int, what: str, *, allow_failures: bool = False
+) -> None:
     """Runs or continues those that are not finished.
 
     Args:
         jobs: how many go on at a time, each in a process of its own.
         what: they belong to, as it reads in "the same command continues the ...".
+        allow_failures: whether a search in which no candidate could be measured leaves its folder without a result.
 
     Raises:
         Interrupted: on Ctrl-C.
+        SearchFailed: when no candidate of a search could be measured, unless that is allowed.
     """
     todo = [run for run in runs if not run.finished]
 
@@ -83,13 +89,15 @@ def finish_all(runs: Sequence[PlannedRun], options: RunOptions, jobs: int, what:
         if jobs == 1:
             for run in todo:
                 show(run)
-                _run(run.resolved, run.folder, run.given, options)
+                _run(run.resolved, run.folder, run.given, options, allow_failures)
         else:
             if todo:  # data are downloaded and kernels built once, not by several runs at the same time
                 prepare_domain(todo[0].resolved, options.data)
             # Progress of several runs cannot share a terminal.
             quiet = dataclasses.replace(options, quiet=True)
-            calls = [Call(str(run.folder), (run.resolved.raw, run.folder, run.given, quiet)) for run in todo]
+            calls = [
+                Call(str(run.folder), (run.resolved.raw, run.folder, run.given, quiet, allow_failures)) for run in todo
+            ]
             for index in side_by_side(_run_raw, calls, jobs, on_start=lambda index: show(todo[index])):
                 show(todo[index], " is finished")
     except Interrupted as error:
@@ -97,12 +105,22 @@ def finish_all(runs: Sequence[PlannedRun], options: RunOptions, jobs: int, what:
         raise
 
 
-def _run_raw(raw: RawConfig, folder: Path, given: Architecture | None, options: RunOptions) -> None:
-    _run(raw.resolve(), folder, given, options)
+def _run_raw(
+    raw: RawConfig, folder: Path, given: Architecture | None, options: RunOptions, allow_failures: bool
+) -> None:
+    _run(raw.resolve(), folder, given, options, allow_failures)
 
 
-def _run(resolved: ResolvedConfig, folder: Path, given: Architecture | None, options: RunOptions) -> None:
-    if given is None:
-        run_search(resolved, folder, options)
-    else:
+def _run(
+    resolved: ResolvedConfig, folder: Path, given: Architecture | None, options: RunOptions, allow_failures: bool
+) -> None:
+    if given is not None:
         train_given(resolved, given, folder, options)
+        return
+    try:
+        run_search(resolved, folder, options)
+    except SearchFailed as error:
+        if not allow_failures:
+            raise
+        if not options.quiet:
+            print_notes([f"{folder}: {error}"])

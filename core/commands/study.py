@@ -1,4 +1,4 @@
-"""A study of claims: gate, searches, controls and tests, as its file has them."""
+"""A study of claims: gates, searches, controls and tests, as its file has them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from nichenas.core.capabilities.costing import Costing
+from nichenas.core.capabilities.notes import data_identity_of
 from nichenas.core.claims.controls import check_control
 from nichenas.core.claims.controls import draw_control
+from nichenas.core.claims.decisions import decide_claims
+from nichenas.core.claims.decisions import undecidable
 from nichenas.core.claims.page import write_claims_page
 from nichenas.core.claims.settings import GATE
 from nichenas.core.claims.settings import WRITTEN
 from nichenas.core.claims.settings import StudyFile
+from nichenas.core.claims.settings import read_design
 from nichenas.core.claims.summary import ClaimsSummary
 from nichenas.core.claims.summary import GateResult
 from nichenas.core.claims.summary import RunRow
 from nichenas.core.claims.summary import arm_row
-from nichenas.core.claims.summary import decide_claims
+from nichenas.core.claims.summary import baseline_rows
 from nichenas.core.commands.proxies import run_proxies
 from nichenas.core.commands.sessions import RunOptions
 from nichenas.core.commands.sessions import prepare_domain
@@ -31,19 +36,25 @@ from nichenas.core.commands.several_runs import finish_all
 from nichenas.core.commands.several_runs import with_seed
 from nichenas.core.config import RawConfig
 from nichenas.core.config import ResolvedConfig
+from nichenas.core.config import diff_configs
 from nichenas.core.config import read_raw
 from nichenas.core.config_files import read_study
+from nichenas.core.config_files import shipped_configs
 from nichenas.core.domain import Domain
 from nichenas.core.errors import ConfigError
+from nichenas.core.errors import Interrupted
 from nichenas.core.errors import RunFolderError
+from nichenas.core.errors import did_you_mean
 from nichenas.core.execution.provenance import device_name
 from nichenas.core.files import read_yaml
 from nichenas.core.files import write_yaml
+from nichenas.core.report.terminal import print_notes
 from nichenas.core.seeds import numpy_generator
 from nichenas.core.session.record import run_folder_of
 from nichenas.core.session.results import RunResult
-from nichenas.core.space import Architecture
-from nichenas.core.validation import validated
+from nichenas.core.session.run_folder import FOREIGN
+
+FAILED = "the search measured no candidate"
 
 
 @dataclass(frozen=True)
@@ -64,52 +75,93 @@ class LoadedStudy:
         """The configurations, validated."""
         return {name: raw.resolve() for name, raw in self.raw.items()}
 
+    def design(self) -> dict[str, Any]:
+        """Returns all that is decided before anything is run, as JSON: every arm with its whole configuration."""
+        whole = self.study.model_dump(mode="json")
+        sections = ("seed", "domain", "search", "retrain")
+        whole["arms"] = {
+            name: {section: resolved.to_dict()[section] for section in sections}
+            for name, resolved in self.resolved.items()
+        }
+        return whole
+
 
 def load_study(name: str, overrides: Sequence[str] = (), seeds: int | None = None) -> LoadedStudy:
     """Reads and validates a study, and the configuration of every arm.
 
     Args:
         name: a file, or a shipped study.
-        overrides: of the configuration of every arm, ``KEY=VALUE``.
+        overrides: of the base configuration, ``KEY=VALUE``; what an arm says itself stays.
         seeds: searches of every arm, instead of the file's.
 
     Raises:
         ConfigError: one line.
     """
     source, values = read_study(name)
-    if seeds is not None:
-        values = {**values, "seeds": seeds}
     try:
-        study = validated(StudyFile, values)
+        study = read_design(values if seeds is None else {**values, "seeds": seeds})
     except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from None
-    raw = {}
-    for arm in study.arms:
-        part_of = name if os.path.isfile(name) else ""
-        own = read_raw(study.changes(arm), overrides, part_of=part_of, source=f"{source}: arms.{arm}")
-        raw[arm] = own.replaced(name=study.name)
+        raise ConfigError(f"{source}: {f'{error.key}: ' if error.key else ''}{error.message}") from None
+    base = read_raw(_base_of(study, name, source), overrides).replaced(name=study.name)
+    raw = {arm: base.overlaid(changes, f"{source}: arms.{arm}") for arm, changes in study.arms.items()}
     loaded = LoadedStudy(study, source, raw)
+    seen: dict[str, str] = {}
     for arm, resolved in loaded.resolved.items():
-        if resolved.config.retrain.seeds == 0:
-            raise ConfigError(f"{source}: arms.{arm}.retrain.seeds: without final trainings nothing can be tested")
+        _check_retraining(source, arm, resolved, loaded.resolved[study.first])
+        if resolved.hash in seen:
+            raise ConfigError(f"{source}: arms.{arm}: is the same as '{seen[resolved.hash]}'")
+        seen[resolved.hash] = arm
     return loaded
+
+
+def _base_of(study: StudyFile, name: str, source: str) -> str:
+    if study.base in shipped_configs():
+        return study.base
+    beside = str(Path(name).parent / study.base)
+    if Path(study.base).name != study.base or not os.path.isfile(name) or not os.path.isfile(beside):
+        hint = did_you_mean(study.base, shipped_configs())
+        raise ConfigError(f"{source}: base: '{study.base}' is no shipped configuration{hint}, nor a file beside it")
+    return beside
+
+
+def _check_retraining(source: str, arm: str, resolved: ResolvedConfig, first: ResolvedConfig) -> None:
+    """Refuses final trainings that would favour searches over controls, or an arm over another."""
+    retrain, key = resolved.config.retrain, f"{source}: arms.{arm}.retrain"
+    if retrain.seeds == 0:
+        raise ConfigError(f"{key}.seeds: without final trainings nothing can be tested")
+    if retrain.candidates > 1:
+        raise ConfigError(
+            f"{key}: {retrain.candidates} networks would be trained and the best one taken, where a control has one; "
+            "set top to 1, and finalists to null"
+        )
+    if retrain.seeds != first.config.retrain.seeds:
+        raise ConfigError(
+            f"{key}.seeds: {retrain.seeds}, another arm has {first.config.retrain.seeds}; all need as many"
+        )
 
 
 def run_study(loaded: LoadedStudy, folder: Path, options: RunOptions | None = None, *, jobs: int = 1) -> ClaimsSummary:
     """Runs or continues a study; what is finished is kept.
 
+    A search without an outcome and a control that cannot be drawn are failed runs: no claim is decided with them.
+
     Args:
         jobs: how many runs go on at a time, each in a process of its own.
 
     Returns:
-        The summary; without arms where the gate was not passed, and then nothing was searched.
+        The summary; without arms where a gate was not passed, and then nothing was searched.
 
     Raises:
         UserError: for what the domain cannot do, or a folder that holds something else, another study too.
         Interrupted: on Ctrl-C.
     """
     check_jobs(jobs)
-    return _Study(loaded, folder, dataclasses.replace(options or RunOptions(), resume=None), jobs).run()
+    try:
+        return _Study(loaded, folder, dataclasses.replace(options or RunOptions(), resume=None), jobs).run()
+    except (KeyboardInterrupt, Interrupted) as error:
+        interrupted = error if isinstance(error, Interrupted) else Interrupted("interrupted")
+        interrupted.advice = "the same command continues the study"
+        raise interrupted from None
 
 
 @dataclass
@@ -124,120 +176,153 @@ class _Study:
         return self.loaded.study
 
     def run(self) -> ClaimsSummary:
-        domains = self._domains()
+        self._check_domains()
         self._write_down()
-        gate = self._gate()
+        if undecidable(len(self.study.claims), self.study.seeds) and not self.options.quiet:
+            print_notes([f"with {self.study.seeds} seeds some claims cannot be decided, whatever comes out (seeds)"])
+        gates = tuple(self._gate(arm) for arm in self.study.gated)
         rows: dict[str, list[RunRow]] = {name: [] for name in (*self.study.arms, *self.study.controls)}
-        if gate is None or gate.passed:
-            for index in range(self.study.seeds):  # an interrupted study holds the same seeds of everything
-                searches = [self._search(arm, index) for arm in self.study.arms]
-                finish_all(searches, self.options, self.jobs, "study")
-                controls = [self._control(name, index, domains) for name in self.study.controls]
-                finish_all(controls, self.options, self.jobs, "study")
-                for run in (*searches, *controls):
-                    rows[run.name].append(self._row(run, domains))
-        return self._summarise(gate, rows, domains)
+        if all(gate.passed for gate in gates):
+            # An interrupted study holds the same seeds of everything; with several jobs, of so many at a time.
+            step = max(1, -(-self.jobs // len(self.study.arms)))
+            for start in range(0, self.study.seeds, step):
+                indices = range(start, min(start + step, self.study.seeds))
+                self._finish([self._search(arm, index) for index in indices for arm in self.study.arms])
+                controls = {
+                    (name, index): self._control(name, index) for index in indices for name in self.study.controls
+                }
+                self._finish([planned for planned, _ in controls.values() if planned is not None])
+                for index in indices:
+                    for arm in self.study.arms:
+                        rows[arm].append(self._row(arm, index, self._search(arm, index)))
+                    for name in self.study.controls:
+                        rows[name].append(self._row(name, index, *controls[name, index]))
+        return self._summarise(gates, rows)
 
+    @cached_property
     def _domains(self) -> dict[str, Domain]:
-        """Returns every arm's domain, with all that a control needs checked."""
-        domains = {arm: prepare_domain(own, self.options.data)[0] for arm, own in self.loaded.resolved.items()}
+        return {arm: prepare_domain(own, self.options.data)[0] for arm, own in self.loaded.resolved.items()}
+
+    def _domain(self, name: str) -> Domain:
+        return self._domains[self.study.arm_of(name)]
+
+    def _check_domains(self) -> None:
+        """Refuses controls that a domain cannot have, and arms that are measured by or on something else."""
+        first, source = self._domain(self.study.first), self.loaded.source
         for name, control in self.study.controls.items():
             try:
-                check_control(name, control, domains[control.of])
+                check_control(name, control, self._domain(name))
             except ConfigError as error:
-                raise ConfigError(f"{self.loaded.source}: {error}") from None
-        metrics = {domain.objectives[0].name for domain in domains.values()}
-        if len(metrics) > 1:
-            raise ConfigError(f"{self.loaded.source}: the arms have different objectives: {', '.join(sorted(metrics))}")
-        return domains
+                raise ConfigError(f"{source}: {error}") from None
+        for arm, domain in self._domains.items():
+            if domain.objectives[0] != first.objectives[0]:
+                raise ConfigError(f"{source}: arms.{arm}.domain: its objective is not that of '{self.study.first}'")
+            if data_identity_of(domain) != data_identity_of(first):
+                raise ConfigError(f"{source}: arms.{arm}.domain: its data are not those of '{self.study.first}'")
 
     def _write_down(self) -> None:
         """Writes the design, or refuses a folder that holds another."""
-        file, design = self.folder / WRITTEN, dict(self.study.design())
+        file, design = self.folder / WRITTEN, self.loaded.design()
         if file.exists():
             held = read_yaml(file)
-            changed = [key for key in design if not isinstance(held, dict) or held.get(key) != design[key]]
+            if not isinstance(held, Mapping):
+                raise RunFolderError(f"{file}: is not a mapping")
+            changed = diff_configs(held, design)
             if changed:
                 raise RunFolderError(
-                    f"'{self.folder}' holds another study (its {changed[0]} differ); what is compared is written down "
-                    "before it is run: name another folder (--out)"
+                    f"'{self.folder}' holds another study: {changed[0]}; what is compared is written down before it is "
+                    "run: name another folder (--out)"
                 )
             return
-        if (self.folder / "config.yaml").exists():
-            raise RunFolderError(f"'{self.folder}' holds a run; name another folder (--out)")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_yaml(file, design)
+        holds = {"config.yaml": "a run", **FOREIGN}
+        for other, what in holds.items():
+            if (self.folder / other).exists():
+                raise RunFolderError(f"'{self.folder}' holds {what}; name another folder (--out)")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_yaml(file, design)
+        except OSError as error:
+            raise RunFolderError(
+                f"'{self.folder}' cannot be written ({error.strerror}); name another folder (--out)"
+            ) from None
 
-    def _gate(self) -> GateResult | None:
+    def _gate(self, arm: str) -> GateResult:
         gate = self.study.gate
-        if gate is None:
-            return None
-        raw = self.loaded.raw[next(iter(self.study.arms))]
+        assert gate is not None
+        folder = self.folder / (GATE if arm == self.study.first else f"{GATE}-{arm}")
         section = {"architectures": gate.architectures, "settings": [], "repeat_full": True, "zero_cost": []}
-        found = run_proxies(raw.changed(proxies=section).resolve(), self.folder / GATE, self.options)
-        return GateResult.of(found, gate.correlation)
+        found = run_proxies(self.loaded.raw[arm].changed(proxies=section).resolve(), folder, self.options)
+        return GateResult.of(arm, found, gate.correlation)
+
+    def _finish(self, runs: Sequence[PlannedRun]) -> None:
+        finish_all(runs, self.options, self.jobs, "study", allow_failures=True)
 
     def _search(self, arm: str, index: int) -> PlannedRun:
         resolved = self.loaded.resolved[arm]
-        first = index == 0 and arm == next(iter(self.study.arms))
-        seed = resolved.config.seed + index
+        seed, first = resolved.config.seed + index, index == 0 and arm == self.study.first
         return PlannedRun(arm, with_seed(resolved, seed, baselines=first), run_folder_of(self.folder, arm, index))
 
-    def _control(self, name: str, index: int, domains: Mapping[str, Domain]) -> PlannedRun:
+    def _control(self, name: str, index: int) -> tuple[PlannedRun | None, str]:
+        """Returns the training of a control, and what is not as it should be; none where there is nothing to train."""
         control = self.study.controls[name]
         search = self._search(control.of, index)
-        found = RunResult.read(search.folder).chosen
-        seed = search.resolved.config.seed
-        rng = numpy_generator(seed, f"control {name}")
-        drawn = draw_control(name, control, domains[control.of], found, rng)
+        found = RunResult.read_if_finished(search.folder)
+        if found is None:
+            return None, FAILED
         # The trainings have the seeds that those of the found architecture have.
-        resolved = with_seed(search.resolved, seed, baselines=False)
-        return PlannedRun(name, resolved, run_folder_of(self.folder, name, index), drawn)
+        resolved = with_seed(search.resolved, search.resolved.config.seed, baselines=False)
+        domain = self._domain(name)
+        rng = numpy_generator(search.resolved.config.seed, f"control {name}")
+        drawn = draw_control(control, domain, resolved.method.searched_space(domain), found.chosen, rng)
+        if drawn.architecture is None:
+            return None, drawn.note
+        return PlannedRun(name, resolved, run_folder_of(self.folder, name, index), drawn.architecture), drawn.note
 
-    def _row(self, run: PlannedRun, domains: Mapping[str, Domain]) -> RunRow:
-        control = self.study.controls.get(run.name)
-        domain, result = domains[run.name if control is None else control.of], RunResult.read(run.folder)
-        costs: dict[str, float] = {}
-        if isinstance(domain, Costing):
-            costs = dict(domain.architecture_costs(Architecture(result.architecture)))
-        return RunRow.of(run.name, run.resolved.config.seed, result, costs)
+    def _row(self, name: str, index: int, run: PlannedRun | None, note: str = "") -> RunRow:
+        seed = self.loaded.resolved[self.study.arm_of(name)].config.seed + index
+        result = None if run is None else RunResult.read_if_finished(run.folder)
+        if result is None:
+            return RunRow(name, seed, note=note or FAILED)
+        domain, architecture = self._domain(name), result.chosen
+        costs = dict(domain.architecture_costs(architecture)) if isinstance(domain, Costing) else {}
+        row = RunRow.of(name, seed, result, costs, note)
+        failed = "; ".join(next((r.failures for r in result.retrained if r.label == result.key), ()))
+        return row if not failed else dataclasses.replace(row, note="; ".join(filter(None, (note, failed))))
 
-    def _summarise(
-        self, gate: GateResult | None, rows: Mapping[str, Sequence[RunRow]], domains: Mapping[str, Domain]
-    ) -> ClaimsSummary:
-        first = next(iter(self.study.arms))
-        metric, resolved = domains[first].objectives[0], self.loaded.resolved[first]
-        compared = gate is None or gate.passed
-        if compared:
-            rows = {name: self._deployed(name, own, domains) for name, own in rows.items()}
+    def _summarise(self, gates: tuple[GateResult, ...], rows: Mapping[str, Sequence[RunRow]]) -> ClaimsSummary:
+        study, first = self.study, self.study.first
+        metric, resolved = self._domain(first).objectives[0], self.loaded.resolved[first]
+        compared = all(gate.passed for gate in gates)
+        rows = {name: [self._deployed(row, index) for index, row in enumerate(own)] for name, own in rows.items()}
+        searched = RunResult.read_if_finished(run_folder_of(self.folder, first, 0)) if compared else None
         summary = ClaimsSummary(
-            name=self.study.name,
+            name=study.name,
             metric=metric.name,
-            base=self.study.base,
-            device=device_name(domains[first].environment.device),
+            base=study.base,
+            device=device_name(self._domain(first).environment.device),
+            seeds=study.seeds,
             trainings=resolved.config.retrain.seeds,
-            gate=gate,
-            arms=tuple(arm_row(name, self._control_of(name), own) for name, own in rows.items()) if compared else (),
-            claims=decide_claims(self.study.claims, rows, metric) if compared else (),
+            gates=gates,
+            arms=tuple(
+                arm_row(name, "" if name in study.arms else study.arm_of(name), own) for name, own in rows.items()
+            )
+            if compared
+            else (),
+            baselines=baseline_rows(searched.baselines, metric.name) if searched is not None else (),
+            claims=decide_claims(study.claims, rows, metric) if compared else (),
         )
         summary.write(self.folder, [row for own in rows.values() for row in own])
         write_claims_page(self.folder, summary)
         return summary
 
-    def _deployed(self, name: str, rows: Sequence[RunRow], domains: Mapping[str, Domain]) -> list[RunRow]:
-        """Returns the rows with what is measured of the first architecture's deployed form.
+    def _deployed(self, row: RunRow, index: int) -> RunRow:
+        """Returns the row with what is measured of the deployed form of its architecture.
 
-        One run of every arm is measured, at the end and one after the other: searches beside it would slow it down.
+        At the end and one after the other: searches beside it would slow it down.
         """
-        control = self.study.controls.get(name)
-        domain = domains[name if control is None else control.of]
-        found = list(rows)
-        if isinstance(domain, Costing):
-            folder = run_folder_of(self.folder, name, 0)
-            measured = domain.deployment_costs(Architecture(RunResult.read(folder).architecture))
-            found[0] = dataclasses.replace(found[0], costs={**found[0].costs, **measured})
-        return found
-
-    def _control_of(self, name: str) -> str:
-        control = self.study.controls.get(name)
-        return "" if control is None else control.of
+        domain = self._domain(row.arm)
+        if not isinstance(domain, Costing) or not row.key:
+            return row
+        found = RunResult.read(run_folder_of(self.folder, row.arm, index))
+        measured = domain.deployment_costs(found.chosen)
+        return dataclasses.replace(row, costs={**row.costs, **measured})

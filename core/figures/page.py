@@ -23,6 +23,13 @@ def number(value: Any) -> str:
     return f"{value:,.0f}" if isinstance(value, (int, float)) else str(value)
 
 
+def cost(value: float | None) -> str:
+    """Returns a cost as it reads in a table: three digits, from 100 on whole numbers; a dash for none."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def p_value(value: float) -> str:
     """Returns a p-value with three decimals."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
@@ -35,6 +42,7 @@ def render(template: str, **values: Any) -> Markup:
     )
     environment.filters["number"] = number
     environment.filters["p_value"] = p_value
+    environment.filters["cost"] = cost
     return Markup(environment.get_template(template).render(**values))  # noqa: S704  (the template has escaped it)
 
 

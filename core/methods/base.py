@@ -31,6 +31,7 @@ from nichenas.core.session.record import RunRecord
 from nichenas.core.session.session import Session
 from nichenas.core.session.state import SearchState
 from nichenas.core.settings import Settings
+from nichenas.core.space import SearchSpace
 from nichenas.core.validation import validated
 
 
@@ -107,6 +108,14 @@ class Method(ABC):
         Raises:
             ConfigError: with its key.
         """
+
+    def searched_space(self, domain: Domain) -> SearchSpace:
+        """Returns the part of the domain's space that is searched; by default, the whole.
+
+        Raises:
+            ConfigError: where the domain has no such part, with its key.
+        """
+        return domain.space
 
     def objectives(self, domain: Domain) -> tuple[Objective, ...]:
         """Returns what the search measures, the first one counting most."""

@@ -183,7 +183,7 @@ class TrialSearch(Method):
         search, seed = self.options, self.seed
         cls = strategy_class(search.strategy)
         options = cls.Options.model_validate(search.options.get(search.strategy, {}))
-        space = self._space(domain)
+        space = self.searched_space(domain)
         criterion = self.criterion(domain)
         objectives = domain.objectives if criterion is None else (criterion, *domain.objectives[1:])
         strategy = cls(space, objectives, seed, options, weights=search.weights)
@@ -201,7 +201,7 @@ class TrialSearch(Method):
             searcher = EarlyStops(searcher, domain.objectives[0], epochs, search.early_stop)
         return searcher
 
-    def _space(self, domain: Domain) -> SearchSpace:
+    def searched_space(self, domain: Domain) -> SearchSpace:
         """Returns the part of the domain's space that is searched."""
         try:
             return domain.space.restricted(self.options.restrict) if self.options.restrict else domain.space

@@ -13,7 +13,7 @@ except ImportError:  # not on Windows; there a second process is not noticed
     fcntl = None  # type: ignore[assignment]
 
 
-FOREIGN = {"comparison.json": "a comparison"}  # what is no run, by the file that tells
+FOREIGN = {"comparison.json": "a comparison", "study.yaml": "a study"}  # what is no run, by the file that tells
 
 
 class RunFolder:

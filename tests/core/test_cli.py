@@ -353,6 +353,17 @@ def test_a_search_in_which_everything_fails_says_so(config: Path, capsys: pytest
     assert "none of 20 candidates could be measured; the most frequent reason: diverged" in message
 
 
+def test_ctrl_c_where_nothing_catches_it_exits_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nichenas.core.commands.listing.print_parts", interrupted)
+    assert main(["list"]) == 130
+    assert capsys.readouterr().err.startswith("nichenas: interrupted; what is finished is kept")
+
+
 def test_ctrl_c_exits_with_130_and_can_be_resumed(config: Path) -> None:
     command = [sys.executable, "-m", "nichenas.core.cli", "search", str(config), "domain.sleep=0.2", "--quiet"]
     # A shell's background jobs ignore the signal, and their children inherit that.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nichenas.core.capabilities.costing import Costing
+from nichenas.core.claims.controls import DrawnControl
 from nichenas.core.claims.controls import check_control
 from nichenas.core.claims.controls import draw_control
 from nichenas.core.claims.controls import redrawn
@@ -41,24 +42,43 @@ def test_groups_that_are_not_drawn_stay(domain: ToyDomain) -> None:
 
 
 def test_a_control_costs_what_was_found_and_is_another_one(domain: ToyDomain) -> None:
-    found = domain.space.architecture({f"c{i}": i % 4 for i in range(1, 6)} | {"c0": 1})
-    wanted = domain.architecture_costs(found)["size"]
-    near = ControlSettings(of="x", cost="size", within=0.1)
-    sizes = {domain.architecture_costs(draw_control("r", near, domain, found, rng(seed)))["size"] for seed in range(40)}
-    assert sizes == {wanted}  # 9 of at most 18 in whole steps: a tenth is none
-    free = {
-        domain.architecture_costs(draw_control("r", ControlSettings(of="x"), domain, found, rng(seed)))["size"]
-        for seed in range(40)
-    }
-    assert len(free) > 4
-    assert draw_control("r", near, domain, found, rng(3)) == draw_control("r", near, domain, found, rng(3))
-    kept = ControlSettings(of="x", redraw=("extra",))  # nothing else is drawn, and it is not active
-    with pytest.raises(ConfigError, match=r"controls.r: none of 1000 random architectures is another one$"):
-        draw_control("r", kept, domain, found, rng())
-    least = domain.space.architecture({**{f"c{i}": 0 for i in range(6)}, "c5": 1, "extra": "a"})
-    only = ControlSettings(of="x", redraw=("even",), cost="size")
-    with pytest.raises(ConfigError, match=r"controls.r: none of 1000 .* another one with size within 5% of 1$"):
-        draw_control("r", only, domain, domain.space.architecture({**least, "extra": "b"} | {"c0": 0}), rng())
+    space = domain.space
+    found = space.architecture({f"c{i}": i % 4 for i in range(1, 6)} | {"c0": 1})
+
+    def drawn(control: ControlSettings, of: Architecture = found, seed: int = 0) -> DrawnControl:
+        return draw_control(control, domain, space, of, rng(seed))
+
+    def sizes(control: ControlSettings) -> set[float]:
+        every = [drawn(control, seed=seed) for seed in range(40)]
+        assert all(one.note == "" and one.architecture != found for one in every)
+        return {domain.architecture_costs(one.architecture)["size"] for one in every if one.architecture is not None}
+
+    near = ControlSettings(of="x", cost="size")
+    assert sizes(near) == {domain.architecture_costs(found)["size"]}  # 8 in whole steps: a twentieth of it is none
+    assert len(sizes(ControlSettings(of="x", cost="size", within=0.3))) == 5
+    assert len(sizes(ControlSettings(of="x"))) > 5
+    assert drawn(near, seed=3) == drawn(near, seed=3)
+    nothing = drawn(ControlSettings(of="x", redraw=("extra",)))  # it is not active
+    assert nothing == DrawnControl(None, "none of 300 random architectures is another one than the found one")
+
+
+def test_where_none_costs_as_much_the_nearest_is_taken_and_told(domain: ToyDomain) -> None:
+    least = domain.space.architecture({**{f"c{i}": 0 for i in range(6)}, "extra": "a"})
+    control = ControlSettings(of="x", redraw=("even",), cost="size")
+    drawn = draw_control(control, domain, domain.space, least, rng())
+    assert drawn.architecture is not None
+    assert domain.architecture_costs(drawn.architecture) == {"size": 1.0}
+    assert drawn.note == "size differ by 1, the nearest of 300"
+    two = domain.space.architecture({**{f"c{i}": 3 for i in range(6)}})
+    most = draw_control(control, domain, domain.space, two, rng())
+    assert most.note == "size differ by 6%, the nearest of 300"
+
+
+def test_a_part_of_the_space_is_drawn_from(domain: ToyDomain) -> None:
+    part = domain.space.restricted({"c0": (1, 2), "c1": (3,)})
+    found = part.sample(rng())
+    every = [draw_control(ControlSettings(of="x"), domain, part, found, rng(seed)).architecture for seed in range(30)]
+    assert all(one is not None and part.holds(one) for one in every)
 
 
 def test_what_a_domain_does_not_have_is_refused(domain: ToyDomain) -> None:
@@ -70,15 +90,8 @@ def test_what_a_domain_does_not_have_is_refused(domain: ToyDomain) -> None:
         check_control("r", ControlSettings(of="x", cost="sise"), domain)
     assert caught.value.key == "controls.r.cost"
 
-    class Plain(ToyDomain):
-        pass
-
     plain = Domain.__new__(type("NoCosts", (Domain,), {**dict(vars(ToyDomain)), "__abstractmethods__": frozenset()}))
     assert not isinstance(plain, Costing)
     plain.settings = domain.settings
     with pytest.raises(ConfigError, match="the domain has no costs of its networks"):
         check_control("r", ControlSettings(of="x", cost="size"), plain)
-
-
-def test_an_architecture_is_drawn(domain: ToyDomain) -> None:
-    assert isinstance(redrawn(domain.space, domain.space.sample(rng()), None, rng()), Architecture)
