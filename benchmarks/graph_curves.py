@@ -19,10 +19,10 @@ from nichenas.core.context import open_test_data
 from nichenas.core.data.root import cache_folder
 from nichenas.core.data.root import data_root
 from nichenas.core.space import Architecture
+from nichenas.core.training.calibration import calibrated_loss
 from nichenas.core.training.loop import Part
 from nichenas.core.training.loop import train
 from nichenas.domains.gnn import GNNDomain
-from nichenas.domains.gnn.calibration import calibrated_loss
 from nichenas.domains.gnn.settings import GNNSettings
 from nichenas.domains.gnn.training import CALIBRATED
 from nichenas.domains.gnn.training import Piece

@@ -27,11 +27,11 @@ from nichenas.core.context import Context
 from nichenas.core.context import open_test_data
 from nichenas.core.seeds import numpy_generator
 from nichenas.core.space import Architecture
+from nichenas.core.training.calibration import calibrated_brier
+from nichenas.core.training.calibration import temperature_of
 from nichenas.core.training.loop import Part
 from nichenas.core.training.loop import train
 from nichenas.domains.gnn import GNNDomain
-from nichenas.domains.gnn.calibration import calibrated_brier
-from nichenas.domains.gnn.calibration import temperature_of
 from nichenas.domains.gnn.training import evaluate
 from nichenas.domains.gnn.training import node_loss
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ranking_criteria import predictions
 from torch.nn.functional import one_hot
 
+from nichenas.core.training.calibration import temperature_of
 from nichenas.domains.gnn import GNNDomain
-from nichenas.domains.gnn.calibration import temperature_of
 
 FIRST = "GRAND"
 OTHERS = ("GRAND, 2 steps", "DAGNN", "GPRGNN", "APPNP", "GAT", "GCN")

@@ -26,7 +26,8 @@ class GateSettings(Settings):
 
     Attributes:
         architectures: random ones that are trained twice.
-        correlation: Spearman's, of the two trainings' validation figures, that is needed.
+        correlation: that is needed of means of as many trainings as a run's figure is of; see
+            :class:`~nichenas.core.claims.summary.GateResult`.
         arms: in whose settings, each on its own; by default those of the first.
     """
 
@@ -71,6 +72,7 @@ class StudyFile(Settings):
     Attributes:
         base: configuration that every arm is a change of: shipped, or a file beside this one.
         seeds: searches of every arm; they count up from the configuration's seed.
+        figure: of trainings, that decides: the domain's primary objective by default, or its criterion.
         gate: none where nothing is asked.
         arms: changes of the base configuration, by name.
         controls: by name.
@@ -80,6 +82,7 @@ class StudyFile(Settings):
     name: str
     base: str
     seeds: int = Field(6, ge=1)
+    figure: str | None = None
     gate: GateSettings | None = GateSettings()
     arms: dict[str, dict[str, Any]] = Field(min_length=1)
     controls: dict[str, ControlSettings] = Field(default_factory=dict)

@@ -30,7 +30,10 @@ RUNS = "runs.csv"
 
 @dataclass(frozen=True)
 class GateResult:
-    """Whether two trainings of the same architectures rank them alike.
+    """Whether two trainings of the same architectures rank them alike, and so would means of several.
+
+    A run's figure is the mean of several trainings; how well two such means agree follows from how well two trainings
+    do (Spearman 1910, Brown 1910).
 
     Attributes:
         arm: in whose settings they were trained.
@@ -39,7 +42,8 @@ class GateResult:
         correlation: Spearman's; none where it is not defined, as for equal values.
         low: of its 95% bootstrap interval.
         high: likewise.
-        needed: from which on the gate is passed.
+        trainings: that a run's figure is the mean of.
+        needed: of their means, from which on the gate is passed.
     """
 
     arm: str
@@ -48,32 +52,43 @@ class GateResult:
     correlation: float | None
     low: float | None
     high: float | None
+    trainings: int
     needed: float
+
+    @property
+    def of_means(self) -> float | None:
+        """The correlation that means of :attr:`trainings` have by Spearman and Brown's formula."""
+        if self.correlation is None or self.correlation <= 0:
+            return self.correlation
+        return self.trainings * self.correlation / (1 + (self.trainings - 1) * self.correlation)
 
     @property
     def passed(self) -> bool:
         """Whether anything may be compared."""
-        return self.correlation is not None and self.correlation >= self.needed
+        return self.of_means is not None and self.of_means >= self.needed
 
     @classmethod
-    def of(cls, arm: str, study: StudySummary, needed: float) -> GateResult:
+    def of(cls, arm: str, study: StudySummary, trainings: int, needed: float) -> GateResult:
         """Returns the gate of a study in which full trainings were repeated."""
         found = study.repeated
         if found is None:
-            return cls(arm, study.architectures, 0, None, None, None, needed)
+            return cls(arm, study.architectures, 0, None, None, None, trainings, needed)
         values = (found.spearman.value, found.spearman.low, found.spearman.high)
         rho, low, high = (value if np.isfinite(value) else None for value in values)
-        return cls(arm, study.architectures, found.count, rho, low=low, high=high, needed=needed)
+        return cls(arm, study.architectures, found.count, rho, low=low, high=high, trainings=trainings, needed=needed)
 
     def sentence(self) -> str:
         """Returns the gate in words."""
         failed = "" if self.architectures == self.planned else f" ({self.architectures} of them without a failure)"
         what = f"Gate, {self.arm}: {self.planned} random architectures trained twice{failed}"
-        if self.correlation is None:
+        if self.correlation is None or self.of_means is None:
             return f"{what} have no rank correlation: not passed, {self.needed:g} is needed."
         inside = "" if self.low is None else f" (95% interval {self.low:.2f} to {self.high:.2f})"
         verdict = "passed" if self.passed else f"not passed, {self.needed:g} is needed"
-        return f"{what} rank alike with Spearman {self.correlation:.2f}{inside}: {verdict}."
+        means = ""
+        if self.trainings > 1:
+            means = f", so means of {self.trainings} trainings with about {self.of_means:.2f}"
+        return f"{what} rank alike with Spearman {self.correlation:.2f}{inside}{means}: {verdict}."
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,7 @@ class RunRow:
         key: of the architecture that was trained in full; empty where there was none.
         validation: mean of its full trainings; none where all failed.
         test: likewise.
+        reported: mean of the domain's primary objective on test data, where another figure decides.
         trainings: that succeeded.
         seconds: of the search; 0 for a control.
         costs: of the architecture, by name; what was measured too.
@@ -97,6 +113,7 @@ class RunRow:
     key: str = ""
     validation: float | None = None
     test: float | None = None
+    reported: float | None = None
     trainings: int = 0
     seconds: float = 0.0
     costs: Mapping[str, float] = field(default_factory=dict)
@@ -104,11 +121,17 @@ class RunRow:
     note: str = ""
 
     @classmethod
-    def of(cls, arm: str, seed: int, result: RunResult, costs: Mapping[str, float], note: str = "") -> RunRow:
-        """Returns the row of a finished run."""
+    def of(
+        cls, arm: str, seed: int, result: RunResult, costs: Mapping[str, float], figure: str, note: str = ""
+    ) -> RunRow:
+        """Returns the row of a finished run.
 
-        def mean(part: Mapping[str, Mapping[str, float]]) -> float | None:
-            return part[result.metric]["mean"] if result.metric in part else None
+        Args:
+            figure: that decides.
+        """
+
+        def mean(part: Mapping[str, Mapping[str, float]], name: str = figure) -> float | None:
+            return part[name]["mean"] if name in part else None
 
         chosen = next((row for row in result.retrained if row.label == result.key), None)
         effect = result.further.get("effect")
@@ -118,7 +141,8 @@ class RunRow:
             result.key,
             validation=None if chosen is None else mean(chosen.validation),
             test=mean(result.test),
-            trainings=int(result.test[result.metric]["n"]) if result.metric in result.test else 0,
+            reported=mean(result.test, result.metric) if figure != result.metric else None,
+            trainings=int(result.test[figure]["n"]) if figure in result.test else 0,
             seconds=result.seconds,
             costs=dict(costs),
             beaten=effect.get("beaten") if isinstance(effect, Mapping) else None,
@@ -133,6 +157,7 @@ class ArmRow:
     Attributes:
         control: what it is a control of; empty for an arm.
         runs: that have a test figure; the means are of these.
+        reported: the domain's primary objective on test data, where another figure decides.
         seconds: mean of a search.
         costs: means, by name.
         beaten: mean.
@@ -144,6 +169,7 @@ class ArmRow:
     runs: int
     validation: Interval | None
     test: Interval | None
+    reported: Interval | None
     seconds: float
     costs: Mapping[str, float]
     beaten: float | None
@@ -162,6 +188,7 @@ class BaselineRow:
     validation: float
     test: float
     trainings: int
+    reported: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +196,8 @@ class ClaimsSummary:
     """A study.
 
     Attributes:
-        metric: of full trainings, on test data.
+        metric: figure of full trainings that decides, on test data.
+        reported: the domain's primary objective.
         base: the configuration that arms are changes of.
         seeds: searches of every arm.
         trainings: of every found architecture.
@@ -179,6 +207,7 @@ class ClaimsSummary:
 
     name: str
     metric: str
+    reported: str
     base: str
     device: str
     seeds: int
@@ -239,6 +268,7 @@ def arm_row(name: str, control: str, rows: Sequence[RunRow]) -> ArmRow:
         runs=len(good),
         validation=spread("validation"),
         test=spread("test"),
+        reported=spread("reported"),
         seconds=mean([row.seconds for row in good]),
         costs={cost: mean([row.costs[cost] for row in good if cost in row.costs]) for cost in names},
         beaten=mean(beaten) if beaten else None,
@@ -246,10 +276,16 @@ def arm_row(name: str, control: str, rows: Sequence[RunRow]) -> ArmRow:
     )
 
 
-def baseline_rows(baselines: Sequence[RetrainedResult], metric: str) -> tuple[BaselineRow, ...]:
+def baseline_rows(baselines: Sequence[RetrainedResult], metric: str, reported: str) -> tuple[BaselineRow, ...]:
     """Returns the baselines that could be trained."""
     return tuple(
-        BaselineRow(row.label, row.validation[metric]["mean"], row.test[metric]["mean"], int(row.test[metric]["n"]))
+        BaselineRow(
+            row.label,
+            row.validation[metric]["mean"],
+            row.test[metric]["mean"],
+            int(row.test[metric]["n"]),
+            row.test[reported]["mean"] if metric != reported else None,
+        )
         for row in baselines
         if metric in row.test
     )

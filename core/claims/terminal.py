@@ -21,17 +21,20 @@ def print_claims(summary: ClaimsSummary, folder: Path) -> None:
         console.print(gate.sentence(), highlight=False, soft_wrap=True)
     if summary.arms:
         table = Table(title=f"{summary.name}: mean ± half the 95% interval", title_justify="left")
-        for column in ("", "runs", f"test {summary.metric}", "search s", *summary.cost_names):
+        reported = [f"test {summary.reported}"] if summary.reported != summary.metric else []
+        for column in ("", "runs", f"test {summary.metric}", *reported, "search s", *summary.cost_names):
             table.add_column(column, justify="right" if column else "left", no_wrap=True)
         for arm in summary.arms:
             name = f"{arm.name} (control of {arm.control})" if arm.control else arm.name
             test = "failed" if arm.test is None else str(arm.test)
             seconds = "–" if arm.control else f"{arm.seconds:,.0f}"
             costs = [cost(arm.costs.get(one)) for one in summary.cost_names]
-            table.add_row(name, f"{arm.runs} of {summary.seeds}", test, seconds, *costs)
+            further = ["–" if arm.reported is None else str(arm.reported)] if reported else []
+            table.add_row(name, f"{arm.runs} of {summary.seeds}", test, *further, seconds, *costs)
         for row in summary.baselines:
             empty = ["–"] * (1 + len(summary.cost_names))
-            table.add_row(f"{row.name} (baseline)", f"{row.trainings} trainings", f"{row.test:.4f}", *empty)
+            further = ["–" if row.reported is None else f"{row.reported:.4f}"] if reported else []
+            table.add_row(f"{row.name} (baseline)", f"{row.trainings} trainings", f"{row.test:.4f}", *further, *empty)
         print_uncut(console, table)
     for note in (note for arm in summary.arms for note in arm.notes):
         console.print(f"note: {note}", highlight=False, soft_wrap=True)

@@ -17,6 +17,7 @@ from nichenas.core.errors import Interrupted
 from nichenas.core.execution.provenance import device_name
 from nichenas.core.fidelity import Fidelity
 from nichenas.core.methods.trial_loop import TrialLoop
+from nichenas.core.objectives import Objective
 from nichenas.core.proxies.sample import StudyPlan
 from nichenas.core.proxies.sample import sample_architectures
 from nichenas.core.proxies.study import Measured
@@ -34,7 +35,9 @@ from nichenas.core.session.session import Session
 from nichenas.core.space import Architecture
 
 
-def run_proxies(resolved: ResolvedConfig, folder: Path, options: RunOptions | None = None) -> StudySummary:
+def run_proxies(
+    resolved: ResolvedConfig, folder: Path, options: RunOptions | None = None, objective: Objective | None = None
+) -> StudySummary:
     """Trains a sample of architectures at the full setting and at reduced ones, and returns the summary.
 
     Architectures are drawn from the part of the space that the configuration searches.
@@ -43,6 +46,8 @@ def run_proxies(resolved: ResolvedConfig, folder: Path, options: RunOptions | No
 
     Args:
         options: of the session; it is resumed where there is one.
+        objective: what architectures are ranked by, of which every measurement has a value; the domain's first by
+            default.
 
     Raises:
         UserError: for a setting that the domain does not have, or a folder that holds another study.
@@ -67,6 +72,7 @@ def run_proxies(resolved: ResolvedConfig, folder: Path, options: RunOptions | No
             name=config.name,
             seed=config.seed,
             settings=settings_of(session.domain),
+            objective=objective or session.domain.objectives[0],
             min_correlation=config.proxies.min_correlation,
             device=device_name(session.device),
         )
@@ -94,10 +100,9 @@ def _of_final_training(resolved: ResolvedConfig) -> ResolvedConfig:
 
 def _train(session: Session, design: StudyDesign, sample: Sequence[Architecture], quiet: bool) -> Measured:
     """Trains every architecture at every setting, unless the journal has it."""
-    objective = session.domain.objectives[0]
-    plan = StudyPlan(sample, design.settings, objective)
+    plan = StudyPlan(sample, design.settings, design.objective)
     budget = Budget(len(plan))
-    with listening(session, None if quiet else Progress(objective, budget, task="study"), tensorboard=False):
+    with listening(session, None if quiet else Progress(design.objective, budget, task="study"), tensorboard=False):
         TrialLoop(session, plan, budget).run()
     return Measured(list(session.journal.trials()), len(sample))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nichenas.core.capabilities.costing import Costing
+from nichenas.core.capabilities.criterion import criterion_of
 from nichenas.core.capabilities.notes import data_identity_of
 from nichenas.core.claims.controls import check_control
 from nichenas.core.claims.controls import draw_control
@@ -45,9 +46,11 @@ from nichenas.core.errors import ConfigError
 from nichenas.core.errors import Interrupted
 from nichenas.core.errors import RunFolderError
 from nichenas.core.errors import did_you_mean
+from nichenas.core.errors import unknown_name_message
 from nichenas.core.execution.provenance import device_name
 from nichenas.core.files import read_yaml
 from nichenas.core.files import write_yaml
+from nichenas.core.objectives import Objective
 from nichenas.core.report.terminal import print_notes
 from nichenas.core.seeds import numpy_generator
 from nichenas.core.session.record import run_folder_of
@@ -203,20 +206,31 @@ class _Study:
     def _domains(self) -> dict[str, Domain]:
         return {arm: prepare_domain(own, self.options.data)[0] for arm, own in self.loaded.resolved.items()}
 
+    @cached_property
+    def _figure(self) -> Objective:
+        """What decides."""
+        domain = self._domain(self.study.first)
+        known = {one.name: one for one in (domain.objectives[0], criterion_of(domain)) if one is not None}
+        name = self.study.figure or domain.objectives[0].name
+        if name not in known:
+            raise ConfigError(f"{self.loaded.source}: figure: {unknown_name_message('figure', name, known)}")
+        return known[name]
+
     def _domain(self, name: str) -> Domain:
         return self._domains[self.study.arm_of(name)]
 
     def _check_domains(self) -> None:
         """Refuses controls that a domain cannot have, and arms that are measured by or on something else."""
-        first, source = self._domain(self.study.first), self.loaded.source
+        first, source, _ = self._domain(self.study.first), self.loaded.source, self._figure
         for name, control in self.study.controls.items():
             try:
                 check_control(name, control, self._domain(name))
             except ConfigError as error:
                 raise ConfigError(f"{source}: {error}") from None
         for arm, domain in self._domains.items():
-            if domain.objectives[0] != first.objectives[0]:
-                raise ConfigError(f"{source}: arms.{arm}.domain: its objective is not that of '{self.study.first}'")
+            if domain.objectives[0] != first.objectives[0] or criterion_of(domain) != criterion_of(first):
+                other = self.study.first
+                raise ConfigError(f"{source}: arms.{arm}.domain: its objective or criterion is not that of '{other}'")
             if data_identity_of(domain) != data_identity_of(first):
                 raise ConfigError(f"{source}: arms.{arm}.domain: its data are not those of '{self.study.first}'")
 
@@ -251,8 +265,9 @@ class _Study:
         assert gate is not None
         folder = self.folder / (GATE if arm == self.study.first else f"{GATE}-{arm}")
         section = {"architectures": gate.architectures, "settings": [], "repeat_full": True, "zero_cost": []}
-        found = run_proxies(self.loaded.raw[arm].changed(proxies=section).resolve(), folder, self.options)
-        return GateResult.of(arm, found, gate.correlation)
+        raw = self.loaded.raw[arm].changed(proxies=section)
+        found = run_proxies(raw.resolve(), folder, self.options, self._figure)
+        return GateResult.of(arm, found, self.loaded.resolved[arm].config.retrain.seeds, gate.correlation)
 
     def _finish(self, runs: Sequence[PlannedRun]) -> None:
         finish_all(runs, self.options, self.jobs, "study", allow_failures=True)
@@ -285,19 +300,20 @@ class _Study:
             return RunRow(name, seed, note=note or FAILED)
         domain, architecture = self._domain(name), result.chosen
         costs = dict(domain.architecture_costs(architecture)) if isinstance(domain, Costing) else {}
-        row = RunRow.of(name, seed, result, costs, note)
+        row = RunRow.of(name, seed, result, costs, self._figure.name, note)
         failed = "; ".join(next((r.failures for r in result.retrained if r.label == result.key), ()))
         return row if not failed else dataclasses.replace(row, note="; ".join(filter(None, (note, failed))))
 
     def _summarise(self, gates: tuple[GateResult, ...], rows: Mapping[str, Sequence[RunRow]]) -> ClaimsSummary:
         study, first = self.study, self.study.first
-        metric, resolved = self._domain(first).objectives[0], self.loaded.resolved[first]
+        metric, reported, resolved = self._figure, self._domain(first).objectives[0].name, self.loaded.resolved[first]
         compared = all(gate.passed for gate in gates)
         rows = {name: [self._deployed(row, index) for index, row in enumerate(own)] for name, own in rows.items()}
         searched = RunResult.read_if_finished(run_folder_of(self.folder, first, 0)) if compared else None
         summary = ClaimsSummary(
             name=study.name,
             metric=metric.name,
+            reported=reported,
             base=study.base,
             device=device_name(self._domain(first).environment.device),
             seeds=study.seeds,
@@ -308,7 +324,7 @@ class _Study:
             )
             if compared
             else (),
-            baselines=baseline_rows(searched.baselines, metric.name) if searched is not None else (),
+            baselines=baseline_rows(searched.baselines, metric.name, reported) if searched is not None else (),
             claims=decide_claims(study.claims, rows, metric) if compared else (),
         )
         summary.write(self.folder, [row for own in rows.values() for row in own])

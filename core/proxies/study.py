@@ -37,6 +37,7 @@ class StudyDesign:
     Attributes:
         seed: of the study; the bootstrap's resamples come from it.
         settings: fidelities by name, the full setting first.
+        objective: what architectures are ranked by.
         min_correlation: rank correlation from which a proxy is good enough.
         device: as it reads in a report.
     """
@@ -44,6 +45,7 @@ class StudyDesign:
     name: str
     seed: int
     settings: Mapping[str, Fidelity]
+    objective: Objective
     min_correlation: float
     device: str
 
@@ -90,7 +92,7 @@ class Measured:
 
 def analyse(domain: Domain, design: StudyDesign, measured: Measured, untrained: UntrainedScores) -> Study:
     """Returns how well settings and scores of untrained networks rank the architectures of a study."""
-    objective = domain.objectives[0]
+    objective = design.objective
     table = _Table(design, objective, _rows(domain, design, measured, untrained))
     reduced, repeated = design.reduced, [name for name in design.settings if name == REPEATED]
     bounds = table.bounds(list(design.settings))
@@ -130,7 +132,7 @@ def _rows(domain: Domain, design: StudyDesign, measured: Measured, untrained: Un
     for member, by_setting in sorted(measured.members.items()):
         if design.full in by_setting:
             architecture = by_setting[design.full].proposal.architecture
-            values = {name: measured.value(member, name, domain.objectives[0]) for name in design.settings}
+            values = {name: measured.value(member, name, design.objective) for name in design.settings}
             own = untrained.by_member.get(member, {})
             scores = {name: own[name].value if name in own else None for name in untrained.names}
             rows.append(StudyRow(member, domain.space.canonical(architecture).key, {**values, **scores}))

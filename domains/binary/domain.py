@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nichenas.core.capabilities.baselines import Baselines
 from nichenas.core.capabilities.costing import Costing
+from nichenas.core.capabilities.criterion import RankingCriterion
 from nichenas.core.capabilities.exporting import ExportedNetwork
 from nichenas.core.capabilities.exporting import Exporting
 from nichenas.core.capabilities.fidelity import ReducedFidelity
@@ -23,7 +24,10 @@ from nichenas.core.data.images import Images
 from nichenas.core.data.images import resize
 from nichenas.core.data.images import subsample
 from nichenas.core.fidelity import Fidelity
+from nichenas.core.objectives import Objective
 from nichenas.core.space import Architecture
+from nichenas.core.training.calibration import calibrated_brier
+from nichenas.core.training.calibration import calibrated_loss
 from nichenas.core.training.loop import History
 from nichenas.core.training.loop import Part
 from nichenas.core.training.loop import train
@@ -43,17 +47,30 @@ from nichenas.domains.binary.model import Classifier
 from nichenas.domains.binary.packed import pack
 from nichenas.domains.binary.packed_file import packed_contents
 from nichenas.domains.binary.settings import BinarySettings
+from nichenas.domains.binary.training import Figure
 from nichenas.domains.binary.training import StagedTraining
 from nichenas.domains.binary.training import TrainSettings
 from nichenas.domains.binary.training import evaluate
 
 
-class BinaryDomain(BinaryNetworks, ReducedFidelity, Baselines, Probing, Exporting, Costing):
+class BinaryDomain(BinaryNetworks, ReducedFidelity, Baselines, Probing, Exporting, Costing, RankingCriterion):
     """Searches the cells of binary image classifiers; BATS's space and its neighbours."""
 
     factors = ("epochs", "samples", "channels", "resolution")
     cost_names = ("parameters", "macs", "binary_macs")
     resumable = True
+
+    @property
+    def criterion(self) -> Objective | None:
+        """A figure of validation images that is finer than accuracy, if candidates are ranked by one."""
+        name = self.settings.criterion
+        return None if name == "accuracy" else Objective(name, "minimize")
+
+    @property
+    def _figures(self) -> dict[str, Figure]:
+        """What is computed for the criterion alone."""
+        known: dict[str, Figure] = {"calibrated_loss": calibrated_loss, "calibrated_brier": calibrated_brier}
+        return {name: figure for name, figure in known.items() if name == self.settings.criterion}
 
     def architecture_costs(self, architecture: Architecture) -> Mapping[str, float]:
         """Returns parameters and multiply-adds of the network that is trained in full, as it is used."""
@@ -115,8 +132,11 @@ class BinaryDomain(BinaryNetworks, ReducedFidelity, Baselines, Probing, Exportin
         size = setting["resolution"]
         images = subsample(self.task.train, fidelity["samples"], size, draws), resize(self.task.validation, size)
         history = self._train(network, settings, context, part, images=images)
+        figures = {}
+        if self._figures:
+            figures = evaluate(network, self.batches(images[1], settings.batch, context), self._figures)
         return Measurement(
-            values={**history.values, **costs},
+            values={**history.values, **figures, **costs},
             curve=tuple(history.curves["accuracy"]),
             epochs=history.trained,
             stopped=history.stopped,
@@ -181,11 +201,11 @@ class BinaryDomain(BinaryNetworks, ReducedFidelity, Baselines, Probing, Exportin
         costs = self._binary_costs(network)
         self._train(network, settings, context, whole, teacher=twin if settings.teacher else None)
         for part, batches in parts.items():
-            accuracy, loss = evaluate(network, batches)
-            metrics[part] = {"accuracy": accuracy, "loss": loss}
+            metrics[part] = evaluate(network, batches, self._figures)
             if twin is not None:
-                real, _ = evaluate(twin, batches)
-                metrics[part].update({"accuracy[real twin]": real, "gap[real twin]": real - accuracy})
+                real = evaluate(twin, batches)["accuracy"]
+                gap = real - metrics[part]["accuracy"]
+                metrics[part].update({"accuracy[real twin]": real, "gap[real twin]": gap})
         metrics["validation"].update(costs)
         return Retrained(
             metrics["validation"],

@@ -69,6 +69,8 @@ class BinarySettings(Settings):
         training: full.
         evaluation: of a candidate alone; by default the full training's settings.
         objectives: measured; the first is accuracy.
+        criterion: that candidates are ranked by: ``accuracy``; or one that distinguishes more of them on few images,
+            ``loss``, ``calibrated_loss`` or ``calibrated_brier`` (:mod:`nichenas.core.training.calibration`).
     """
 
     dataset: str = "digits"
@@ -94,6 +96,7 @@ class BinarySettings(Settings):
     training: TrainSettings = TrainSettings()
     evaluation: TrainSettings | None = None
     objectives: tuple[Literal["accuracy", "macs", "binary_macs", "parameters"], ...] = ("accuracy",)
+    criterion: Literal["accuracy", "loss", "calibrated_loss", "calibrated_brier"] = "accuracy"
 
     @field_validator("objectives")
     @classmethod

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,6 +23,8 @@ from nichenas.core.training.loop import Training
 from nichenas.domains.binary.convolution import binarize
 from nichenas.domains.binary.convolution import clip_latent
 from nichenas.domains.binary.model import Classifier
+
+Figure = Callable[[Sequence[tuple[Tensor, Tensor]]], float]
 
 
 class Stage(Settings):
@@ -180,8 +184,7 @@ class StagedTraining(Training):
 
     def validate(self) -> dict[str, float]:
         """Returns accuracy and loss."""
-        accuracy, loss = evaluate(self.network, self.validation)
-        return {"accuracy": accuracy, "loss": loss}
+        return evaluate(self.network, self.validation)
 
     def _rate(self, at: float, epochs: int) -> float:
         settings = self.settings
@@ -217,14 +220,25 @@ class StagedTraining(Training):
 
 
 @torch.no_grad()
-def evaluate(network: Callable[[Tensor], Tensor], batches: Batches) -> tuple[float, float]:
-    """Returns accuracy and mean cross-entropy of a network, put into evaluation mode, on all images."""
+def evaluate(
+    network: Callable[[Tensor], Tensor], batches: Batches, further: Mapping[str, Figure] | None = None
+) -> dict[str, float]:
+    """Returns accuracy and mean cross-entropy of a network, put into evaluation mode, on all images.
+
+    Args:
+        further: other figures of logits and labels, by name.
+    """
     if isinstance(network, torch.nn.Module):
         network.eval()
-    right, loss, count = 0, 0.0, 0
+    right, loss, parts = 0, 0.0, []
     for images, labels in batches.eval_batches():
         logits = network(images.contiguous(memory_format=torch.channels_last)).float()
         right += int((logits.argmax(1) == labels).sum())
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-        count += len(labels)
-    return right / count, loss / count
+        parts.append((logits, labels))
+    count = sum(len(labels) for _, labels in parts)
+    return {
+        "accuracy": right / count,
+        "loss": loss / count,
+        **{name: figure(parts) for name, figure in (further or {}).items()},
+    }

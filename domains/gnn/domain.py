@@ -34,6 +34,7 @@ from nichenas.core.objectives import Objective
 from nichenas.core.space import Architecture
 from nichenas.core.space import Option
 from nichenas.core.space import SearchSpace
+from nichenas.core.training.calibration import calibrated_brier
 from nichenas.core.training.loop import History
 from nichenas.core.training.loop import Part
 from nichenas.core.training.loop import train
@@ -47,7 +48,6 @@ from nichenas.domains.gnn.agnn import AGNNFamily
 from nichenas.domains.gnn.baselines import PlainTraining
 from nichenas.domains.gnn.baselines import evaluate_plain
 from nichenas.domains.gnn.baselines import make_baseline
-from nichenas.domains.gnn.calibration import calibrated_brier
 from nichenas.domains.gnn.data import KNOWN
 from nichenas.domains.gnn.data import LabelledNodes
 from nichenas.domains.gnn.data import NodeTask

@@ -12,7 +12,7 @@ from torch import Tensor
 from nichenas.core.capabilities.predicting import Predictions
 from nichenas.core.errors import ConfigError
 from nichenas.core.space import Architecture
-from nichenas.domains.gnn.calibration import temperature_of
+from nichenas.core.training.calibration import temperature_of
 from nichenas.domains.gnn.data import NodeTask
 from nichenas.domains.gnn.families import Family
 from nichenas.domains.gnn.training import Piece

@@ -31,7 +31,7 @@ class GNNSettings(TrainSettings):
             default what the labels say.
         objectives: ``score`` is the metric.
         criterion: that candidates are ranked by: ``score``, or ``calibrated_brier``, which distinguishes more of them
-            by the same validation nodes; see :mod:`~nichenas.domains.gnn.calibration`. A ROC-AUC ranks by itself.
+            by the same validation nodes; see :mod:`~nichenas.core.training.calibration`. A ROC-AUC ranks by itself.
         normalize: scale the features of every node to sum 1; by default for citation graphs only.
         search_splits: how many of the splits a candidate is trained on, where the data have several, each with an epoch
             of its own that counts; its figures are means over them, and its epochs those of the longest. Final

@@ -19,8 +19,8 @@ from torch import nn
 from torch.nn import functional
 
 from nichenas.core.settings import Settings
+from nichenas.core.training.calibration import calibrated_loss
 from nichenas.core.training.loop import Training
-from nichenas.domains.gnn.calibration import calibrated_loss
 from nichenas.domains.gnn.consistency import Consistency
 from nichenas.domains.gnn.consistency import disagreement
 from nichenas.domains.gnn.features import Features
@@ -45,7 +45,7 @@ class TrainSettings(Settings):
         validate_every: epochs between looks at validation data.
         select: by which the epoch that counts is chosen: the highest validation score, the lowest validation loss,
             which is less often a stroke of luck on few nodes, or the lowest one once its temperature is fitted
-            (:func:`~nichenas.domains.gnn.calibration.calibrated_loss`), which networks that grow too confident do not
+            (:func:`~nichenas.core.training.calibration.calibrated_loss`), which networks that grow too confident do not
             end early.
     """
 

@@ -302,9 +302,15 @@ def test_shipped_studies_can_decide_their_claims_with_a_pair_to_spare(name: str)
     assert not undecidable(len(study.claims), study.seeds - 1)
 
 
-def test_a_gate_without_a_correlation_is_not_passed() -> None:
-    gate = GateResult("bats", 8, 5, None, None, None, 0.7)
+def test_a_gate_is_of_the_means_that_runs_have() -> None:
+    gate = GateResult("bats", 8, 5, None, None, None, 2, 0.7)
     assert not gate.passed
     assert gate.sentence().startswith("Gate, bats: 8 random architectures trained twice (5 of them without a failure)")
-    assert GateResult("bats", 8, 8, 0.7, 0.1, 0.9, 0.7).passed
-    assert not GateResult("bats", 8, 8, 0.69, 0.1, 0.9, 0.7).passed
+    for trainings, rho, of_means, passed in ((1, 0.7, 0.7, True), (1, 0.69, 0.69, False), (4, -0.2, -0.2, False)):
+        gate = GateResult("bats", 8, 8, rho, 0.1, 0.9, trainings, 0.7)
+        assert (gate.of_means, gate.passed) == (of_means, passed)
+    gate = GateResult("bats", 8, 8, 0.5, 0.1, 0.9, 3, 0.7)
+    assert gate.of_means == pytest.approx(0.75)
+    assert (
+        "Spearman 0.50 (95% interval 0.10 to 0.90), so means of 3 trainings with about 0.75: passed." in gate.sentence()
+    )

@@ -28,6 +28,7 @@ from nichenas.core.errors import RunFolderError
 from nichenas.core.fidelity import FULL
 from nichenas.core.fidelity import Factor
 from nichenas.core.fidelity import Fidelity
+from nichenas.core.objectives import Objective
 from nichenas.core.proxies.sample import StudyPlan
 from nichenas.core.proxies.sample import sample_architectures
 from nichenas.core.proxies.study import Measured
@@ -373,7 +374,10 @@ def test_trials_of_older_versions_are_known_by_their_setting() -> None:
     for repeated in ("full again", "full repeated"):
         trials = made_trials({"c0r0s0e12": FULL, repeated: FULL}, 9)
         settings = {"c0r0s0e12": FULL, "full repeated": FULL}
-        design = StudyDesign(name="made", seed=0, settings=settings, min_correlation=0.8, device="cpu")
+        quality = Objective("quality")
+        design = StudyDesign(
+            name="made", seed=0, settings=settings, objective=quality, min_correlation=0.8, device="cpu"
+        )
         found.append(analyse(toy, design, Measured(trials, 8), UntrainedScores()))
     assert found[0] == found[1]
     assert found[0].summary.architectures == 8

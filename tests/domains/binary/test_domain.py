@@ -25,6 +25,7 @@ from nichenas.core.session.journal import Journal
 from nichenas.core.space import SpaceError
 from nichenas.core.testing.baselines_contract import BaselinesContract
 from nichenas.core.testing.costing_contract import CostingContract
+from nichenas.core.testing.criterion_contract import CriterionContract
 from nichenas.core.testing.datasets_contract import DatasetsContract
 from nichenas.core.testing.domain_contract import DomainContract
 from nichenas.core.testing.exporting_contract import ExportingContract
@@ -77,6 +78,7 @@ class BinaryContract(
     FidelityContract,
     BaselinesContract,
     CostingContract,
+    CriterionContract,
     ProbingContract,
     ExportingContract,
     DatasetsContract,
@@ -98,7 +100,7 @@ class TestBnas(BinaryContract):
 
 
 class TestBatsCellByCell(BinaryContract):
-    settings: Any = {**SMALL, "per_cell": True}
+    settings: Any = {**SMALL, "per_cell": True, "criterion": "calibrated_brier"}
 
 
 class TestDartsReal(BinaryContract):

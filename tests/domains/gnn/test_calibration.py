@@ -14,11 +14,11 @@ from nichenas.core.context import Context
 from nichenas.core.context import Environment
 from nichenas.core.context import open_test_data
 from nichenas.core.data.root import cache_folder
+from nichenas.core.training.calibration import SHARPEST
+from nichenas.core.training.calibration import calibrated_brier
+from nichenas.core.training.calibration import calibrated_loss
+from nichenas.core.training.calibration import temperature_of
 from nichenas.core.trial import Proposal
-from nichenas.domains.gnn.calibration import SHARPEST
-from nichenas.domains.gnn.calibration import calibrated_brier
-from nichenas.domains.gnn.calibration import calibrated_loss
-from nichenas.domains.gnn.calibration import temperature_of
 from nichenas.domains.gnn.domain import GNNDomain
 from nichenas.domains.gnn.settings import GNNSettings
 from nichenas.domains.gnn.training import outputs_of

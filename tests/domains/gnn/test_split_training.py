@@ -17,11 +17,11 @@ from nichenas.core.errors import ConfigError
 from nichenas.core.fidelity import Fidelity
 from nichenas.core.sharing.homogeneous import HomogeneousStore
 from nichenas.core.space import Architecture
+from nichenas.core.training.calibration import calibrated_brier
 from nichenas.core.training.loop import Part
 from nichenas.core.training.loop import train
 from nichenas.core.trial import Proposal
 from nichenas.domains.gnn import GNNDomain
-from nichenas.domains.gnn.calibration import calibrated_brier
 from nichenas.domains.gnn.settings import GNNSettings
 
 NODES = 90

@@ -1,11 +1,11 @@
 """Figures of predicted probabilities that do not depend on how confident a network is: its temperature is fitted first.
 
-Accuracy counts nodes, and on a few hundred of them it is too coarse to rank networks that differ by a point; the loss
+Accuracy counts samples, and on a few hundred of them it is too coarse to rank networks that differ by a point; the loss
 is not, but mostly tells how well calibrated a network is, and rises while a network that overfits still gets better. A
 temperature that is fitted first (Guo et al. 2017, section 4.2) takes calibration out of it.
 
 The temperature is fitted to smoothed labels, as if every class had been seen once more (Platt 1999 does so with two):
-few nodes that are all right would be fitted best by no doubt at all, and everything that separates them would be equal.
+few samples that are all right would be fitted best by no doubt at all, and all that separates them would be equal.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ MOST_STEPS = 60
 LARGEST = 1e30  # of a logit
 
 Array = NDArray[np.float64]
-Graphs = Sequence[tuple[Tensor, Tensor]]
+Parts = Sequence[tuple[Tensor, Tensor]]
 
 
-def calibrated_brier(graphs: Graphs) -> float:
+def calibrated_brier(parts: Parts) -> float:
     """Returns the mean squared distance of predicted probabilities to the labels; smaller is better.
 
-    Logits are divided by the temperature of the lowest cross-entropy on the same nodes. Every label of a node with
+    Logits are divided by the temperature of the lowest cross-entropy on the same samples. Every label of a sample with
     several counts as two classes.
 
     Args:
-        graphs: logits ``(nodes, outputs)`` and labels of some graphs, as of
-            :func:`~nichenas.domains.gnn.training.node_loss`.
+        parts: logits and labels of parts of the data: logits ``(samples, outputs)`` with class numbers ``(samples,)``
+            int64, or with labels ``(samples, outputs)`` of 0 and 1 where a sample can have several.
     """
-    logits, targets = _distributions(graphs)
+    logits, targets = _distributions(parts)
     predicted = _probabilities(logits / _fitted(logits, _smoothed(targets)))
     return float(np.square(predicted - targets).sum(-1).mean())
 
 
-def calibrated_loss(graphs: Graphs) -> float:
+def calibrated_loss(parts: Parts) -> float:
     """Returns the mean cross-entropy to smoothed labels at the temperature at which it is the lowest.
 
     Not a number where a logit is not; see the other function for arguments.
     """
-    logits, targets = _distributions(graphs)
+    logits, targets = _distributions(parts)
     targets = _smoothed(targets)
     scaled = logits / _fitted(logits, targets)
     top = scaled.max(-1, keepdims=True)
@@ -54,16 +54,16 @@ def calibrated_loss(graphs: Graphs) -> float:
     return float((normaliser - (targets * scaled).sum(-1)).mean())
 
 
-def temperature_of(graphs: Graphs) -> float:
+def temperature_of(parts: Parts) -> float:
     """Returns the temperature that logits must be divided by for the lowest cross-entropy to smoothed labels."""
-    logits, targets = _distributions(graphs)
+    logits, targets = _distributions(parts)
     return _fitted(logits, _smoothed(targets))
 
 
 def _smoothed(targets: Array) -> Array:
     """Returns distributions as if every class had been seen once more."""
-    nodes, classes = len(targets), targets.shape[-1]
-    return (targets * nodes + 1) / (nodes + classes)
+    samples, classes = len(targets), targets.shape[-1]
+    return (targets * samples + 1) / (samples + classes)
 
 
 def _probabilities(logits: Array) -> Array:
@@ -98,10 +98,10 @@ def _fitted(logits: Array, targets: Array) -> float:
     return float(varies / inverse)
 
 
-def _distributions(graphs: Graphs) -> tuple[Array, Array]:
+def _distributions(parts: Parts) -> tuple[Array, Array]:
     """Returns logits and the distributions that the labels are, each ``(..., classes)``."""
-    outputs = torch.cat([one for one, _ in graphs]).detach().double().cpu().clamp(-LARGEST, LARGEST)
-    labels = torch.cat([one for _, one in graphs]).cpu()
+    outputs = torch.cat([one for one, _ in parts]).detach().double().cpu().clamp(-LARGEST, LARGEST)
+    labels = torch.cat([one for _, one in parts]).cpu()
     if labels.dtype == torch.int64:
         return outputs.numpy(), torch.nn.functional.one_hot(labels, outputs.shape[1]).double().numpy()
     pairs = torch.stack([outputs, torch.zeros_like(outputs)], -1)
