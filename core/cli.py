@@ -253,9 +253,9 @@ def study(
     quiet: Quiet = False,
 ) -> None:
     """Test claims that were written down before: a gate, searches, controls; the same command continues."""
+    from nichenas.core.claims.loading import load_study
     from nichenas.core.claims.terminal import print_claims
     from nichenas.core.commands.sessions import RunOptions
-    from nichenas.core.commands.study import load_study
     from nichenas.core.commands.study import run_study
 
     loaded = load_study(name, _words(overrides, device), seeds)

@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 from nichenas.core.claims.decisions import undecidable
+from nichenas.core.claims.loading import load_study
 from nichenas.core.claims.summary import ClaimsSummary
 from nichenas.core.claims.summary import GateResult
 from nichenas.core.cli import main
 from nichenas.core.commands import study as study_command
 from nichenas.core.commands.report import write_report
 from nichenas.core.commands.sessions import RunOptions
-from nichenas.core.commands.study import load_study
 from nichenas.core.commands.study import run_study
 from nichenas.core.config_files import shipped_studies
 from nichenas.core.errors import ConfigError
