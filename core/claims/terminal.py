@@ -34,7 +34,8 @@ def print_claims(summary: ClaimsSummary, folder: Path) -> None:
         for row in summary.baselines:
             empty = ["–"] * (1 + len(summary.cost_names))
             further = ["–" if row.reported is None else f"{row.reported:.4f}"] if reported else []
-            table.add_row(f"{row.name} (baseline)", f"{row.trainings} trainings", f"{row.test:.4f}", *further, *empty)
+            count = f"{row.trainings} training{'s' if row.trainings > 1 else ''}"
+            table.add_row(f"{row.name} (baseline)", count, f"{row.test:.4f}", *further, *empty)
         print_uncut(console, table)
     for note in (note for arm in summary.arms for note in arm.notes):
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
