@@ -15,7 +15,7 @@ from nichenas.core.settings import Settings
 from nichenas.core.validation import validated
 
 WRITTEN = "study.yaml"  # in the folder of a study: what may not change any more
-GATE = "gate"  # folder of a gate, so no arm can have a name that begins so
+GATE = "gate"  # folders of gates begin so, and no arm's name does
 WITHIN = 0.05  # share of a cost
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 OWN = ("name", "seed", "base", "run", "proxies")  # keys of a configuration that are the same for all arms
@@ -101,6 +101,11 @@ class StudyFile(Settings):
     def arm_of(self, name: str) -> str:
         """Returns the arm of that name, or that a control belongs to."""
         return self.controls[name].of if name in self.controls else name
+
+
+def gate_folder(arm: str) -> str:
+    """Returns the folder of an arm's gate, within that of the study."""
+    return f"{GATE}-{arm}"
 
 
 def read_design(values: Mapping[str, Any]) -> StudyFile:

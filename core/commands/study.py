@@ -18,9 +18,9 @@ from nichenas.core.claims.decisions import decide_claims
 from nichenas.core.claims.decisions import undecidable
 from nichenas.core.claims.loading import LoadedStudy
 from nichenas.core.claims.page import write_claims_page
-from nichenas.core.claims.settings import GATE
 from nichenas.core.claims.settings import WRITTEN
 from nichenas.core.claims.settings import StudyFile
+from nichenas.core.claims.settings import gate_folder
 from nichenas.core.claims.summary import ClaimsSummary
 from nichenas.core.claims.summary import GateResult
 from nichenas.core.claims.summary import RunRow
@@ -172,10 +172,9 @@ class _Study:
     def _gate(self, arm: str) -> GateResult:
         gate = self.study.gate
         assert gate is not None
-        folder = self.folder / (GATE if arm == self.study.first else f"{GATE}-{arm}")
         section = {"architectures": gate.architectures, "settings": [], "repeat_full": True, "zero_cost": []}
         raw = self.loaded.raw[arm].changed(proxies=section)
-        found = run_proxies(raw.resolve(), folder, self.options, self._figure)
+        found = run_proxies(raw.resolve(), self.folder / gate_folder(arm), self.options, self._figure)
         return GateResult.of(arm, found, self.loaded.resolved[arm].config.retrain.seeds, gate.correlation)
 
     def _finish(self, runs: Sequence[PlannedRun]) -> None:

@@ -94,7 +94,7 @@ def test_a_study_from_its_file_to_its_page(tmp_path: Path, capsys: pytest.Captur
         "the search does something",
         "the opposite held",
         "control of",
-        'href="gate/report.html"',
+        'href="gate-local/report.html"',
         "noise: 0.001",
     ):
         assert text in page
@@ -185,6 +185,10 @@ def test_every_named_arm_has_a_gate(tmp_path: Path) -> None:
     assert 'href="gate-noisy/report.html"' in (tmp_path / "out" / "report.html").read_text()
     assert (tmp_path / "out" / "gate-noisy" / "report.html").exists()
     assert summary.arms == ()
+    file = written(tmp_path, arms=arms, controls={}, claims=claims, gate={**gate, "arms": ["noisy"]})
+    run_study(load_study(file), tmp_path / "second", QUIET)
+    assert 'href="gate-noisy/report.html"' in (tmp_path / "second" / "report.html").read_text()
+    assert [one.name for one in (tmp_path / "second").glob("gate*")] == ["gate-noisy"]
 
 
 def test_failed_runs_are_counted_and_decide_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,7 +214,7 @@ def test_a_control_is_of_the_part_of_the_space_that_was_searched(tmp_path: Path)
     claims = [{"arm": "local", "against": "random"}]
     file = written(tmp_path, arms={"local": {"search": search}}, controls=controls, claims=claims, seeds=3)
     run_study(load_study(file), tmp_path / "out", QUIET)
-    with Journal(tmp_path / "out" / "gate" / "journal.sqlite", read_only=True) as journal:
+    with Journal(tmp_path / "out" / "gate-local" / "journal.sqlite", read_only=True) as journal:
         drawn = [trial.proposal.architecture for trial in journal.trials()]
     drawn += [RunResult.read(tmp_path / "out" / f"random-{seed}").chosen for seed in range(3)]
     assert all(one["c0"] == 1 and one["c1"] in (0, 1) for one in drawn)
