@@ -23,17 +23,22 @@ from typing import Any
 
 from torch import Tensor
 
+from nichenas.core.capabilities.criterion import criterion_of
 from nichenas.core.context import Context
 from nichenas.core.errors import RunFolderError
 from nichenas.core.errors import SearchDiverged
 from nichenas.core.gate import checked_measurement
+from nichenas.core.methods.measured_alone import measure_alone
 from nichenas.core.objectives import Objective
 from nichenas.core.seeds import derive_seed
+from nichenas.core.seeds import numpy_generator
 from nichenas.core.session.session import Session
 from nichenas.core.session.state import SearchState
 from nichenas.core.sharing.one_shot import OneShotOptions
 from nichenas.core.sharing.one_shot import SharedWeights
 from nichenas.core.sharing.reset import CollapseMonitor
+from nichenas.core.sharing.samplers import SAMPLERS
+from nichenas.core.space import Architecture
 from nichenas.core.space import SearchSpace
 from nichenas.core.strategies.one_shot import OneShotStrategy
 from nichenas.core.trial import Measurement
@@ -139,8 +144,20 @@ class OneShotLoop:
     def _finish(self) -> None:
         """Leaves the last beam as the outcome: scores of earlier iterations belong to other weights."""
         self.state.reset_best()
+        if self.options.confirm:
+            self._confirm()
+            return
         for trial in self._prefixes:
             self.state.offer(trial, self.strategy.score(trial), self.session.identity(trial))
+
+    def _confirm(self) -> None:
+        """Leaves what is best of the last beam when it is trained alone."""
+        objective = criterion_of(self.domain) or self.session.domain.objectives[0]
+        for trial, replayed in measure_alone(self.session, self._prefixes[: self.options.confirm], self._numbered):
+            score = float("-inf") if trial.measurement is None else objective.sign * trial.value(objective)
+            self.session.complete(trial, score, replayed)
+        if self.state.best is None:
+            raise SearchDiverged("none of the last beam could be trained alone")
 
     # Iterations
 
@@ -192,8 +209,11 @@ class OneShotLoop:
             part = self._iteration * ATTEMPTS + attempt
             self.shared.begin_training(Context(self.seed, part, device=self.device))
             reason = None
-            for architecture in self.strategy.sample(steps, derive_seed(self.seed, "shared sample", part)):
-                losses = self.shared.step(architecture)
+            drawn = self._drawn(steps * self.options.paths, derive_seed(self.seed, "shared sample", part))
+            for step in range(steps):
+                paths = drawn[step * self.options.paths : (step + 1) * self.options.paths]
+                progress = (self._iteration + step / steps) / sum(self.options.iterations)
+                losses = self.shared.step(paths, progress)
                 record["steps"] += 1
                 for name, value in losses.items():
                     curves[name].append(value)
@@ -207,6 +227,11 @@ class OneShotLoop:
                 self._reset()
         record["losses"] = {name: _thinned(values) for name, values in curves.items()}
         return record, reason, reason is None or not self.options.reset_before_controller
+
+    def _drawn(self, count: int, seed: int) -> list[Architecture]:
+        if self.options.sampler is None:
+            return self.strategy.sample(count, seed)
+        return SAMPLERS[self.options.sampler](self.strategy.space, count, numpy_generator(seed, "samples"))
 
     def _collapsed(self, losses: Mapping[str, float]) -> str | None:
         if self.monitor is not None:

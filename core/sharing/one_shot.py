@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC
 from abc import abstractmethod
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import ClassVar
 
@@ -19,9 +20,11 @@ from pydantic import model_validator
 
 from nichenas.core.capabilities.base import Capability
 from nichenas.core.context import Context
+from nichenas.core.errors import unknown_name_message
 from nichenas.core.objectives import Objective
 from nichenas.core.settings import Settings
 from nichenas.core.sharing.reset import ResetSettings
+from nichenas.core.sharing.samplers import SAMPLERS
 from nichenas.core.space import Architecture
 from nichenas.core.space import SearchSpace
 
@@ -33,9 +36,14 @@ class OneShotOptions(Settings):
         iterations: of every stage; each trains shared weights, then scores architectures and tells the strategy.
         shared_epochs: over the training data in an iteration.
         shared_steps: in an iteration; given instead of ``shared_epochs``.
+        sampler: of the architectures that shared weights are trained with: ``uniform`` or ``fair``
+            (:mod:`nichenas.core.sharing.samplers`); none for the strategy's own, such as a controller's policy.
+        paths: architectures in a step, all trained on the same batch.
         scored: architectures that are scored and told in an iteration.
         candidates: that are scored when a stage ends.
         beam: how many of them the next stage extends; of the last stage, the outcome of the search.
+        confirm: how many of the last beam are trained alone and measured, as a trial search does with each of its
+            candidates; the best of these is the outcome. 0 for none: shared weights have the last word.
         distinct: whether the beam holds different architectures only; AutoGAN's code lets them repeat.
         reset: when shared weights are reinitialised; if None, never.
         reset_before_controller: whether weights that have collapsed are reinitialised at once and the iteration's
@@ -46,9 +54,12 @@ class OneShotOptions(Settings):
     iterations: tuple[int, ...] = (15, 20, 30)
     shared_epochs: float | None = Field(None, gt=0)
     shared_steps: int | None = Field(None, ge=1)
+    sampler: str | None = None
+    paths: int = Field(1, ge=1)
     scored: int = Field(30, ge=1)
     candidates: int = Field(10, ge=1)
     beam: int = Field(5, ge=1)
+    confirm: int = Field(0, ge=0)
     distinct: bool = True
     reset: ResetSettings | None = ResetSettings()
     reset_before_controller: bool = True
@@ -61,18 +72,27 @@ class OneShotOptions(Settings):
             raise ValueError("give at least one iteration a stage")
         return value
 
+    @field_validator("sampler")
+    @classmethod
+    def _is_known(cls, value: str | None) -> str | None:
+        if value is not None and value not in SAMPLERS:
+            raise ValueError(unknown_name_message("sampler", value, SAMPLERS))
+        return value
+
     @model_validator(mode="after")
     def _sizes_agree(self) -> OneShotOptions:
         if self.beam > self.candidates:
             raise ValueError(f"beam: {self.beam} of {self.candidates} candidates cannot be kept")
+        if self.confirm > self.beam:
+            raise ValueError(f"confirm: {self.confirm} of a beam of {self.beam} cannot be measured")
         if (self.shared_epochs is None) == (self.shared_steps is None):
             raise ValueError("give either shared_epochs or shared_steps")
         return self
 
     @property
     def trials(self) -> int:
-        """How many architectures are scored in the whole search, if no weights collapse."""
-        return sum(self.iterations) * self.scored + len(self.iterations) * self.candidates
+        """How many architectures are scored or measured in the whole search, if no weights collapse."""
+        return sum(self.iterations) * self.scored + len(self.iterations) * self.candidates + self.confirm
 
 
 class SharedTraining(ABC):
@@ -100,8 +120,13 @@ class SharedTraining(ABC):
         """Called before the steps of an iteration; all they draw comes from this context."""
 
     @abstractmethod
-    def step(self, architecture: Architecture) -> Mapping[str, float]:
-        """Trains the weights that an architecture uses on one batch, and returns the losses that it computed."""
+    def step(self, architectures: Sequence[Architecture], progress: float) -> Mapping[str, float]:
+        """Trains the weights that some architectures use on one batch, and returns the losses that it computed.
+
+        Args:
+            architectures: at least one; the loss is the mean of theirs.
+            progress: the share of the whole search's steps that came before, in [0, 1), for schedules.
+        """
 
     @abstractmethod
     def score(self, architecture: Architecture, context: Context) -> Mapping[str, float]:

@@ -52,7 +52,7 @@ class OneShotContract(CapabilityContract):
         """Trains some steps and returns the losses."""
         shared.begin_training(Context(0, part))
         chosen = self.architectures(domain, stage, self.steps)
-        return [dict(shared.step(architecture)) for architecture in chosen]
+        return [dict(shared.step([one], i / self.steps)) for i, one in enumerate(chosen)]
 
     def test_stages_end_with_the_whole_space(self, domain: SharedWeights) -> None:
         """The stages make more and more choices, at last all."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -87,16 +88,17 @@ class ToyShared(SharedTraining):
         """Makes the generator of the steps."""
         self._draws = context.torch("steps")
 
-    def step(self, architecture: Architecture) -> Mapping[str, float]:
-        """Moves the numbers of an architecture's options."""
+    def step(self, architectures: Sequence[Architecture], progress: float) -> Mapping[str, float]:
+        """Moves the numbers of the architectures' options."""
         settings = self.domain.settings
         time.sleep(settings.step_seconds)
         noise = float(torch.rand((), generator=self._draws))
-        for index, choice in enumerate(self.domain.space.choices):
-            if choice.name in architecture:
-                option = choice.index(architecture[choice.name])
-                truth = float(option == (7 * index + 2) % 4)
-                self.weights[index, option] += 0.1 * (truth + 0.1 * (noise - 0.5) - self.weights[index, option])
+        for architecture in architectures:
+            for index, choice in enumerate(self.domain.space.choices):
+                if choice.name in architecture:
+                    option = choice.index(architecture[choice.name])
+                    truth = float(option == (7 * index + 2) % 4)
+                    self.weights[index, option] += 0.1 * (truth + 0.1 * (noise - 0.5) - self.weights[index, option])
         self.steps += 1
         if settings.broken:
             noise = float("nan")

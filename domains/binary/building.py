@@ -206,8 +206,16 @@ class BinaryNetworks(Domain, DifferentiableSupernet, NamedDatasets, DataNotes):
         return SearchData(
             self.batches(train_images, batch, context, augmented=True),
             None if second is None else self.batches(second, batch, context, augmented=True),
-            self.batches(self.task.validation, batch, context),
+            self.batches(self.shuffled_validation(context), batch, context),
         )
+
+    def shuffled_validation(self, context: Context) -> Images:
+        """Returns the validation images in random order, for networks whose normalisations use the batch.
+
+        Images of a folder come class by class.
+        """
+        order = context.numpy("order of validation images", trial=0).permutation(len(self.task.validation))
+        return self.task.validation.subset(torch.from_numpy(order))
 
     def derived(self, kept: Kept) -> Architecture:
         """Returns the architecture of the edges and operations that are kept."""

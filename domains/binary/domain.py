@@ -25,6 +25,7 @@ from nichenas.core.data.images import resize
 from nichenas.core.data.images import subsample
 from nichenas.core.fidelity import Fidelity
 from nichenas.core.objectives import Objective
+from nichenas.core.sharing.one_shot import SharedWeights
 from nichenas.core.space import Architecture
 from nichenas.core.training.calibration import calibrated_brier
 from nichenas.core.training.calibration import calibrated_loss
@@ -47,13 +48,18 @@ from nichenas.domains.binary.model import Classifier
 from nichenas.domains.binary.packed import pack
 from nichenas.domains.binary.packed_file import packed_contents
 from nichenas.domains.binary.settings import BinarySettings
+from nichenas.domains.binary.shared import SharedCells
 from nichenas.domains.binary.training import Figure
 from nichenas.domains.binary.training import StagedTraining
 from nichenas.domains.binary.training import TrainSettings
 from nichenas.domains.binary.training import evaluate
 
+SCORED = 256  # images in a batch when architectures are scored with shared weights
 
-class BinaryDomain(BinaryNetworks, ReducedFidelity, Baselines, Probing, Exporting, Costing, RankingCriterion):
+
+class BinaryDomain(
+    BinaryNetworks, SharedWeights, ReducedFidelity, Baselines, Probing, Exporting, Costing, RankingCriterion
+):
     """Searches the cells of binary image classifiers; BATS's space and its neighbours."""
 
     factors = ("epochs", "samples", "channels", "resolution")
@@ -71,6 +77,27 @@ class BinaryDomain(BinaryNetworks, ReducedFidelity, Baselines, Probing, Exportin
         """What is computed for the criterion alone."""
         known: dict[str, Figure] = {"calibrated_loss": calibrated_loss, "calibrated_brier": calibrated_brier}
         return {name: figure for name, figure in known.items() if name == self.settings.criterion}
+
+    @property
+    def shared_objectives(self) -> tuple[Objective, ...]:
+        """The criterion, where there is one, before the objectives."""
+        return self.objectives if self.criterion is None else (self.criterion, *self.objectives)
+
+    def shared_training(self, context: Context) -> SharedCells:
+        """Returns the search network, whose normalisations use the batch when architectures are scored too."""
+        shared = self.settings.shared
+        images = self.shuffled_validation(context)
+        images = images.subset(torch.arange(min(len(images), shared.scored_images)))
+        parts = -(-len(images) // SCORED)
+        return SharedCells(
+            self.supernet,
+            self.batches(self.task.train, shared.batch, context, augmented=True),
+            self.batches(images, -(-len(images) // parts), context),
+            shared,
+            self._figures,
+            self.architecture_costs if len(self.objectives) > 1 else None,
+            context,
+        )
 
     def architecture_costs(self, architecture: Architecture) -> Mapping[str, float]:
         """Returns parameters and multiply-adds of the network that is trained in full, as it is used."""

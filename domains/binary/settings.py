@@ -11,6 +11,7 @@ from pydantic import model_validator
 from nichenas.core.data.images import Augmentation
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import did_you_mean
+from nichenas.core.gradient.optimizers import OptimizerSettings
 from nichenas.core.settings import Settings
 from nichenas.domains.binary.convolution import Estimator
 from nichenas.domains.binary.convolution import Scale
@@ -26,6 +27,22 @@ class SearchStage(Settings):
     until: float = Field(1.0, gt=0, le=1)
     activations: bool = True
     weights: bool = False
+
+
+class SharedSettings(Settings):
+    """How the search network is trained in a one-shot search.
+
+    Attributes:
+        optimizer: of its weights.
+        batch: images in a batch.
+        final_lr: share of the learning rate that is left at the end of the search, along a cosine.
+        scored_images: validation images at most that architectures are scored on.
+    """
+
+    optimizer: OptimizerSettings = OptimizerSettings(kind="adam", lr=3e-3, clip=5.0)
+    batch: int = Field(64, ge=2)
+    final_lr: float = Field(0.1, ge=0, lt=1)
+    scored_images: int = Field(2000, ge=2)
 
 
 class AugmentationSettings(Settings):
@@ -65,6 +82,7 @@ class BinarySettings(Settings):
         cells: their depth.
         stem: ``cifar`` keeps the resolution, ``imagenet`` divides it by 8.
         while_searching: what is binary in the supernet, in parts of the search.
+        shared: how shared weights are trained, in a one-shot search.
         augmentation: in the training of weights.
         training: full.
         evaluation: of a candidate alone; by default the full training's settings.
@@ -92,6 +110,7 @@ class BinarySettings(Settings):
     cells: int = Field(20, ge=1)
     stem: Literal["cifar", "imagenet"] = "cifar"
     while_searching: tuple[SearchStage, ...] = (SearchStage(),)
+    shared: SharedSettings = SharedSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     training: TrainSettings = TrainSettings()
     evaluation: TrainSettings | None = None

@@ -74,6 +74,20 @@ def architecture_of(genotype: Genotype, space: SearchSpace) -> Architecture:
     return space.architecture(values)
 
 
+def kept_of(architecture: Architecture, groups: Sequence[EdgeGroup]) -> Kept:
+    """Returns the edges and operations of an architecture, in the order of edges."""
+    kept = {}
+    for group in groups:
+        operations: dict[tuple[int, int], str] = {}
+        for node in group.incoming():
+            name = f"{group.name}.{node}"
+            sources = str(architecture[f"{name}.inputs"]).split(",")
+            for source, place in zip(sources, ("first", "second"), strict=True):
+                operations[int(source), node] = str(architecture[f"{name}.{place}"])
+        kept[group.name] = tuple((e, operations[edge]) for e, edge in enumerate(group.edges) if edge in operations)
+    return kept
+
+
 def architecture_of_kept(
     kept: Kept, groups: Sequence[EdgeGroup], space: SearchSpace, kinds: Sequence[str] = KINDS
 ) -> Architecture:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ class Adversaries:
         self.generator.train()
         self.discriminator.train()
 
-    def discriminator_step(self, real: Tensor, z: Tensor, genotype: Genotype | None = None) -> Tensor:
+    def discriminator_step(self, real: Tensor, z: Tensor, genotypes: Sequence[Genotype | None] = (None,)) -> Tensor:
         """Trains the discriminator on real and as many generated images and returns its loss, a scalar.
 
         Real and generated images go through the discriminator as one batch: it has no normalisation over batches, so
@@ -112,35 +113,42 @@ class Adversaries:
         Args:
             real: ``(n, channels, h, w)`` in [-1, 1].
             z: ``(n, latent)``.
+            genotypes: of a shared generator; each makes a part of the images.
         """
         self.discriminator.requires_grad_(True)
         with self._autocast():
             with torch.no_grad():
-                fake = self.generator(z, genotype)
+                fake = self._generated(z, genotypes)
             images = torch.cat([real, fake.to(real.dtype)]).contiguous(memory_format=torch.channels_last)
             scores = self.discriminator(images, self.stage).float()
         loss = hinge_discriminator(scores[: len(real)], scores[len(real) :])
         self._update(loss, self.discriminator_optimizer, self._scalers[0])
         return loss.detach()
 
-    def generator_step(self, z: Tensor, genotype: Genotype | None = None) -> Tensor:
+    def generator_step(self, z: Tensor, genotypes: Sequence[Genotype | None] = (None,)) -> Tensor:
         """Trains the generator and returns its loss, a scalar.
 
         Args:
             z: ``(n, latent)``.
+            genotypes: of a shared generator; each makes a part of the images.
         """
         self.discriminator.requires_grad_(False)  # its gradients are not needed here
         with self._autocast():
-            scores = self.discriminator(self.generator(z, genotype), self.stage).float()
+            scores = self.discriminator(self._generated(z, genotypes), self.stage).float()
         loss = hinge_generator(scores)
         self._update(loss, self.generator_optimizer, self._scalers[1])
         return loss.detach()
+
+    def _generated(self, z: Tensor, genotypes: Sequence[Genotype | None]) -> Tensor:
+        # Fewer images than genotypes leave the last ones out.
+        parts = zip(z.chunk(len(genotypes)), genotypes, strict=False)
+        return torch.cat([self.generator(part, genotype) for part, genotype in parts])
 
     def _autocast(self) -> Any:
         return torch.autocast("cuda", dtype=torch.float16) if self.half else contextlib.nullcontext()
 
     def _update(self, loss: Tensor, optimizer: torch.optim.Optimizer, scaler: Any) -> None:
-        optimizer.zero_grad(set_to_none=True)  # weights that the genotype does not use are not stepped
+        optimizer.zero_grad(set_to_none=True)  # weights that no genotype uses are not stepped
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()

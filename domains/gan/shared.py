@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from nichenas.core.context import Context
@@ -74,17 +75,20 @@ class SharedGan(SharedTraining):
         self._draws = context.torch("shared noise", device=device)
         self.adversaries.train()
 
-    def step(self, architecture: Architecture) -> Mapping[str, float]:
-        """Takes a step of the discriminator and, every ``critic_steps``-th time, one of the generator."""
-        genotype = genotype_of(architecture)
+    def step(self, architectures: Sequence[Architecture], progress: float) -> Mapping[str, float]:
+        """Takes a step of the discriminator and, every ``critic_steps``-th time, one of the generator.
+
+        Every architecture makes an equal part of the generated images, if there are enough.
+        """
+        genotypes = [genotype_of(one) for one in architectures]
         both, settings = self.adversaries, self._settings
         latent = both.generator.latent
         real = self._batches.next()
-        loss = both.discriminator_step(real, noise(len(real), latent, self._draws, both.device), genotype)
+        loss = both.discriminator_step(real, noise(len(real), latent, self._draws, both.device), genotypes)
         losses = {"discriminator": float(loss)}
         if self._count % settings.critic_steps == 0:
             z = noise(settings.generator_batch, latent, self._draws, both.device)
-            losses["generator"] = float(both.generator_step(z, genotype))
+            losses["generator"] = float(both.generator_step(z, genotypes))
         self._count += 1
         return losses
 

@@ -38,6 +38,24 @@ class TestOneShotSearch(MethodContract):
     settings: ClassVar[dict[str, Any]] = {"stage_ends": (2, 5)}
 
 
+class TestOneShotSearchWithSamplerAndConfirmation(MethodContract):
+    method = "one-shot"
+    search: ClassVar[dict[str, Any]] = {
+        "strategy": "evolution",
+        "one_shot": {
+            "iterations": [3],
+            "shared_steps": 12,
+            "sampler": "fair",
+            "paths": 2,
+            "scored": 5,
+            "candidates": 4,
+            "beam": 4,
+            "confirm": 3,
+        },
+    }
+    target = "nichenas.core.testing.toy_one_shot:ToyOneShotDomain"
+
+
 class TestGradientSearch(MethodContract):
     method = "gradient"
     search: ClassVar[dict[str, Any]] = {"epochs": 8, "options": {"gradient": {"batch": 16, "checkpoint_every": 2}}}

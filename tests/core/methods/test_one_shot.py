@@ -131,6 +131,54 @@ def test_weights_are_bitwise_unchanged_across_a_growth() -> None:
     assert all(kept)
 
 
+def test_the_best_that_is_trained_alone_is_the_outcome() -> None:
+    journal = Journal(None)
+    resolved = configuration("random", beam=4, confirm=3)
+    run = driver(resolved, journal)
+    state = run.run()
+    alone = [t for t in trials(journal) if t.record.get("alone")]
+    beam = sorted(trials(journal, 2, candidate=True), key=lambda t: -t.measurement.values["quality[supernet]"])
+    assert {t.proposal.architecture for t in alone} <= {t.proposal.architecture for t in beam[:4]}
+    assert [t.number for t in alone] == list(range(state.completed))[-3:]
+    assert state.completed <= resolved.method.budget().units == 8 * 6 + 3 * 4 + 3  # small spaces are used up
+    for trial in alone:
+        assert set(trial.measurement.values) >= {"quality", "quality[supernet]"}
+        context = Context(run.seed, trial.number)
+        assert trial.measurement.values["quality"] == run.domain.evaluate(trial.proposal, context).values["quality"]  # type: ignore[attr-defined]
+    assert state.top(10) == sorted(alone, key=lambda t: (-t.measurement.values["quality"], t.number))
+
+
+def test_what_cannot_be_trained_alone_is_not_the_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(self: Any, proposal: Any, context: Any) -> Any:
+        raise RuntimeError("too deep")
+
+    monkeypatch.setattr(ToyOneShotDomain, "evaluate", fails)
+    journal = Journal(None)
+    with pytest.raises(SearchDiverged, match="none of the last beam could be trained alone"):
+        driver(configuration("random", confirm=2), journal).run()
+    assert [t.detail for t in trials(journal) if t.record.get("alone")] == ["RuntimeError: too deep"] * 2
+
+
+def test_no_more_are_confirmed_than_the_beam_holds() -> None:
+    with pytest.raises(ConfigError, match=r"confirm: 3 of a beam of 2"):
+        configuration(confirm=3)
+
+
+def test_progress_goes_from_the_beginning_to_the_end_of_the_search() -> None:
+    run = driver(configuration(sampler="uniform", paths=3))
+    seen: list[tuple[int, float]] = []
+    step = run.shared.step
+
+    def spy(architectures: Any, progress: float) -> Any:
+        seen.append((len(architectures), progress))
+        return step(architectures, progress)
+
+    run.shared.step = spy  # type: ignore[method-assign]
+    run.run()
+    assert {count for count, _ in seen} == {3}
+    assert [progress for _, progress in seen] == pytest.approx([i / 320 for i in range(320)])
+
+
 def test_outcome_is_the_last_beam_scored_with_the_last_weights() -> None:
     journal = Journal(None)
     state = driver(configuration(), journal).run()

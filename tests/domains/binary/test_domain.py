@@ -31,6 +31,7 @@ from nichenas.core.testing.domain_contract import DomainContract
 from nichenas.core.testing.exporting_contract import ExportingContract
 from nichenas.core.testing.fidelity_contract import FidelityContract
 from nichenas.core.testing.notes_contract import NotesContract
+from nichenas.core.testing.one_shot_contract import OneShotContract
 from nichenas.core.testing.probing_contract import ProbingContract
 from nichenas.core.testing.supernet_contract import SupernetContract
 from nichenas.core.trial import Proposal
@@ -75,6 +76,7 @@ WIDE = {**SMALL, "search_channels": 8}
 class BinaryContract(
     DomainContract,
     SupernetContract,
+    OneShotContract,
     FidelityContract,
     BaselinesContract,
     CostingContract,

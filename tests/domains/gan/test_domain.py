@@ -119,7 +119,7 @@ class TestShared:
         shared.begin_training(Context(0))
         fresh = {n: t.clone() for n, t in shared.adversaries.generator.state_dict().items()}
         for _ in range(6):
-            losses = shared.step(space.sample(rng))
+            losses = shared.step([space.sample(rng)], 0.0)
             assert "discriminator" in losses
         trained = {n: t.clone() for n, t in shared.adversaries.generator.state_dict().items()}
         critic = {n: t.clone() for n, t in shared.adversaries.discriminator.state_dict().items()}
@@ -135,7 +135,7 @@ class TestShared:
         shared = make().shared_training(Context(0))
         shared.begin_training(Context(0))
         architecture = make().space.first(4).sample(np.random.default_rng(0))
-        assert ["generator" in shared.step(architecture) for _ in range(6)] == [True, False] * 3
+        assert ["generator" in shared.step([architecture], 0.0) for _ in range(6)] == [True, False] * 3
 
     def test_recalibration_scores_as_the_networks_own_statistics_would(self) -> None:
         """The score does not depend on what other genotypes left in the running statistics."""

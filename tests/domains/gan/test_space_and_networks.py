@@ -316,10 +316,10 @@ class TestAdversaries:
         both, genotype = self.make(), random_genotypes(1, 2)[0]
         both.train()
         before = {n: p.clone() for n, p in both.generator.named_parameters()}
-        both.discriminator_step(torch.randn(8, 1, 8, 8), torch.randn(8, 8), genotype)
+        both.discriminator_step(torch.randn(8, 1, 8, 8), torch.randn(8, 8), [genotype])
         assert all(torch.equal(before[n], p) for n, p in both.generator.named_parameters())
         critic = {n: p.clone() for n, p in both.discriminator.named_parameters()}
-        both.generator_step(torch.randn(8, 8), genotype)
+        both.generator_step(torch.randn(8, 8), [genotype])
         assert all(torch.equal(critic[n], p) for n, p in both.discriminator.named_parameters())
         changed = {n for n, p in both.generator.named_parameters() if not torch.equal(before[n], p)}
         assert changed <= {n for n, _ in Generator(2, 4, 8, 2, 1, genotype).named_parameters()}
