@@ -34,7 +34,6 @@ from nichenas.core.gradient.supernet import Kept
 from nichenas.core.gradient.supernet import SearchData
 from nichenas.core.methods.gradient_loop import GradientLoop
 from nichenas.core.seeds import numpy_generator
-from nichenas.core.session.budget import Budget
 from nichenas.core.session.session import Session
 from nichenas.core.space import Architecture
 from nichenas.core.space import Choice
@@ -139,7 +138,7 @@ def search(mode: dict[str, Any], seed: int, steps: int, images: Tensor, labels: 
     })  # fmt: skip
     session = Session(domain=domain, seed=seed)
     began = time.perf_counter()
-    GradientLoop(session, options, Budget(max(1, round(steps / -(-len(labels) // 2 // BATCH))))).run()
+    GradientLoop(session, options, max(1, round(steps / -(-len(labels) // 2 // BATCH)))).run()
     epochs = [trial.measurement.diagnostics for trial in session.journal.trials() if trial.measurement is not None]
     table = np.array(epochs[-1]["mixture"]["normal"])
 

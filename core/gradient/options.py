@@ -36,6 +36,31 @@ class EarlyStop(Settings):
     after: int = Field(0, ge=0)
 
 
+class SelectionSettings(Settings):
+    """A search of the space with the trained supernet, in which one architecture runs at a time.
+
+    What an operation adds to a mixture says little about what it does in an architecture, but what the supernet can do
+    without the others does (Wang et al. 2021, "Rethinking architecture selection in differentiable NAS", which takes
+    them away one by one).
+
+    Attributes:
+        strategy: that proposes architectures; its options stand in ``search.options`` as in a trial search.
+        scored: architectures whose loss on validation data is measured in the supernet.
+        confirm: how many of the best are trained alone and measured, as a trial search does with its candidates;
+            the best of these is the outcome. 0 for none: the supernet has the last word.
+    """
+
+    strategy: str = "evolution"
+    scored: int = Field(300, ge=1)
+    confirm: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> SelectionSettings:
+        if self.confirm > self.scored:
+            raise ValueError(f"confirm: {self.confirm} of {self.scored} scored architectures cannot be measured")
+        return self
+
+
 class GradientOptions(Settings):
     """``search.options.gradient``; defaults are those of DARTS (first order) unless they say otherwise.
 
@@ -43,7 +68,8 @@ class GradientOptions(Settings):
         relaxation: how parameters become a mixture.
         temperature: of the relaxation.
         step: ``first-order`` and ``second-order`` train architecture parameters on held-out data, ``single-level``
-            on the batch of the weights (Single-DARTS, Hou et al. 2021).
+            on the batch of the weights (Single-DARTS, Hou et al. 2021); ``none`` trains weights alone, so that the
+            mixture stays uniform, and needs ``select``.
         hessian: how a second-order step multiplies by the second derivative: by ``finite-difference``, as DARTS does,
             or ``exact``, for supernets with signs the only way.
         perturbation: distance that the weights move for the finite difference (DARTS: 0.01).
@@ -59,17 +85,18 @@ class GradientOptions(Settings):
         regularisers: added to the loss of the parameters.
         resources: costs that the search minds: in the loss, or as limits of what is derived.
         discretise: how the architecture is derived.
-        choose: the architecture of the last epoch, or of that with the best supernet on validation data.
+        select: how the architecture is searched with the trained supernet; none for that of the mixture.
+        choose: without ``select``, the architecture of the last epoch, or of that with the best supernet.
         early_stop: reasons to stop sooner.
         activation_checkpointing: compute activations again in the backward pass; slower, much less memory.
         wiring: record costs of edges.
-        effect: what is measured when the search has ended, to see whether it did anything.
+        effect: what is measured when the search has ended, to see whether the training of the parameters did anything.
         checkpoint_every: epochs between checkpoints.
     """
 
     relaxation: str = "softmax"
     temperature: Annealing = Annealing()
-    step: Literal["first-order", "second-order", "single-level"] = "first-order"
+    step: Literal["first-order", "second-order", "single-level", "none"] = "first-order"
     hessian: Literal["finite-difference", "exact"] = "finite-difference"
     perturbation: float = Field(PERTURBATION, gt=0)
     order: Literal["simultaneous", "weights-first"] = "simultaneous"
@@ -84,12 +111,24 @@ class GradientOptions(Settings):
     regularisers: tuple[Regulariser, ...] = ()
     resources: tuple[ResourceSettings, ...] = ()
     discretise: Discretisation = Discretisation()
+    select: SelectionSettings | None = None
     choose: Literal["last", "best"] = "last"
     early_stop: EarlyStop = EarlyStop()
     activation_checkpointing: bool = False
     wiring: bool = True
     effect: EffectSettings = EffectSettings()
     checkpoint_every: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _derives_something(self) -> GradientOptions:
+        if self.step == "none" and self.select is None:
+            raise ValueError("step: none leaves a uniform mixture, of which nothing can be derived; give select")
+        return self
+
+    @property
+    def selected(self) -> int:
+        """How many trials follow the epochs."""
+        return 0 if self.select is None else self.select.scored + self.select.confirm
 
     @field_validator("relaxation")
     @classmethod

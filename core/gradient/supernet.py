@@ -203,6 +203,10 @@ class DifferentiableSupernet(Capability):
     def derived(self, kept: Kept) -> Architecture:
         """Returns the architecture of the edges and operations that a discretisation keeps."""
 
+    @abstractmethod
+    def kept(self, architecture: Architecture) -> Kept:
+        """Returns the edges and operations of an architecture: what :meth:`derived` makes it of."""
+
     def resources(self) -> Mapping[str, ResourceTable]:
         """Returns what the operations of a derived network cost, by kind, such as ``macs``; by default nothing."""
         return {}

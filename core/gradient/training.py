@@ -142,7 +142,7 @@ class SupernetTraining:
         self.supernet.begin_epoch(progress)
         draws = torch_generator(self.seed, "relaxation", epoch, "cpu")
         held_out = self._held_out(epoch)
-        learning = epoch >= options.warm_up
+        learning = epoch >= options.warm_up and options.step != "none"
         total, count = torch.zeros((), dtype=torch.float64, device=self.device), 0
         for batch in self.data.weights.train_batches(numpy_generator(self.seed, "weight batches", epoch)):
             if options.step == "single-level":

@@ -9,21 +9,28 @@ from typing import Literal
 from pydantic import Field
 
 from nichenas.core.capabilities.base import Capability
+from nichenas.core.capabilities.criterion import criterion_of
 from nichenas.core.domain import Domain
+from nichenas.core.errors import ConfigError
 from nichenas.core.gradient.options import GradientOptions
 from nichenas.core.gradient.supernet import DifferentiableSupernet
 from nichenas.core.methods.base import METHODS
 from nichenas.core.methods.base import Method
 from nichenas.core.methods.base import MethodSettings
 from nichenas.core.methods.gradient_figures import gradient_sections
+from nichenas.core.methods.gradient_figures import selection_section
 from nichenas.core.methods.gradient_loop import GradientLoop
 from nichenas.core.methods.sections import Section
+from nichenas.core.methods.supernet_selection import STAGE
+from nichenas.core.methods.trial_search import strategy_class
 from nichenas.core.objectives import Objective
+from nichenas.core.proxies.factors import Levels
 from nichenas.core.session.budget import Budget
 from nichenas.core.session.journal import Journal
 from nichenas.core.session.record import RunRecord
 from nichenas.core.session.session import Session
 from nichenas.core.session.state import SearchState
+from nichenas.core.strategies import Strategy
 
 
 class GradientSettings(MethodSettings):
@@ -54,18 +61,42 @@ class GradientSearch(Method):
     needs: ClassVar[tuple[type[Capability], ...]] = (DifferentiableSupernet,)
     options: GradientSettings
 
+    def __init__(self, options: Any, seed: int = 0, levels: Levels | None = None) -> None:
+        super().__init__(options, seed, levels)
+        given = {} if options is None else options.options.get("gradient", {})
+        self.own = GradientOptions.model_validate(given)
+        if self.own.select is not None:
+            self.unit = "trial"  # type: ignore[misc]  # scored architectures follow the epochs
+
+    def check(self, kind: str, domain: type[Domain]) -> None:
+        """Refuses an unknown strategy of the selection."""
+        if self.own.select is not None:
+            try:
+                strategy_class(self.own.select.strategy)
+            except ConfigError as error:
+                raise ConfigError(error.message, "search.options.gradient.select.strategy") from None
+
     def budget(self) -> Budget:
-        """Returns the limits on epochs and seconds."""
-        return Budget(self.options.epochs, self.options.seconds)
+        """Returns the limits on epochs, with what follows them, and seconds."""
+        return Budget(self.options.epochs + self.own.selected, self.options.seconds)
 
     def objectives(self, domain: Domain) -> tuple[Objective, ...]:
         """Returns the primary objective, as the supernet has it."""
         return (domain.objectives[0].of_supernet(),)
 
+    def criterion(self, domain: Domain) -> Objective | None:
+        """Returns the domain's, by which the best architectures are confirmed, if they are."""
+        return criterion_of(domain) if self.own.select is not None and self.own.select.confirm else None
+
     def run(self, session: Session) -> SearchState:
         """Runs the loop."""
-        own = GradientOptions.model_validate(self.options.options.get("gradient", {}))
-        return GradientLoop(session, own, self.budget()).run()
+        strategy = None if self.own.select is None else self._strategy(self.own.select.strategy, session)
+        return GradientLoop(session, self.own, self.options.epochs, self.options.seconds, strategy).run()
+
+    def _strategy(self, name: str, session: Session) -> Strategy:
+        cls = strategy_class(name)
+        options = cls.Options.model_validate(self.options.options.get(name, {}))
+        return cls(session.domain.space, self.objectives(session.domain), session.seed, options)
 
     def facts(self, domain: Domain, journal: Journal) -> dict[str, Any]:
         """Returns why the search ended (its epochs, its seconds, or a rule of its early stop), and what it did."""
@@ -74,4 +105,6 @@ class GradientSearch(Method):
 
     def sections(self, record: RunRecord, baseline: RunRecord | None = None) -> list[Section]:
         """Returns the curve of the epochs, the mixture and the wiring."""
-        return [*super().sections(record, baseline), *gradient_sections(record)]
+        selected = [trial for trial in record.trials if trial.stage == STAGE]
+        search = selection_section(record, selected) if selected else super().sections(record, baseline)
+        return [*search, *gradient_sections(record)]

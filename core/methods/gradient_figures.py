@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from nichenas.core.figures.plots import COLOURS
 from nichenas.core.figures.plots import finish
 from nichenas.core.figures.plots import new_figure
+from nichenas.core.figures.plots import search_plot
 from nichenas.core.figures.plots import to_svg
 from nichenas.core.gradient.effect import effect_statements
 from nichenas.core.gradient.effect import late_share
@@ -27,6 +28,7 @@ from nichenas.core.gradient.wiring import width
 from nichenas.core.methods.sections import Section
 from nichenas.core.methods.sections import section
 from nichenas.core.session.record import RunRecord
+from nichenas.core.trial import Trial
 
 COLUMNS = 5  # small plots in a row
 
@@ -69,7 +71,7 @@ class GradientFigures:
 
 def gradient_sections(record: RunRecord) -> list[Section]:
     """Returns the sections of a run; none before its first epoch."""
-    trials = sorted(record.trials, key=lambda trial: trial.number)
+    trials = sorted((trial for trial in record.trials if trial.stage == 0), key=lambda trial: trial.number)
     measured = [trial.measurement for trial in trials if trial.measurement is not None]
     epochs = [measurement.diagnostics for measurement in measured]
     if not epochs:
@@ -84,6 +86,14 @@ def gradient_sections(record: RunRecord) -> list[Section]:
         _effect(record, epochs),
     )
     return [section("gradient.html", "details", figures=figures)]
+
+
+def selection_section(record: RunRecord, trials: Sequence[Trial]) -> list[Section]:
+    """Returns the scores of the architectures that were tried in the supernet, which follow the epochs."""
+    metric = record.objectives[0]
+    values = [None if trial.failed else trial.value(metric) for trial in sorted(trials, key=lambda t: t.number)]
+    plot = search_plot(values, metric.name, metric.sign, None, "scored architecture")
+    return [Section(Markup("<figure>{}</figure>").format(plot))]
 
 
 def _effect(record: RunRecord, epochs: Sequence[Mapping[str, Any]]) -> list[str]:

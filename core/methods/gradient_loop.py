@@ -31,10 +31,12 @@ from nichenas.core.gradient.supernet import Kept
 from nichenas.core.gradient.training import LOWER
 from nichenas.core.gradient.training import EpochResult
 from nichenas.core.gradient.training import SupernetTraining
+from nichenas.core.methods.supernet_selection import select
 from nichenas.core.seeds import numpy_generator
-from nichenas.core.session.budget import Budget
 from nichenas.core.session.session import Session
 from nichenas.core.session.state import SearchState
+from nichenas.core.space import Architecture
+from nichenas.core.strategies import Strategy
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
 from nichenas.core.trial import Trial
@@ -47,25 +49,32 @@ class GradientLoop:
 
     Args:
         session: of a domain with a supernet; without a run folder an interrupted search begins again.
-        budget: its units are epochs.
+        epochs: of the search.
+        seconds: after which no epoch is begun; none for no limit.
+        strategy: fresh, to search the space with the trained supernet; none where the architecture is the mixture's.
 
     Raises:
-        ValueError: when there is no number of epochs.
         ConfigError: when a second-order step would take finite differences of a network that is binary at some time.
     """
 
-    def __init__(self, session: Session, options: GradientOptions, budget: Budget) -> None:
-        if budget.units is None:
-            raise ValueError("a gradient search needs a number of epochs")
+    def __init__(
+        self,
+        session: Session,
+        options: GradientOptions,
+        epochs: int,
+        seconds: float | None = None,
+        strategy: Strategy | None = None,
+    ) -> None:
         domain = session.domain
         assert isinstance(domain, DifferentiableSupernet)
         self.session, self.options, self.domain = session, options, domain
-        self.budget, self.epochs = budget, budget.units
+        self.epochs, self.seconds, self.strategy = epochs, seconds, strategy
+        self._recorded = [trial for trial in session.recorded if trial.stage == 0]  # of epochs
         self.seed, self.device = session.seed, session.device
         self.objective = session.domain.objectives[0].of_supernet()
         context = Context(self.seed, device=self.device)
         self.supernet = domain.supernet(context, options.activation_checkpointing)
-        held_out = 0.0 if options.step == "single-level" else options.held_out
+        held_out = 0.0 if options.step in ("single-level", "none") else options.held_out
         self.data = domain.search_data(context, options.batch, held_out)
         self.resources = Resources(options.resources, domain.resources() if options.resources else {})
         self.training = SupernetTraining(
@@ -83,14 +92,14 @@ class GradientLoop:
             SearchDiverged: when the loss or the score is not finite; the epochs before are kept.
             Interrupted: on Ctrl-C; finished epochs are kept.
         """
-        session, recorded = self.session, self.session.recorded
+        session, recorded = self.session, self._recorded
         self._resume()
         reason = self._recorded_reason()
         with session.searching("epochs"):
             while reason is None and self._epoch < self.epochs:
                 if self._epoch >= len(recorded):
                     session.clock.start()
-                if self.budget.seconds is not None and session.clock.seconds >= self.budget.seconds:
+                if self.seconds is not None and session.clock.seconds >= self.seconds:
                     reason = "seconds"
                     break
                 trial = self._train_epoch()
@@ -104,16 +113,19 @@ class GradientLoop:
                 if self._epoch % self.options.checkpoint_every == 0 or self._epoch == self.epochs or reason:
                     self._checkpoint()
             session.journal.set_meta("stopped", reason or "epochs")
-            if self._epoch > 0 and self.options.effect.random:
+            if self._epoch > 0 and self.options.effect.random and self.options.step != "none":
                 held = session.journal.meta("effect")
                 if held is None or held["epochs"] != self._epoch:  # a run that ran out of seconds may go on later
                     session.journal.set_meta("effect", {"epochs": self._epoch, **self._effect()})
+            if self._epoch > 0 and self.strategy is not None and self.options.select is not None:
+                session.journal.flush()
+                self._enter_last_epoch()
+                select(session, self.strategy, self._scores, self.options.select, self._epoch)
         return session.state
 
     def _effect(self) -> dict[str, Any]:
         """Returns whether the search did anything, judged by the supernet as it is after the last epoch."""
-        self.supernet.train()
-        self.supernet.begin_epoch((self._epoch - 1) / self.epochs)
+        self._enter_last_epoch()
         with torch.no_grad():
             mixture, uniform = (of(self._epoch - 1) for of in (self.training.mixture, self.training.uniform))
         rng = numpy_generator(self.seed, "random architectures")
@@ -121,6 +133,25 @@ class GradientLoop:
         return search_effect(
             self.supernet, self.data.validation, mixture, uniform, options.discretise, self._kept, rng, options.effect
         )
+
+    def _enter_last_epoch(self) -> None:
+        self.supernet.train()
+        self.supernet.begin_epoch((self._epoch - 1) / self.epochs)
+
+    @torch.no_grad()
+    def _scores(self, architecture: Architecture) -> dict[str, float]:
+        """Returns score, loss and costs of an architecture that runs alone in the supernet.
+
+        Raises:
+            CandidateFailure: when it costs more than may be.
+        """
+        single = one_hot(self.domain.kept(architecture), self.supernet.groups, self.training.mixture(self._epoch - 1))
+        costs = self.resources.costs(single)
+        for one in self.options.resources:
+            if one.most is not None and costs[one.kind] > one.most:
+                raise CandidateFailure("over the limit", f"{costs[one.kind]:,.0f} {one.kind}; at most {one.most:,.0f}")
+        score, loss = self._validate(Mix(single, {name: table > 0 for name, table in single.items()}))
+        return {self.objective.name: score, "loss[supernet]": loss, **costs}
 
     def _kept(self, mixture: Mapping[str, Tensor]) -> Kept:
         """Returns what is kept of a mixture, within the limits."""
@@ -136,7 +167,7 @@ class GradientLoop:
             self._epoch = held["epoch"]
             self._stable = held["stable"]
             self._last_kept = {n: tuple((int(e), o) for e, o in edges) for n, edges in held["kept"].items()}
-        for trial in self.session.recorded:
+        for trial in self._recorded:
             self._complete(trial, replayed=True)
 
     def _checkpoint(self) -> None:
@@ -247,7 +278,9 @@ class GradientLoop:
 
     def _recorded_reason(self) -> str | None:
         """Returns why a finished search ended early, when it is opened again."""
-        recorded = self.session.recorded
+        recorded = self._recorded
+        if len(self.session.recorded) > len(recorded):  # the selection has begun with the supernet as it was then
+            return str(self.session.journal.meta("stopped", "epochs"))
         if recorded and self._epoch == len(recorded):
             return self._reason_to_stop(recorded[-1])
         return None

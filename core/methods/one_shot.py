@@ -7,6 +7,7 @@ from typing import ClassVar
 from typing import Literal
 
 from nichenas.core.capabilities.base import Capability
+from nichenas.core.capabilities.criterion import criterion_of
 from nichenas.core.domain import Domain
 from nichenas.core.errors import ConfigError
 from nichenas.core.methods.base import METHODS
@@ -74,6 +75,10 @@ class OneShotSearch(Method):
         """Returns what is measured with shared weights, the reward first."""
         assert isinstance(domain, SharedWeights)
         return tuple(objective.of_supernet() for objective in domain.shared_objectives)
+
+    def criterion(self, domain: Domain) -> Objective | None:
+        """Returns the domain's, by which the last beam is confirmed, if it is."""
+        return criterion_of(domain) if self.options.one_shot.confirm else None
 
     def run(self, session: Session) -> SearchState:
         """Runs the loop."""

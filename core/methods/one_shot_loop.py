@@ -23,12 +23,11 @@ from typing import Any
 
 from torch import Tensor
 
-from nichenas.core.capabilities.criterion import criterion_of
 from nichenas.core.context import Context
 from nichenas.core.errors import RunFolderError
 from nichenas.core.errors import SearchDiverged
 from nichenas.core.gate import checked_measurement
-from nichenas.core.methods.measured_alone import measure_alone
+from nichenas.core.methods.confirmation import confirm
 from nichenas.core.objectives import Objective
 from nichenas.core.seeds import derive_seed
 from nichenas.core.seeds import numpy_generator
@@ -145,19 +144,10 @@ class OneShotLoop:
         """Leaves the last beam as the outcome: scores of earlier iterations belong to other weights."""
         self.state.reset_best()
         if self.options.confirm:
-            self._confirm()
+            confirm(self.session, self._prefixes[: self.options.confirm], self._numbered)
             return
         for trial in self._prefixes:
             self.state.offer(trial, self.strategy.score(trial), self.session.identity(trial))
-
-    def _confirm(self) -> None:
-        """Leaves what is best of the last beam when it is trained alone."""
-        objective = criterion_of(self.domain) or self.session.domain.objectives[0]
-        for trial, replayed in measure_alone(self.session, self._prefixes[: self.options.confirm], self._numbered):
-            score = float("-inf") if trial.measurement is None else objective.sign * trial.value(objective)
-            self.session.complete(trial, score, replayed)
-        if self.state.best is None:
-            raise SearchDiverged("none of the last beam could be trained alone")
 
     # Iterations
 

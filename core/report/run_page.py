@@ -38,13 +38,14 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
         RunFolderError: when a folder holds no run.
     """
     record = RunRecord.read(folder)
-    metric = record.objectives[0]
+    metric = record.objective
     first = (metric.name, record.searched.name)
     other = RunRecord.read(baseline) if baseline else None
     weights = record.config["search"].get("weights")
     method, unit = _method(record)
     good = [trial for trial in record.final if not trial.failed]
-    ranked_by = record.objectives if record.criterion is None else (record.criterion,)
+    criterion = None if record.searched == metric else record.searched
+    ranked_by = (record.searched,) if criterion is not None or metric != record.objectives[0] else record.objectives
     good.sort(key=lambda t: (-score(ranked_by, _values(t), weights), t.number))
     top = _distinct(good)[:TOP]
     rows = _rows(record)
@@ -58,7 +59,7 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
         result=record.result,
         metric=metric.name,
         test_metric=record.metric.name,
-        criterion=record.criterion,
+        criterion=criterion,
         unit=unit,
         objectives=record.objectives,
         front=_front(record, good),

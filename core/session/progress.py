@@ -124,7 +124,8 @@ class Progress:
         total = f"/{self.budget.units}" if self.budget.units else ""
         best = f"{self.objective.name} none yet"
         if state.best is not None:
-            found = ", ".join(f"{one.name} {state.best.value(one):.4f}" for one in self.figures)
+            values = state.best.measurement.values if state.best.measurement is not None else {}
+            found = ", ".join(f"{one.name} {values[one.name]:.4f}" for one in self.figures if one.name in values)
             best = f"{found} ({self.unit} {state.best.number})"
         parts = [
             f"{state.completed}{total} {self.unit}s",

@@ -48,9 +48,23 @@ class RunRecord:
     criterion: Objective | None = None
 
     @property
+    def objective(self) -> Objective:
+        """The primary objective, as it was measured of the last candidates.
+
+        Those that a supernet proposed may have been trained alone in the end.
+        """
+        alone = self.objectives[0].source == "supernet" and self._measured(self.metric)
+        return self.metric if alone else self.objectives[0]
+
+    @property
     def searched(self) -> Objective:
-        """What candidates were ranked by."""
-        return self.criterion or self.objectives[0]
+        """What the last candidates were ranked by."""
+        return self.criterion if self.criterion is not None and self._measured(self.criterion) else self.objective
+
+    def _measured(self, objective: Objective) -> bool:
+        """Returns whether all of the last candidates have a value of it."""
+        values = [trial.measurement.values for trial in self.final if trial.measurement is not None]
+        return bool(values) and all(objective.name in one for one in values)
 
     @classmethod
     def read(cls, folder: Path) -> RunRecord:

@@ -239,7 +239,7 @@ class MethodContract:
     def test_report_of_a_finished_run(self, tmp_path: Path) -> None:
         """A finished run has a result and a page; a random search may be drawn beside it."""
         result = run_search(self.resolved(), tmp_path / "run", QUIET)
-        assert result.unit == METHODS[self.method].unit
+        assert result.unit == self.resolved().method.unit
         assert result.test
         self.check_report(tmp_path / "run")
 

@@ -125,6 +125,14 @@ class SupernetContract(CapabilityContract):
             assert domain.space.architecture(dict(architecture)) == architecture
         domain.evaluate(Proposal(architecture), Context(0))
 
+    def test_an_architecture_is_what_is_derived_from_what_it_keeps(self, domain: Domain) -> None:
+        """Architectures of the space have their edges and operations."""
+        assert isinstance(domain, DifferentiableSupernet)
+        rng = np.random.default_rng(0)
+        for _ in range(5):
+            architecture = domain.space.sample(rng)
+            assert domain.derived(domain.kept(architecture)) == architecture
+
     def test_every_sample_has_a_loss_and_a_score(self, domain: DifferentiableSupernet, supernet: Supernet) -> None:
         """Losses and scores are finite, one a sample."""
         inputs, targets = self._batch(domain)

@@ -110,3 +110,7 @@ class ToySupernetDomain(ToyDomain, DifferentiableSupernet):
     def derived(self, kept: Kept) -> Architecture:
         """Returns the architecture whose choices are the kept operations' places."""
         return self.space.architecture({f"c{edge}": OPERATIONS.index(operation) for edge, operation in kept["cell"]})
+
+    def kept(self, architecture: Architecture) -> Kept:
+        """Returns the operations at the places that the choices name."""
+        return {"cell": tuple((edge, OPERATIONS[int(str(architecture[f"c{edge}"]))]) for edge in range(2))}

@@ -49,6 +49,7 @@ from nichenas.domains.binary.space import architecture_of_kept
 from nichenas.domains.binary.space import cell_names
 from nichenas.domains.binary.space import cell_space
 from nichenas.domains.binary.space import genotype_of
+from nichenas.domains.binary.space import kept_of
 from nichenas.domains.binary.supernet import BinarisationStage
 from nichenas.domains.binary.supernet import CellSupernet
 
@@ -220,6 +221,10 @@ class BinaryNetworks(Domain, DifferentiableSupernet, NamedDatasets, DataNotes):
     def derived(self, kept: Kept) -> Architecture:
         """Returns the architecture of the edges and operations that are kept."""
         return architecture_of_kept(kept, self._groups, self.space, self.kinds)
+
+    def kept(self, architecture: Architecture) -> Kept:
+        """Returns the edges and operations of an architecture."""
+        return kept_of(architecture, self._groups)
 
     def resources(self) -> Mapping[str, ResourceTable]:
         """Returns the costs of operations in the network that is trained in full."""

@@ -150,6 +150,10 @@ class Relaxed(ToyDomain, DifferentiableSupernet):
         numbers = [("none", "skip", "a", "b").index(operations.get(edge, "none")) for edge in range(2)]
         return self.space.architecture({"c0": numbers[0], "c1": numbers[1], "c2": 0, "c3": 0})
 
+    def kept(self, architecture: Architecture) -> Kept:
+        names = ("none", "skip", "a", "b")
+        return {"cell": tuple((edge, names[int(str(architecture[f"c{edge}"]))]) for edge in range(2))}
+
 
 @dataclass
 class Batch:

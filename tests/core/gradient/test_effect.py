@@ -22,7 +22,6 @@ from nichenas.core.gradient.effect import search_effect
 from nichenas.core.gradient.options import GradientOptions
 from nichenas.core.gradient.supernet import ResourceTable
 from nichenas.core.methods.gradient_loop import GradientLoop
-from nichenas.core.session.budget import Budget
 from nichenas.core.session.session import Session
 from nichenas.core.testing.toy_supernet import Points
 from nichenas.core.testing.toy_supernet import ToySupernetDomain
@@ -179,7 +178,7 @@ def searched(**options: Any) -> Session:
     domain.prepare()
     session = Session(domain=domain, seed=0)
     made = GradientOptions.model_validate({"batch": 8, "discretise": {"edges": 2}, **options})
-    GradientLoop(session, made, Budget(4)).run()
+    GradientLoop(session, made, 4).run()
     return session
 
 
@@ -215,7 +214,7 @@ def test_terms_without_data_are_no_signal() -> None:
         domain.prepare()
         session = Session(domain=domain, seed=0)
         given = {"batch": 8, "resources": [{"kind": "macs", "weight": weight}]}
-        GradientLoop(session, GradientOptions.model_validate(given), Budget(1)).run()
+        GradientLoop(session, GradientOptions.model_validate(given), 1).run()
         (trial,) = session.journal.trials()
         assert trial.measurement is not None
         return float(trial.measurement.diagnostics["distinguished"])
@@ -226,7 +225,7 @@ def test_terms_without_data_are_no_signal() -> None:
 
 def test_a_search_that_goes_on_is_measured_again() -> None:
     session = searched()
-    loop = GradientLoop(session, GradientOptions.model_validate({"batch": 8}), Budget(4))
+    loop = GradientLoop(session, GradientOptions.model_validate({"batch": 8}), 4)
     assert session.journal.meta("effect")["epochs"] == 4
     session.journal.set_meta("effect", {**session.journal.meta("effect"), "epochs": 3})
     loop._epoch = 4

@@ -22,7 +22,6 @@ from nichenas.core.gradient.supernet import EdgeGroup
 from nichenas.core.gradient.supernet import ResourceTable
 from nichenas.core.gradient.supernet import dense_edges
 from nichenas.core.methods.gradient_loop import GradientLoop
-from nichenas.core.session.budget import Budget
 from nichenas.core.session.session import Session
 from nichenas.core.testing.toy_supernet import ToySupernetDomain
 from nichenas.core.testing.toy_supernet import ToySupernetSettings
@@ -192,7 +191,7 @@ def searched(**settings: Any) -> list[Any]:
     domain.prepare()
     session = Session(domain=domain, seed=0)
     options = {"batch": 8, "architecture": {"lr": 0.1}, "resources": [{"kind": "macs", **settings}]}
-    GradientLoop(session, GradientOptions.model_validate(options), Budget(8)).run()
+    GradientLoop(session, GradientOptions.model_validate(options), 8).run()
     return [trial.measurement for trial in session.journal.trials()]
 
 

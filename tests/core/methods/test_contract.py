@@ -62,6 +62,21 @@ class TestGradientSearch(MethodContract):
     target = "nichenas.core.testing.toy_supernet:ToySupernetDomain"
 
 
+class TestGradientSearchWithSelection(MethodContract):
+    method = "gradient"
+    search: ClassVar[dict[str, Any]] = {
+        "epochs": 4,
+        "options": {
+            "gradient": {
+                "batch": 16,
+                "step": "none",
+                "select": {"strategy": "random", "scored": 8, "confirm": 3},
+            }
+        },
+    }
+    target = "nichenas.core.testing.toy_supernet:ToySupernetDomain"
+
+
 class TestMethodOfAnotherPackage(MethodContract):
     method = "tests.core.methods.coordinate_descent:CoordinateDescent"
     search: ClassVar[dict[str, Any]] = {"trials": 20}

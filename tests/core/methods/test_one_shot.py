@@ -136,7 +136,7 @@ def test_the_best_that_is_trained_alone_is_the_outcome() -> None:
     resolved = configuration("random", beam=4, confirm=3)
     run = driver(resolved, journal)
     state = run.run()
-    alone = [t for t in trials(journal) if t.record.get("alone")]
+    alone = [t for t in trials(journal) if t.stage == 3]
     beam = sorted(trials(journal, 2, candidate=True), key=lambda t: -t.measurement.values["quality[supernet]"])
     assert {t.proposal.architecture for t in alone} <= {t.proposal.architecture for t in beam[:4]}
     assert [t.number for t in alone] == list(range(state.completed))[-3:]
@@ -154,9 +154,9 @@ def test_what_cannot_be_trained_alone_is_not_the_outcome(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(ToyOneShotDomain, "evaluate", fails)
     journal = Journal(None)
-    with pytest.raises(SearchDiverged, match="none of the last beam could be trained alone"):
+    with pytest.raises(SearchDiverged, match="none of the best architectures could be trained alone"):
         driver(configuration("random", confirm=2), journal).run()
-    assert [t.detail for t in trials(journal) if t.record.get("alone")] == ["RuntimeError: too deep"] * 2
+    assert [t.detail for t in trials(journal) if t.stage == 3] == ["RuntimeError: too deep"] * 2
 
 
 def test_no_more_are_confirmed_than_the_beam_holds() -> None:

@@ -1,4 +1,4 @@
-"""Measuring, outside of a trial search, what a method has found as one would measure its candidates: trained alone."""
+"""The last word on what shared weights have found: the best are trained alone, as candidates of a trial search are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Iterator
 from collections.abc import Sequence
 
+from nichenas.core.capabilities.criterion import criterion_of
 from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import SearchDiverged
 from nichenas.core.execution.jobs import EvaluationJob
 from nichenas.core.session.session import Session
 from nichenas.core.trial import Measurement
@@ -14,8 +16,30 @@ from nichenas.core.trial import Proposal
 from nichenas.core.trial import Trial
 
 
+def confirm(session: Session, found: Sequence[Trial], first: int) -> None:
+    """Trains the architectures of some trials alone, and leaves the best of them in the session's state.
+
+    Args:
+        found: see :func:`measure_alone`, as ``first``.
+
+    Raises:
+        SearchDiverged: when none could be trained.
+    """
+    objective = criterion_of(session.domain) or session.domain.objectives[0]
+    session.state.keep = max(session.state.keep, len(found))
+    session.state.reset_best()
+    for trial, replayed in measure_alone(session, found, first):
+        score = float("-inf") if trial.measurement is None else objective.sign * trial.value(objective)
+        session.complete(trial, score, replayed)
+    if session.state.best is None:
+        raise SearchDiverged("none of the best architectures could be trained alone")
+
+
 def measure_alone(session: Session, found: Sequence[Trial], first: int) -> Iterator[tuple[Trial, bool]]:
     """Trains the architectures of some trials alone, on the session's executor, and writes trials of that.
+
+    These are of the stage after that of ``found``: what a network does alone cannot be compared with what it does with
+    shared weights.
 
     Args:
         found: whose figures the new trials carry too, beside their own.
@@ -50,8 +74,7 @@ def measure_alone(session: Session, found: Sequence[Trial], first: int) -> Itera
                 submitted += 1
             ticket, (result,) = session.executor.wait()
             shared, outcome = found[ticket], result.outcome
-            record = {"alone": True}
-            trial = Trial(first + ticket, wanted[ticket], seconds=result.seconds, stage=shared.stage, record=record)
+            trial = Trial(first + ticket, wanted[ticket], seconds=result.seconds, stage=shared.stage + 1)
             if isinstance(outcome, CandidateFailure):
                 finished[ticket] = dataclasses.replace(trial, failure=outcome.reason, detail=outcome.detail)
             else:
