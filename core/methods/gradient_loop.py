@@ -119,13 +119,13 @@ class GradientLoop:
                     session.journal.set_meta("effect", {"epochs": self._epoch, **self._effect()})
             if self._epoch > 0 and self.strategy is not None and self.options.select is not None:
                 session.journal.flush()
-                self._enter_last_epoch()
-                select(session, self.strategy, self._scores, self.options.select, self._epoch)
+                self.enter_last_epoch()
+                select(session, self.strategy, self.scores, self.options.select, self._epoch)
         return session.state
 
     def _effect(self) -> dict[str, Any]:
         """Returns whether the search did anything, judged by the supernet as it is after the last epoch."""
-        self._enter_last_epoch()
+        self.enter_last_epoch()
         with torch.no_grad():
             mixture, uniform = (of(self._epoch - 1) for of in (self.training.mixture, self.training.uniform))
         rng = numpy_generator(self.seed, "random architectures")
@@ -134,12 +134,13 @@ class GradientLoop:
             self.supernet, self.data.validation, mixture, uniform, options.discretise, self._kept, rng, options.effect
         )
 
-    def _enter_last_epoch(self) -> None:
+    def enter_last_epoch(self) -> None:
+        """Brings the supernet, after its training, to where it was in it: what was binary then is binary."""
         self.supernet.train()
         self.supernet.begin_epoch((self._epoch - 1) / self.epochs)
 
     @torch.no_grad()
-    def _scores(self, architecture: Architecture) -> dict[str, float]:
+    def scores(self, architecture: Architecture) -> dict[str, float]:
         """Returns score, loss and costs of an architecture that runs alone in the supernet.
 
         Raises:

@@ -21,6 +21,8 @@ from nichenas.core.gradient.supernet import SearchData
 from nichenas.core.gradient.supernet import Supernet
 from nichenas.core.seeds import numpy_generator
 from nichenas.core.space import Architecture
+from nichenas.core.space import Choice
+from nichenas.core.space import SearchSpace
 from nichenas.core.testing.toy import ToyDomain
 from nichenas.core.testing.toy import ToySettings
 
@@ -88,6 +90,11 @@ class ToySupernetDomain(ToyDomain, DifferentiableSupernet):
 
     Settings = ToySupernetSettings
     settings: ToySupernetSettings
+
+    @property
+    def space(self) -> SearchSpace:
+        """The two choices, ``none`` among their options."""
+        return SearchSpace([Choice(f"c{edge}", tuple(range(len(OPERATIONS))), group="edge") for edge in range(2)])
 
     def supernet(self, context: Context, activation_checkpointing: bool = False) -> ToySupernet:
         """Returns a fresh supernet; its activations are too few to be worth computing again."""

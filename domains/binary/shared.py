@@ -92,7 +92,7 @@ class SharedCells(SharedTraining):
         for architecture in architectures:
             loss = F.cross_entropy(self._logits(architecture, images), labels) / len(architectures)
             loss.backward()
-            total += float(loss)
+            total += float(loss.detach())
         clip_gradients(list(supernet.parameters()), settings.optimizer.clip)
         self.optimizer.step()
         supernet.after_step()
