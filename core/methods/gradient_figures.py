@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,6 +78,10 @@ def gradient_sections(record: RunRecord) -> list[Section]:
     if not epochs:
         return []
     groups = [EdgeGroup.from_dict(fields) for fields in epochs[0]["groups"].values()]
+    if (
+        len({json.dumps(epoch.get("parameters")) for epoch in epochs}) == 1 < len(epochs)
+    ):  # nothing to see of the mixture
+        groups = []
     values = [measurement.values for measurement in measured]
     figures = GradientFigures(
         [_figures(group, epochs) for group in groups],
@@ -93,7 +98,8 @@ def selection_section(record: RunRecord, trials: Sequence[Trial]) -> list[Sectio
     metric = record.objectives[0]
     values = [None if trial.failed else trial.value(metric) for trial in sorted(trials, key=lambda t: t.number)]
     plot = search_plot(values, metric.name, metric.sign, None, "scored architecture")
-    return [Section(Markup("<figure>{}</figure>").format(plot))]
+    note = "Every architecture that was tried in the trained supernet, one at a time, and the best so far."
+    return [Section(Markup('<p class="note">{}</p><figure>{}</figure>').format(note, plot))]
 
 
 def _effect(record: RunRecord, epochs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -43,6 +43,7 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
     other = RunRecord.read(baseline) if baseline else None
     weights = record.config["search"].get("weights")
     method, unit = _method(record)
+    unit = unit if record.result is None else record.result.unit
     good = [trial for trial in record.final if not trial.failed]
     criterion = None if record.searched == metric else record.searched
     ranked_by = (record.searched,) if criterion is not None or metric != record.objectives[0] else record.objectives
