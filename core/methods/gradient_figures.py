@@ -80,7 +80,7 @@ def gradient_sections(record: RunRecord) -> list[Section]:
     groups = [EdgeGroup.from_dict(fields) for fields in epochs[0]["groups"].values()]
     if (
         len({json.dumps(epoch.get("parameters")) for epoch in epochs}) == 1 < len(epochs)
-    ):  # nothing to see of the mixture
+    ):  # no mixture to see
         groups = []
     values = [measurement.values for measurement in measured]
     figures = GradientFigures(
