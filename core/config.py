@@ -310,9 +310,9 @@ def _resolve(raw: RawConfig) -> ResolvedConfig:
     resolved = ResolvedConfig(
         config, raw.source, target=target, domain=domain, settings=settings, search=search, raw=raw
     )
-    resolved.method.check(kind, domain)
     part_options((STRATEGIES, SCHEDULERS, METHODS), search.options)
-    _check_run(config, method)
+    resolved.method.check(kind, domain)
+    _check_run(config, resolved.method)
     _check_proxies(config.proxies, domain)
     return resolved
 
@@ -339,7 +339,7 @@ def _check_keys(name: str, search: Mapping[str, Any]) -> None:
                 )
 
 
-def _check_run(config: RunConfig, method: type[Method]) -> None:
+def _check_run(config: RunConfig, method: Method) -> None:
     run = config.run
     try:
         executor = EXECUTORS[run.executor]
@@ -347,12 +347,12 @@ def _check_run(config: RunConfig, method: type[Method]) -> None:
         raise ConfigError(error.message, "run.executor") from None
     if not executor.parallel and run.workers != 1:
         raise ConfigError(f"{run.workers} workers need run.executor=processes; {run.executor} has 1", "run.workers")
-    if not method.measures_candidates:
+    if not method.trains_candidates:
         for key in ("seconds", "memory_mb"):
             if getattr(run.limits, key) is not None:
                 raise ConfigError("this search method trains no candidate alone; allowed: null", f"run.limits.{key}")
-        if run.order != "strict":
-            raise ConfigError("this search method trains no candidate alone; allowed: strict", "run.order")
+    if not method.measures_candidates and run.order != "strict":
+        raise ConfigError("this search method measures in one order; allowed: strict", "run.order")
 
 
 def _check_proxies(proxies: ProxiesSection, domain: type[Domain]) -> None:

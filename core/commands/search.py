@@ -168,7 +168,7 @@ class _Search:
                 unit=method.unit,
                 task=self.task,
                 simulated_time=simulates_time(domain),
-                criterion=method.criterion(domain),
+                criterion=method.criterion(domain) or (domain.objectives[0] if method.trains_candidates else None),
             )
         with listening(self.session, progress, self.resolved.config.run.tensorboard):
             state = method.run(self.session)
@@ -228,6 +228,11 @@ class _Search:
         domain = self.session.domain
         return self.method.criterion(domain) or domain.objectives[0]
 
+    def _searched(self, values: Mapping[str, float]) -> str:
+        """Returns the primary objective as the search measured it last: alone, where it did in the end."""
+        primary, metric = self.method.objectives(self.session.domain)[0], self.session.domain.objectives[0].name
+        return metric if primary.source == "supernet" and metric in values else primary.name
+
     def result(self) -> RunResult:
         config, domain, state = self.resolved.config, self.session.domain, self.session.state
         metric, summaries = domain.objectives[0], self.summaries
@@ -243,7 +248,7 @@ class _Search:
         return RunResult(
             name=config.name,
             metric=metric.name,
-            searched=self.method.objectives(domain)[0].name,
+            searched=self._searched(measured.values),
             unit=self.method.unit,
             architecture=dict(chosen),
             key=chosen.key,

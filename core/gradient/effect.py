@@ -23,6 +23,7 @@ from torch import Tensor
 from nichenas.core.gradient.discretisation import Discretisation
 from nichenas.core.gradient.discretisation import one_hot
 from nichenas.core.gradient.relaxations import Mix
+from nichenas.core.gradient.relaxations import discrete
 from nichenas.core.gradient.steps import copies
 from nichenas.core.gradient.supernet import BatchSource
 from nichenas.core.gradient.supernet import Kept
@@ -131,13 +132,12 @@ def search_effect(
     """
     groups = supernet.groups
 
-    def scores(values: Mixes, discrete: bool = False) -> NDArray[np.float64]:
-        active = {name: table > 0 for name, table in values.items()} if discrete else None
-        return sample_scores(supernet, Mix(values, active), validation, settings.samples)
+    def scores(values: Mixes, single: bool = False) -> NDArray[np.float64]:
+        return sample_scores(supernet, discrete(values) if single else Mix(values), validation, settings.samples)
 
     kept = derive(mixture)
-    single = one_hot(kept, groups, mixture)
-    on = {name: (table.sum(1, keepdim=True) > 0).to(table) for name, table in single.items()}
+    alone = one_hot(kept, groups, mixture)
+    on = {name: (table.sum(1, keepdim=True) > 0).to(table) for name, table in alone.items()}
     every = discretise.model_copy(update={"rule": "top-edges", "edges": max(len(group.edges) for group in groups)})
     learned, flat = scores(mixture), scores(uniform)
     paired = learned - flat
@@ -145,7 +145,7 @@ def search_effect(
     for _ in range(settings.random):
         tables = {name: torch.from_numpy(rng.random(tuple(table.shape))).to(table) for name, table in mixture.items()}
         drawn.append(float(scores(one_hot(derive(tables), groups, mixture), True).mean()))
-    derived = float(scores(single, True).mean())
+    derived = float(scores(alone, True).mean())
     finite = [one for one in drawn if math.isfinite(one)]
     beaten = [1.0 if derived > one else 0.5 if derived == one else 0.0 for one in finite]
     return {

@@ -45,7 +45,8 @@ class SelectionSettings(Settings):
 
     Attributes:
         strategy: that proposes architectures; its options stand in ``search.options`` as in a trial search.
-        scored: architectures whose loss on validation data is measured in the supernet.
+        scored: architectures that are measured in the supernet, on validation data. The strategy is told the score, or
+            the loss where the domain ranks by a criterion of its own.
         confirm: how many of the best are trained alone and measured, as a trial search does with its candidates;
             the best of these is the outcome. 0 for none: the supernet has the last word.
     """
@@ -121,8 +122,18 @@ class GradientOptions(Settings):
 
     @model_validator(mode="after")
     def _derives_something(self) -> GradientOptions:
-        if self.step == "none" and self.select is None:
+        if self.step != "none":
+            return self
+        if self.select is None:
             raise ValueError("step: none leaves a uniform mixture, of which nothing can be derived; give select")
+        acting = {
+            "relaxation": self.relaxation in ("gumbel", "single-path"),
+            "early_stop": self.early_stop.stable is not None or self.early_stop.skips is not None,
+            "regularisers": bool(self.regularisers),
+            "resources": any(one.weight > 0 for one in self.resources),
+        }
+        for key in (key for key, used in acting.items() if used):
+            raise ValueError(f"{key}: acts on architecture parameters, which step: none leaves as they are")
         return self
 
     @property

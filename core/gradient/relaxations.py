@@ -55,6 +55,11 @@ class Mix:
         return torch.stack(terms).sum()
 
 
+def discrete(tables: Mapping[str, Tensor]) -> Mix:
+    """Returns the mixture of one-hot rows and empty ones, ``(edges, operations)`` by group, that runs nothing else."""
+    return Mix(tables, {name: table > 0 for name, table in tables.items()})
+
+
 class Relaxation(ABC):
     """One way from parameters to mixtures."""
 

@@ -62,13 +62,13 @@ class Method(ABC):
         summary: one line for lists, with the source.
         unit: what the journal has a row for.
         needs: capabilities that a domain must have.
-        measures_candidates: whether proposals are measured one by one, so that ``run.limits`` and ``run.order`` apply.
+        measures_candidates: whether proposals are measured one by one, so that ``run.order`` applies.
     """
 
     Options: ClassVar[type[MethodSettings]] = MethodSettings
     PartOptions: ClassVar[type[Settings] | None] = None
     summary: ClassVar[str] = ""
-    unit: ClassVar[str] = "trial"
+    unit: str = "trial"
     needs: ClassVar[tuple[type[Capability], ...]] = ()
     measures_candidates: ClassVar[bool] = False
 
@@ -124,6 +124,11 @@ class Method(ABC):
     def criterion(self, domain: Domain) -> Objective | None:
         """Returns what candidates are ranked by where it is not their primary objective; by default, none."""
         return None
+
+    @property
+    def trains_candidates(self) -> bool:
+        """Whether some architectures are trained alone in the search, so that ``run.limits`` apply."""
+        return self.measures_candidates
 
     @abstractmethod
     def budget(self) -> Budget:

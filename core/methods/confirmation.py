@@ -10,6 +10,7 @@ from nichenas.core.capabilities.criterion import criterion_of
 from nichenas.core.errors import CandidateFailure
 from nichenas.core.errors import SearchDiverged
 from nichenas.core.execution.jobs import EvaluationJob
+from nichenas.core.execution.jobs import Result
 from nichenas.core.session.session import Session
 from nichenas.core.trial import Measurement
 from nichenas.core.trial import Proposal
@@ -30,6 +31,8 @@ def confirm(session: Session, found: Sequence[Trial], first: int) -> None:
     session.state.reset_best()
     for trial, replayed in measure_alone(session, found, first):
         score = float("-inf") if trial.measurement is None else objective.sign * trial.value(objective)
+        session.state.epochs += trial.epochs
+        session.state.training_seconds += trial.training_seconds
         session.complete(trial, score, replayed)
     if session.state.best is None:
         raise SearchDiverged("none of the best architectures could be trained alone")
@@ -59,7 +62,7 @@ def measure_alone(session: Session, found: Sequence[Trial], first: int) -> Itera
     todo = list(range(len(known), len(found)))
     finished: dict[int, Trial] = {}
     submitted = 0
-    for place in todo:
+    for place in todo:  # results are taken in this order, whatever ends first
         while place not in finished:
             while submitted < len(todo) and submitted - len(finished) < session.executor.capacity:
                 session.clock.start()
@@ -73,15 +76,20 @@ def measure_alone(session: Session, found: Sequence[Trial], first: int) -> Itera
                 session.executor.submit(position, job)
                 submitted += 1
             ticket, (result,) = session.executor.wait()
-            shared, outcome = found[ticket], result.outcome
-            trial = Trial(first + ticket, wanted[ticket], seconds=result.seconds, stage=shared.stage + 1)
-            if isinstance(outcome, CandidateFailure):
-                finished[ticket] = dataclasses.replace(trial, failure=outcome.reason, detail=outcome.detail)
-            else:
-                assert isinstance(outcome, Measurement)
-                assert shared.measurement is not None
-                values = {**shared.measurement.values, **outcome.values}
-                measurement = dataclasses.replace(outcome, values=values)
-                finished[ticket] = dataclasses.replace(trial, measurement=measurement)
+            finished[ticket] = _alone(found[ticket], first + ticket, result)
         session.append([finished[place]])
         yield finished[place], False
+
+
+def _alone(shared: Trial, number: int, result: Result) -> Trial:
+    """Returns the trial of an architecture alone, with the figures of shared weights beside its own."""
+    proposal, outcome = Proposal(shared.proposal.architecture), result.outcome
+    trial = Trial(number, proposal, seconds=result.seconds, stage=shared.stage + 1)
+    if isinstance(outcome, CandidateFailure):
+        return dataclasses.replace(trial, failure=outcome.reason, detail=outcome.detail)
+    assert isinstance(outcome, Measurement)
+    assert shared.measurement is not None
+    values = {**shared.measurement.values, **outcome.values}
+    return dataclasses.replace(
+        trial, measurement=dataclasses.replace(outcome, values=values), epochs=outcome.epochs or 0
+    )

@@ -50,6 +50,9 @@ class GradientSettings(MethodSettings):
     sharing: Literal["none"] = "none"
 
 
+LOSS = Objective("loss[supernet]", "minimize")
+
+
 @METHODS.register("gradient")
 class GradientSearch(Method):
     """A relaxation and a step of a supernet's training."""
@@ -57,7 +60,7 @@ class GradientSearch(Method):
     Options = GradientSettings
     PartOptions = GradientOptions
     summary = "differentiable search of a supernet (DARTS, SNAS, DSNAS, Single-DARTS, BATS, BNAS)"
-    unit = "epoch"
+    unit: str = "epoch"
     needs: ClassVar[tuple[type[Capability], ...]] = (DifferentiableSupernet,)
     options: GradientSettings
 
@@ -66,7 +69,7 @@ class GradientSearch(Method):
         given = {} if options is None else options.options.get("gradient", {})
         self.own = GradientOptions.model_validate(given)
         if self.own.select is not None:
-            self.unit = "trial"  # type: ignore[misc]  # scored architectures follow the epochs
+            self.unit = "measurement"  # those of architectures follow those of epochs
 
     def check(self, kind: str, domain: type[Domain]) -> None:
         """Refuses an unknown strategy of the selection."""
@@ -75,6 +78,11 @@ class GradientSearch(Method):
                 strategy_class(self.own.select.strategy)
             except ConfigError as error:
                 raise ConfigError(error.message, "search.options.gradient.select.strategy") from None
+
+    @property
+    def trains_candidates(self) -> bool:
+        """Whether the best of the supernet are trained alone."""
+        return self.own.select is not None and self.own.select.confirm > 0
 
     def budget(self) -> Budget:
         """Returns the limits on epochs, with what follows them, and seconds."""
@@ -85,8 +93,8 @@ class GradientSearch(Method):
         return (domain.objectives[0].of_supernet(),)
 
     def criterion(self, domain: Domain) -> Objective | None:
-        """Returns the domain's, by which the best architectures are confirmed, if they are."""
-        return criterion_of(domain) if self.own.select is not None and self.own.select.confirm else None
+        """Returns the domain's, where the architecture is searched with the supernet."""
+        return None if self.own.select is None else criterion_of(domain)
 
     def run(self, session: Session) -> SearchState:
         """Runs the loop."""
@@ -96,7 +104,9 @@ class GradientSearch(Method):
     def _strategy(self, name: str, session: Session) -> Strategy:
         cls = strategy_class(name)
         options = cls.Options.model_validate(self.options.options.get(name, {}))
-        return cls(session.domain.space, self.objectives(session.domain), session.seed, options)
+        # Where the primary objective is too coarse to rank by, so it is in the supernet.
+        objectives = self.objectives(session.domain) if criterion_of(session.domain) is None else [LOSS]
+        return cls(session.domain.space, objectives, session.seed, options)
 
     def facts(self, domain: Domain, journal: Journal) -> dict[str, Any]:
         """Returns why the search ended (its epochs, its seconds, or a rule of its early stop), and what it did."""

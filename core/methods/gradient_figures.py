@@ -78,9 +78,7 @@ def gradient_sections(record: RunRecord) -> list[Section]:
     if not epochs:
         return []
     groups = [EdgeGroup.from_dict(fields) for fields in epochs[0]["groups"].values()]
-    if (
-        len({json.dumps(epoch.get("parameters")) for epoch in epochs}) == 1 < len(epochs)
-    ):  # no mixture to see
+    if len({json.dumps(epoch.get("parameters")) for epoch in epochs}) == 1 < len(epochs):  # no mixture to see
         groups = []
     values = [measurement.values for measurement in measured]
     figures = GradientFigures(
@@ -107,7 +105,7 @@ def _effect(record: RunRecord, epochs: Sequence[Mapping[str, Any]]) -> list[str]
     if effect is None:
         return []
     shares = [epoch.get("distinguished") for epoch in epochs]
-    return effect_statements(effect, late_share(shares), 1 if record.searched.direction == "maximize" else -1)
+    return effect_statements(effect, late_share(shares), 1 if record.objectives[0].direction == "maximize" else -1)
 
 
 def _figures(group: EdgeGroup, epochs: Sequence[Mapping[str, Any]]) -> GroupFigures:

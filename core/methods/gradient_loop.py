@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nichenas.core.context import Context
 from nichenas.core.errors import CandidateFailure
+from nichenas.core.errors import RunFolderError
 from nichenas.core.errors import SearchDiverged
 from nichenas.core.gate import checked_measurement
 from nichenas.core.gradient.discretisation import one_hot
@@ -24,6 +25,7 @@ from nichenas.core.gradient.effect import search_effect
 from nichenas.core.gradient.options import GradientOptions
 from nichenas.core.gradient.regularisers import entropies
 from nichenas.core.gradient.relaxations import Mix
+from nichenas.core.gradient.relaxations import discrete
 from nichenas.core.gradient.resources import Resources
 from nichenas.core.gradient.steps import copies
 from nichenas.core.gradient.supernet import DifferentiableSupernet
@@ -81,6 +83,7 @@ class GradientLoop:
             self.supernet, self.data, options, self.resources, self.seed, self.epochs, self.device
         )
         self._epoch = 0
+        self._kept_epoch = 0  # of the last checkpoint
         self._stable = 0
         self._last_kept: Kept | None = None
 
@@ -95,7 +98,7 @@ class GradientLoop:
         session, recorded = self.session, self._recorded
         self._resume()
         reason = self._recorded_reason()
-        with session.searching("epochs"):
+        with session.searching("epochs" if self.strategy is None else "measurements"):
             while reason is None and self._epoch < self.epochs:
                 if self._epoch >= len(recorded):
                     session.clock.start()
@@ -118,7 +121,8 @@ class GradientLoop:
                 if held is None or held["epochs"] != self._epoch:  # a run that ran out of seconds may go on later
                     session.journal.set_meta("effect", {"epochs": self._epoch, **self._effect()})
             if self._epoch > 0 and self.strategy is not None and self.options.select is not None:
-                session.journal.flush()
+                if self._kept_epoch != self._epoch:
+                    self._checkpoint()
                 self.enter_last_epoch()
                 select(session, self.strategy, self.scores, self.options.select, self._epoch)
         return session.state
@@ -151,7 +155,7 @@ class GradientLoop:
         for one in self.options.resources:
             if one.most is not None and costs[one.kind] > one.most:
                 raise CandidateFailure("over the limit", f"{costs[one.kind]:,.0f} {one.kind}; at most {one.most:,.0f}")
-        score, loss = self._validate(Mix(single, {name: table > 0 for name, table in single.items()}))
+        score, loss = self._validate(discrete(single))
         return {self.objective.name: score, "loss[supernet]": loss, **costs}
 
     def _kept(self, mixture: Mapping[str, Tensor]) -> Kept:
@@ -165,13 +169,14 @@ class GradientLoop:
         held = self.session.read_checkpoint(CHECKPOINT)
         if held is not None:
             self.training.load(held)
-            self._epoch = held["epoch"]
+            self._epoch = self._kept_epoch = held["epoch"]
             self._stable = held["stable"]
             self._last_kept = {n: tuple((int(e), o) for e, o in edges) for n, edges in held["kept"].items()}
         for trial in self._recorded:
             self._complete(trial, replayed=True)
 
     def _checkpoint(self) -> None:
+        self._kept_epoch = self._epoch
         self.session.write_checkpoint(
             CHECKPOINT,
             self._epoch,
@@ -210,7 +215,7 @@ class GradientLoop:
         score, held_loss = self._validate(Mix(mixture))
         single = one_hot(kept, self.supernet.groups, mixture)
         derived = self.resources.costs(single)
-        discrete, _ = self._validate(Mix(single, {name: table > 0 for name, table in single.items()}))
+        discretised, _ = self._validate(discrete(single))
         self._stable = self._stable + 1 if kept == self._last_kept else 0
         self._last_kept = kept
         diagnostics: dict[str, Any] = {
@@ -233,7 +238,7 @@ class GradientLoop:
         name = self.objective.name
         plain = self.session.domain.objectives[0].name
         measurement = Measurement(
-            values={name: score, f"{plain}[discretised supernet]": discrete, "loss[supernet]": held_loss, **derived},
+            values={name: score, f"{plain}[discretised supernet]": discretised, "loss[supernet]": held_loss, **derived},
             diagnostics=diagnostics,
             scalars={
                 "gradient/temperature": trained.temperature,
@@ -281,6 +286,11 @@ class GradientLoop:
         """Returns why a finished search ended early, when it is opened again."""
         recorded = self._recorded
         if len(self.session.recorded) > len(recorded):  # the selection has begun with the supernet as it was then
+            if self._epoch < len(recorded):
+                raise RunFolderError(
+                    f"the search has {len(recorded)} epochs and has begun to select from its supernet, but "
+                    f"{CHECKPOINT} is {f'of epoch {self._epoch}' if self._epoch else 'not there'}; start a new run"
+                )
             return str(self.session.journal.meta("stopped", "epochs"))
         if recorded and self._epoch == len(recorded):
             return self._reason_to_stop(recorded[-1])

@@ -67,6 +67,11 @@ class OneShotSearch(Method):
         if wanted != stages:
             raise ConfigError(f"{wanted} stages; the space is searched in {stages}", "search.one_shot.iterations")
 
+    @property
+    def trains_candidates(self) -> bool:
+        """Whether the last beam is trained alone."""
+        return self.options.one_shot.confirm > 0
+
     def budget(self) -> Budget:
         """Returns the number of architectures that are scored."""
         return Budget(self.options.one_shot.trials)

@@ -144,7 +144,8 @@ class OneShotLoop:
         """Leaves the last beam as the outcome: scores of earlier iterations belong to other weights."""
         self.state.reset_best()
         if self.options.confirm:
-            confirm(self.session, self._prefixes[: self.options.confirm], self._numbered)
+            distinct = {self.session.identity(trial): trial for trial in reversed(self._prefixes)}
+            confirm(self.session, list(reversed(distinct.values()))[: self.options.confirm], self._numbered)
             return
         for trial in self._prefixes:
             self.state.offer(trial, self.strategy.score(trial), self.session.identity(trial))

@@ -6,11 +6,10 @@ an architecture cannot be compared.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from collections.abc import Mapping
 
-from nichenas.core.errors import CandidateFailure
-from nichenas.core.errors import SearchDiverged
 from nichenas.core.gate import checked_measurement
 from nichenas.core.gradient.options import SelectionSettings
 from nichenas.core.methods.confirmation import confirm
@@ -43,7 +42,7 @@ def select(
 
     Raises:
         RunFolderError: when the journal is not that of this search.
-        SearchDiverged: when nothing could be scored, or trained alone where that is wanted.
+        SearchDiverged: when none could be trained alone, where that is wanted.
     """
     session.state.keep = max(session.state.keep, settings.confirm)
     session.state.reset_best()
@@ -51,22 +50,23 @@ def select(
     while number < first + settings.scored and (asked := strategy.ask(1)):
         proposal, replayed = asked[0], number < len(session.recorded)
         if replayed:
-            trial = session.recorded[number]
-            session.check_replay(trial, proposal)
+            session.check_replay(session.recorded[number], proposal)
+            # A tag comes back from JSON in another form than the strategy gave it.
+            trial = dataclasses.replace(session.recorded[number], proposal=proposal)
         else:
             session.clock.start()
             began = session.clock.seconds
+            trial = Trial(number, proposal, stage=STAGE)
             try:
                 measurement = checked_measurement(Measurement(scores(proposal.architecture)), session.objectives)
-                trial = Trial(number, proposal, measurement, seconds=session.clock.seconds - began, stage=STAGE)
-            except CandidateFailure as error:
+                trial = dataclasses.replace(trial, measurement=measurement)
+            except Exception as error:
                 failure = as_failure(error)
-                trial = Trial(number, proposal, failure=failure.reason, detail=failure.detail, stage=STAGE)
+                trial = dataclasses.replace(trial, failure=failure.reason, detail=failure.detail)
+            trial = dataclasses.replace(trial, seconds=session.clock.seconds - began)
             session.append([trial])
         strategy.tell(trial)
         session.complete(trial, strategy.score(trial), replayed)
         number += 1
-    if session.state.best is None:
-        raise SearchDiverged("no architecture could be scored in the supernet")
-    if settings.confirm:
+    if settings.confirm and session.state.best is not None:
         confirm(session, session.state.top(settings.confirm), number)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from nichenas.core.errors import ConfigError
 from nichenas.core.figures.drawing import to_svg
@@ -43,7 +44,6 @@ def write_run_page(folder: Path, baseline: Path | None = None) -> Path:
     other = RunRecord.read(baseline) if baseline else None
     weights = record.config["search"].get("weights")
     method, unit = _method(record)
-    unit = unit if record.result is None else record.result.unit
     good = [trial for trial in record.final if not trial.failed]
     criterion = None if record.searched == metric else record.searched
     ranked_by = (record.searched,) if criterion is not None or metric != record.objectives[0] else record.objectives
@@ -113,7 +113,7 @@ def _distinct(trials: Sequence[Trial]) -> list[Trial]:
 
 def _front(record: RunRecord, good: Sequence[Trial]) -> list[Trial]:
     """Returns the trials that no other one dominates, where there are several objectives."""
-    if len(record.objectives) < 2 or not good:
+    if len(record.objectives) < 2 or not good or record.objective != record.objectives[0]:
         return []
     ranks = pareto_ranks(record.objectives, [_values(trial) for trial in good])
     return [trial for trial, rank in zip(good, ranks, strict=True) if rank == 0]
@@ -183,4 +183,8 @@ def _method(record: RunRecord) -> tuple[Method, str]:
         cls = METHODS[method_name(record.config.get("search") or {})]
     except ConfigError:
         cls = METHODS["trial"]
-    return cls(None), cls.unit
+    try:
+        method = cls(cls.Options.model_validate(record.config["search"]))
+    except ValidationError:  # written by another version
+        return cls(None), cls.unit
+    return method, method.unit

@@ -59,7 +59,11 @@ class RunRecord:
     @property
     def searched(self) -> Objective:
         """What the last candidates were ranked by."""
-        return self.criterion if self.criterion is not None and self._measured(self.criterion) else self.objective
+        if self.criterion is not None:
+            for criterion in (self.criterion, self.criterion.of_supernet()):
+                if self._measured(criterion):
+                    return criterion
+        return self.objective
 
     def _measured(self, objective: Objective) -> bool:
         """Returns whether all of the last candidates have a value of it."""
@@ -153,16 +157,18 @@ class RunRecord:
         return [complete.get(trial.number) for trial in self.last_stage]
 
     def spent(self, unit: str) -> list[float]:
-        """Returns what was spent up to the end of every trial of the last stage.
+        """Returns what was spent up to the end of every trial of the last stage, with what was spent before it.
 
         Args:
             unit: ``trials``, ``epochs`` or ``seconds`` of training.
         """
-        each = [
-            {"trials": 1.0, "epochs": trial.epochs, "seconds": trial.training_seconds}[unit]
-            for trial in self.last_stage
-        ]
-        return list(itertools.accumulate(each))
+
+        def cost(trial: Trial) -> float:
+            return {"trials": 1.0, "epochs": trial.epochs, "seconds": trial.training_seconds}[unit]
+
+        stage = max((trial.stage for trial in self.trials), default=0)
+        before = sum(cost(trial) for trial in self.trials if trial.stage < stage)
+        return [before + spent for spent in itertools.accumulate(cost(trial) for trial in self.last_stage)]
 
 
 def read_runs(folder: Path, name: str, seeds: int) -> list[RunRecord]:

@@ -28,7 +28,8 @@ def fair(space: SearchSpace, count: int, rng: np.random.Generator) -> list[Archi
     """Returns draws in which no option is behind: a choice takes all of its options once before it takes one again.
 
     Each choice goes through a random order of its options, then through another one (FairNAS, Chu et al. 2021,
-    algorithm 1, in spaces whose choices have different numbers of options, some of them conditional).
+    algorithm 1, in spaces whose choices have different numbers of options, some of them conditional). It takes one step
+    for every round of options, so ``paths`` is their number there.
     """
     waiting: dict[str, list[Option]] = {}
 

@@ -217,10 +217,11 @@ class MethodContract:
     def test_interrupted_in_a_measurement(self, whole: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where candidates are trained one by one, Ctrl-C in one of them costs no other."""
         resolved = self.resolved()
-        if not resolved.method.measures_candidates:
+        if not resolved.method.trains_candidates:
             pytest.skip("no candidate is trained alone")
         domain, recipe = prepare_domain(resolved)
-        monkeypatch.setattr(domain, "evaluate", interrupting(domain.evaluate, len(whole.journal) // 2))
+        calls = len(whole.journal) // 2 if resolved.method.measures_candidates else 1
+        monkeypatch.setattr(domain, "evaluate", interrupting(domain.evaluate, calls))
         opened = open_session(resolved, tmp_path / "cut", QUIET, prepared=(domain, recipe))
         with opened as session, pytest.raises(Interrupted):
             resolved.method.run(session)

@@ -104,6 +104,9 @@ class OneShotContract(CapabilityContract):
             for earlier in range(1, stage + 1):
                 other.begin_stage(earlier)
             other.load(torch.load(tmp_path / "state.pt", weights_only=True))
+            for architecture in self.architectures(domain, stage, 2):  # before any further step
+                one = dict(shared.score(architecture, Context(0, 2)))
+                assert one == dict(other.score(architecture, Context(0, 2)))
             part = 10 * stage + 1
             assert self.train(domain, shared, stage, part) == self.train(domain, other, stage, part)
             for architecture in self.architectures(domain, stage, 2):

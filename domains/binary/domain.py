@@ -80,11 +80,11 @@ class BinaryDomain(
 
     @property
     def shared_objectives(self) -> tuple[Objective, ...]:
-        """The criterion, where there is one, before the objectives."""
-        return self.objectives if self.criterion is None else (self.criterion, *self.objectives)
+        """The criterion, where there is one, in place of accuracy."""
+        return self.objectives if self.criterion is None else (self.criterion, *self.objectives[1:])
 
     def shared_training(self, context: Context) -> SharedCells:
-        """Returns the search network, whose normalisations use the batch when architectures are scored too."""
+        """Returns the search network; in its cells normalisations use the batch, when architectures are scored too."""
         shared = self.settings.shared
         images = self.shuffled_validation(context)
         images = images.subset(torch.arange(min(len(images), shared.scored_images)))

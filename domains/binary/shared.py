@@ -20,7 +20,9 @@ from nichenas.core.context import Context
 from nichenas.core.data.images import Batches
 from nichenas.core.gradient.discretisation import one_hot
 from nichenas.core.gradient.optimizers import set_learning_rate
+from nichenas.core.gradient.relaxations import discrete
 from nichenas.core.gradient.steps import clip_gradients
+from nichenas.core.gradient.steps import copies
 from nichenas.core.sharing.one_shot import SharedTraining
 from nichenas.core.space import Architecture
 from nichenas.domains.binary.settings import SharedSettings
@@ -61,6 +63,7 @@ class SharedCells(SharedTraining):
     def _start(self, context: Context) -> None:
         self.supernet = self._make(context)
         self.optimizer = self._settings.optimizer.make(self.supernet.parameters())
+        self._progress = 0.0  # at the last step; it says what is binary
 
     @property
     def steps_per_epoch(self) -> int:
@@ -83,6 +86,7 @@ class SharedCells(SharedTraining):
     def step(self, architectures: Sequence[Architecture], progress: float) -> Mapping[str, float]:
         """Takes a step of the optimizer; the learning rate falls along a cosine."""
         settings, supernet = self._settings, self.supernet
+        self._progress = progress
         supernet.begin_epoch(progress)
         falling = settings.final_lr + (1 - settings.final_lr) * (1 + math.cos(math.pi * progress)) / 2
         set_learning_rate(self.optimizer, settings.optimizer.lr * falling)
@@ -101,13 +105,13 @@ class SharedCells(SharedTraining):
     def _logits(self, architecture: Architecture, images: Tensor) -> Tensor:
         groups = self.supernet.groups
         empty = {group.name: images.new_zeros(len(group.edges), len(group.operations)) for group in groups}
-        tables = one_hot(kept_of(architecture, groups), groups, empty)
-        mixes = {group.name: tables[group.name].expand(group.instances, -1, -1) for group in groups}
-        return self.supernet(images, mixes, {name: table > 0 for name, table in tables.items()})  # type: ignore[no-any-return]
+        mix = discrete(one_hot(kept_of(architecture, groups), groups, empty))
+        return self.supernet(images, copies(self.supernet, mix, differentiable=False), mix.active)  # type: ignore[no-any-return]
 
     def score(self, architecture: Architecture, context: Context) -> Mapping[str, float]:
         """Returns accuracy, loss, further figures of validation images, and costs."""
         self.supernet.eval()
+        self.supernet.begin_epoch(self._progress)  # weights that were just loaded do not know what is binary
         figures = evaluate(lambda images: self._logits(architecture, images), self._validation, self._figures)
         return figures if self._costs is None else {**figures, **self._costs(architecture)}
 
@@ -117,10 +121,15 @@ class SharedCells(SharedTraining):
         self.supernet.train()
 
     def state(self) -> dict[str, Any]:
-        """Returns weights and optimizer."""
-        return {"supernet": self.supernet.state_dict(), "optimizer": self.optimizer.state_dict()}
+        """Returns weights, optimizer, and how far the search is."""
+        return {
+            "supernet": self.supernet.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "progress": self._progress,
+        }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restores what :meth:`state` returned."""
         self.supernet.load_state_dict(state["supernet"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self._progress = float(state["progress"])

@@ -141,8 +141,8 @@ class Adversaries:
 
     def _generated(self, z: Tensor, genotypes: Sequence[Genotype | None]) -> Tensor:
         # Fewer images than genotypes leave the last ones out.
-        parts = zip(z.chunk(len(genotypes)), genotypes, strict=False)
-        return torch.cat([self.generator(part, genotype) for part, genotype in parts])
+        parts = zip(z.tensor_split(len(genotypes)), genotypes, strict=True)
+        return torch.cat([self.generator(part, genotype) for part, genotype in parts if len(part)])
 
     def _autocast(self) -> Any:
         return torch.autocast("cuda", dtype=torch.float16) if self.half else contextlib.nullcontext()

@@ -8,15 +8,21 @@ from typing import Any
 import pytest
 import torch
 
+from nichenas.core.capabilities.criterion import RankingCriterion
+from nichenas.core.commands.search import run_search
+from nichenas.core.commands.sessions import RunOptions
+from nichenas.core.config import resolve
 from nichenas.core.context import Context
 from nichenas.core.context import Environment
 from nichenas.core.errors import ConfigError
+from nichenas.core.errors import RunFolderError
 from nichenas.core.gradient.options import GradientOptions
 from nichenas.core.gradient.supernet import ResourceTable
 from nichenas.core.methods.gradient import GradientSearch
 from nichenas.core.methods.gradient import GradientSettings
 from nichenas.core.methods.gradient_loop import GradientLoop
-from nichenas.core.session.journal import Journal
+from nichenas.core.objectives import Objective
+from nichenas.core.session.record import RunRecord
 from nichenas.core.session.session import Session
 from nichenas.core.strategies import STRATEGIES
 from nichenas.core.strategies import Strategy
@@ -35,11 +41,11 @@ class Priced(ToySupernetDomain):
         return {"macs": ResourceTable({"cell": prices}, rest=1.0)}
 
 
-def session_of(journal: Journal | None = None) -> Session:
-    domain = Priced(ToySupernetSettings(), Environment(Path("none"), Path("none")))
+def session_of(kind: type[Priced] = Priced) -> Session:
+    domain = kind(ToySupernetSettings(), Environment(Path("none"), Path("none")))
     domain.prepare()
     objective = domain.objectives[0].of_supernet()
-    return Session(domain=domain, seed=0, journal=journal or Journal(None), objectives=[objective])
+    return Session(domain=domain, seed=0, objectives=[objective])
 
 
 def options(select: dict[str, Any] | None = None, **others: Any) -> GradientOptions:
@@ -141,11 +147,85 @@ def test_a_search_that_was_selected_from_trains_no_further() -> None:
     [
         ({"step": "none"}, "step: none leaves a uniform mixture"),
         ({"select": {"scored": 3, "confirm": 4}}, "confirm: 4 of 3 scored architectures cannot be measured"),
+        ({"step": "none", "select": {}, "relaxation": "gumbel"}, "relaxation: acts on architecture parameters"),
+        ({"step": "none", "select": {}, "early_stop": {"stable": 3}}, "early_stop: acts on architecture parameters"),
+        ({"step": "none", "select": {}, "resources": [{"kind": "macs", "weight": 1}]}, "resources: acts on arch"),
     ],
 )
 def test_what_cannot_be_is_refused(given: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         GradientOptions.model_validate(given)
+
+
+def test_what_goes_wrong_while_an_architecture_is_scored_is_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = GradientLoop.scores
+
+    def scores(self: GradientLoop, architecture: Any) -> dict[str, float]:
+        if architecture["c0"] == 1:
+            raise torch.OutOfMemoryError("no memory left")
+        return measured(self, architecture)
+
+    monkeypatch.setattr(GradientLoop, "scores", scores)
+    session, _ = searched()
+    failed = [trial for trial in of_stage(session, 1) if trial.failed]
+    assert {(t.failure, t.detail, t.proposal.architecture["c0"]) for t in failed} == {
+        ("out of memory", "no memory left", 1)
+    }
+
+
+class Ranked(Priced, RankingCriterion):
+    """One that ranks by a criterion of its own."""
+
+    @property
+    def criterion(self) -> Objective:
+        return Objective("size", "minimize")
+
+
+def test_the_loss_ranks_where_the_score_is_too_coarse() -> None:
+    session = session_of(Ranked)
+    loop = GradientLoop(
+        session, options(), EPOCHS, strategy=method({"strategy": "random"})._strategy("random", session)
+    )
+    loop.run()
+    assert session.state.best == min(of_stage(session, 1), key=lambda trial: value(trial, "loss[supernet]"))
+
+
+FILE = {
+    "domain": {"kind": "nichenas.core.testing.toy_supernet:ToySupernetDomain"},
+    "search": {
+        "method": "gradient",
+        "epochs": 4,
+        "options": {
+            "gradient": {
+                "batch": 16,
+                "checkpoint_every": 3,
+                "select": {"strategy": "random", "scored": 6, "confirm": 2},
+            }
+        },
+    },
+    "retrain": {"seeds": 1, "top": 1},
+}
+
+
+def test_a_selection_has_the_checkpoint_that_it_began_with(tmp_path: Path) -> None:
+    """Its supernet's epochs are trained no further, and without their checkpoint the run does not go on."""
+    resolved = resolve({**FILE, "search": {**FILE["search"], "seconds": 1e3}}, "toy.yaml")
+    result = run_search(resolved, tmp_path / "run", RunOptions(quiet=True))
+    assert result.trials == 12
+    assert result.searched == "quality"
+    again = run_search(resolved, tmp_path / "run", RunOptions(quiet=True, resume=True))
+    assert (again.key, again.trials, again.validation) == (result.key, result.trials, result.validation)
+    (tmp_path / "run" / "checkpoints" / "gradient.pt").unlink()
+    with pytest.raises(RunFolderError, match=r"has 4 epochs and has begun to select .* gradient.pt is not there"):
+        run_search(resolved, tmp_path / "run", RunOptions(quiet=True, resume=True))
+
+
+def test_what_was_spent_before_a_selection_counts(tmp_path: Path) -> None:
+    run_search(resolve(FILE, "toy.yaml"), tmp_path / "run", RunOptions(quiet=True))
+    record = RunRecord.read(tmp_path / "run")
+    assert record.spent("trials") == [11, 12]
+    assert record.spent("seconds")[-1] == pytest.approx(sum(trial.seconds for trial in record.trials))
+    assert (record.objective.name, record.searched.name) == ("quality", "quality")
 
 
 def method(select: dict[str, Any] | None) -> GradientSearch:
@@ -163,5 +243,5 @@ def test_an_unknown_strategy_is_one_line_with_its_key() -> None:
 def test_the_budget_counts_what_follows_the_epochs() -> None:
     assert (method(None).budget().units, method(None).unit) == (4, "epoch")
     chosen = method({"scored": 7, "confirm": 2})
-    assert (chosen.budget().units, chosen.unit) == (13, "trial")
+    assert (chosen.budget().units, chosen.unit) == (13, "measurement")
     assert GradientSearch(None).unit == "epoch"

@@ -325,6 +325,22 @@ class TestAdversaries:
         assert changed <= {n for n, _ in Generator(2, 4, 8, 2, 1, genotype).named_parameters()}
         assert changed
 
+    @pytest.mark.parametrize(("count", "images"), [(3, 8), (6, 8), (8, 8), (3, 2)])
+    def test_every_genotype_makes_a_part_of_the_images(self, count: int, images: int) -> None:
+        both, genotypes = self.make(), random_genotypes(count, 2)
+        made: list[int] = []
+        forward = both.generator.forward
+
+        def spy(z: torch.Tensor, genotype: Any = None) -> torch.Tensor:
+            made.append(len(z))
+            return forward(z, genotype)
+
+        both.generator.forward = spy  # type: ignore[method-assign]
+        both.generator_step(torch.randn(images, 8), genotypes)
+        assert sum(made) == images
+        assert len(made) == min(count, images)
+        assert max(made) - min(made) <= 1
+
     def test_one_batch_of_real_and_generated_scores_as_two(self) -> None:
         both = self.make()
         both.discriminator.eval()  # no step of the power iteration between the passes
