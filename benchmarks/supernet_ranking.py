@@ -74,7 +74,12 @@ def of_mixture(resolved: ResolvedConfig, domain: Domain, epochs: int | None = No
     loop = GradientLoop(Session(domain=domain, seed=resolved.config.seed), own, epochs or method.options.epochs)
     loop.run()
     loop.enter_last_epoch()
-    return lambda one: tuple(loop.scores(one).values())[:2]  # type: ignore[return-value]
+
+    def score(one: Architecture) -> tuple[float, float]:
+        values = loop.scores(one)
+        return values[loop.objective.name], values["loss[supernet]"]
+
+    return score
 
 
 def of_single_paths(domain: Domain, epochs: int, objective: str) -> Score:
