@@ -68,7 +68,8 @@ def of_mixture(resolved: ResolvedConfig, domain: Domain, epochs: int | None = No
     """Returns scores in a supernet that a gradient search has trained."""
     method = resolved.method
     assert isinstance(method, GradientSearch)
-    own = method.own.model_copy(update={"select": None, "effect": method.own.effect.model_copy(update={"random": 0})})
+    effect = method.own.effect.model_copy(update={"random": 0})
+    own = method.own.model_copy(update={"select": None, "resources": (), "effect": effect})
     if epochs is not None:
         own = own.model_copy(update={"step": "none"})
     loop = GradientLoop(Session(domain=domain, seed=resolved.config.seed), own, epochs or method.options.epochs)

@@ -53,6 +53,7 @@ from nichenas.domains.binary.space import kept_of
 from nichenas.domains.binary.supernet import BinarisationStage
 from nichenas.domains.binary.supernet import CellSupernet
 
+SCORED = 256  # images in a batch at most, where normalisations use the batch
 BASELINE = "DARTS_V2"  # the published cell, with this space's operations
 
 
@@ -207,16 +208,22 @@ class BinaryNetworks(Domain, DifferentiableSupernet, NamedDatasets, DataNotes):
         return SearchData(
             self.batches(train_images, batch, context, augmented=True),
             None if second is None else self.batches(second, batch, context, augmented=True),
-            self.batches(self.shuffled_validation(context), batch, context),
+            self.scored_batches(context),
         )
 
-    def shuffled_validation(self, context: Context) -> Images:
-        """Returns the validation images in random order, for networks whose normalisations use the batch.
+    def scored_batches(self, context: Context, most: int | None = None) -> Batches:
+        """Returns validation images for networks whose normalisations use the batch.
 
-        Images of a folder come class by class.
+        They are in random order, since images of a folder come class by class, and in large batches of about equal
+        size.
+
+        Args:
+            most: images; all by default.
         """
-        order = context.numpy("order of validation images", trial=0).permutation(len(self.task.validation))
-        return self.task.validation.subset(torch.from_numpy(order))
+        order = context.numpy("order of validation images", trial=0).permutation(len(self.task.validation))[:most]
+        images = self.task.validation.subset(torch.from_numpy(order))
+        parts = -(-len(images) // SCORED)
+        return self.batches(images, -(-len(images) // parts), context)
 
     def derived(self, kept: Kept) -> Architecture:
         """Returns the architecture of the edges and operations that are kept."""

@@ -54,8 +54,6 @@ from nichenas.domains.binary.training import StagedTraining
 from nichenas.domains.binary.training import TrainSettings
 from nichenas.domains.binary.training import evaluate
 
-SCORED = 256  # images in a batch when architectures are scored with shared weights
-
 
 class BinaryDomain(
     BinaryNetworks, SharedWeights, ReducedFidelity, Baselines, Probing, Exporting, Costing, RankingCriterion
@@ -86,13 +84,10 @@ class BinaryDomain(
     def shared_training(self, context: Context) -> SharedCells:
         """Returns the search network; in its cells normalisations use the batch, when architectures are scored too."""
         shared = self.settings.shared
-        images = self.shuffled_validation(context)
-        images = images.subset(torch.arange(min(len(images), shared.scored_images)))
-        parts = -(-len(images) // SCORED)
         return SharedCells(
             self.supernet,
             self.batches(self.task.train, shared.batch, context, augmented=True),
-            self.batches(images, -(-len(images) // parts), context),
+            self.scored_batches(context, shared.scored_images),
             shared,
             self._figures,
             self.architecture_costs if len(self.objectives) > 1 else None,

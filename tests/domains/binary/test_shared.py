@@ -126,15 +126,23 @@ def test_the_order_of_validation_images_is_not_by_class(tmp_path: Path) -> None:
     domain = make(tmp_path)
     order = torch.argsort(domain.task.validation.labels, stable=True)
     domain.task.__dict__["validation"] = domain.task.validation.subset(order)
-    labels = domain.shuffled_validation(Context(0)).labels
+    labels = torch.cat([part for _, part in domain.scored_batches(Context(0)).eval_batches()])
     assert not torch.equal(labels, labels.sort().values)
-    _, first = next(iter(domain.search_data(Context(0), 10, 0.5).validation.eval_batches()))
+    assert torch.equal(labels.sort().values, domain.task.validation.labels)
+    _, first = next(iter(domain.scored_batches(Context(0), most=6).eval_batches()))
+    assert len(first) == 6
     assert len(first.unique()) > 2
+
+
+def test_batches_of_scored_images_are_about_equal(tmp_path: Path) -> None:
+    domain = make(tmp_path, limit=None, validation=0.3)
+    sizes = [len(labels) for _, labels in domain.scored_batches(Context(0)).eval_batches()]
+    assert sizes == [216, 215]
 
 
 def test_the_criterion_is_the_reward_and_costs_are_measured(tmp_path: Path) -> None:
     domain = make(tmp_path, criterion="calibrated_brier", objectives=["accuracy", "binary_macs"])
-    assert [one.name for one in domain.shared_objectives] == ["calibrated_brier", "accuracy", "binary_macs"]
+    assert [one.name for one in domain.shared_objectives] == ["calibrated_brier", "binary_macs"]
     architecture = domain.space.sample(np.random.default_rng(0))
     values = begun(domain).score(architecture, Context(0))
     assert {one.name for one in domain.shared_objectives} <= set(values)
