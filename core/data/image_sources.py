@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 
 from nichenas.core.context import Environment
 from nichenas.core.context import TestData
-from nichenas.core.data.array_files import cached_arrays
 from nichenas.core.data.array_files import load_npz
 from nichenas.core.data.array_files import reason_of
+from nichenas.core.data.image_folders import Split
+from nichenas.core.data.image_folders import divided
+from nichenas.core.data.image_folders import load_folder
 from nichenas.core.data.images import Images
 from nichenas.core.data.images import ImageTask
 from nichenas.core.data.images import identity_of
 from nichenas.core.data.images import scaled
-from nichenas.core.data.root import fingerprint
 from nichenas.core.data.splits import stratified
 from nichenas.core.errors import ConfigError
 from nichenas.core.errors import DataError
 from nichenas.core.errors import unknown_name_message
-from nichenas.core.files import write_cache
 from nichenas.core.seeds import numpy_generator
 
 KNOWN: Mapping[str, str] = {
@@ -42,9 +42,7 @@ KNOWN: Mapping[str, str] = {
     "FashionMNIST": "70,000 grey images of 28 x 28, 10 classes (torchvision)",
     "STL10": "13,000 colour images of 96 x 96, 10 classes; 100,000 more without labels (torchvision)",
 }
-IMAGE_FILES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff")
-TEST_SHARE = 0.2  # of data that come without a test split
-Split = tuple[NDArray[np.uint8], NDArray[np.int64]]  # (n, height, width, channels), (n,)
+FEW = 50  # validation images, with fewer of which nothing can be ranked
 
 
 def load_images(
@@ -84,18 +82,20 @@ def load_images(
     else:
         path = _find(dataset, environment)
         if path.suffix == ".npz":
-            train, test, classes = _npz(path)
+            train, test, classes = _npz(path, labelled)
         else:
-            train, test, classes = _folder(path, size, environment, labelled)
-            if not any((path / part).is_dir() for part in ("test", "val")) or not (path / "train").is_dir():
-                notes.append(f"there are no test images: {TEST_SHARE:.0%} of all are, the same ones for every run")
+            train, test, classes, notes = load_folder(path, size, environment, labelled)
         name = path.stem
     rng = numpy_generator(environment.seed, "validation split")
-    if size is not None and train[0].shape[1:3] != (size, size):
-        high, wide = train[0].shape[1:3]
-        notes.append(f"images of {wide} x {high} pixels are brought to {size} x {size}")
+    high, wide = train[0].shape[1:3]
+    if size is not None and (high, wide) != (size, size):
+        cropped = "" if high == wide else ", cropped at the centre"
+        notes.append(f"images of {wide} x {high} pixels are brought to {size} x {size}{cropped}")
         name = f"{name} at {size} pixels"
     whole, held = _images(train, size, upsample), _images(test, size, upsample)
+    if upsample > 1 and dataset.lower() not in known:
+        side = whole.pixels.shape[-1]
+        notes.append(f"images are enlarged {upsample} times, to {side} x {side} pixels (domain.upsample)")
     identity = identity_of(whole, held)
     if limit is not None and limit < len(whole):
         whole = whole.subset(stratified(whole.labels, limit / len(whole), rng)[1])
@@ -103,14 +103,19 @@ def load_images(
     rest, chosen = stratified(whole.labels, validation, rng)
     if len(chosen) == 0 or len(rest) == 0:
         raise DataError(f"{dataset}: {len(whole)} training images leave none for validation; give more of them")
-    training = whole.subset(rest)
+    training, validating = whole.subset(rest), whole.subset(chosen)
+    without = [one for label, one in enumerate(classes) if not bool((validating.labels == label).any())]
+    if without and labelled:
+        notes.append(f"classes without validation images: {len(without)} of {len(classes)}, such as {without[0]}")
+    if len(validating) < FEW:
+        notes.append(f"{len(validating)} validation images are too few to rank candidates by")
     pixels = training.pixels.transpose(0, 1).flatten(1).double() / 255
     mean, std = pixels.mean(1), pixels.std(1).clamp(min=1e-3)
     return ImageTask(
         name,
         tuple(classes),
         train=training,
-        validation=whole.subset(chosen),
+        validation=validating,
         test=TestData(held),
         mean=tuple(round(v, 6) for v in mean.tolist()),
         std=tuple(round(v, 6) for v in std.tolist()),
@@ -129,18 +134,12 @@ def _images(split: Split, size: int | None, upsample: int) -> Images:
     return Images(pixels.contiguous(), torch.from_numpy(split[1]))
 
 
-def _divide(x: NDArray[np.uint8], y: NDArray[np.int64]) -> tuple[Split, Split]:
-    """Splits test data off; the same for every run, so that runs are compared on the same images."""
-    rest, test = stratified(torch.from_numpy(y), TEST_SHARE, numpy_generator(0, "test split"))
-    return (x[rest.numpy()], y[rest.numpy()]), (x[test.numpy()], y[test.numpy()])
-
-
 def _digits() -> tuple[Split, Split, list[str]]:
     from sklearn.datasets import load_digits
 
     data = load_digits()
     x = np.round(data.images * (255 / 16)).astype(np.uint8)[..., None]
-    train, test = _divide(x, data.target.astype(np.int64))
+    train, test = divided(x, data.target.astype(np.int64))
     return train, test, [str(i) for i in range(10)]
 
 
@@ -231,7 +230,7 @@ def _find(dataset: str, environment: Environment) -> Path:
     )
 
 
-def _npz(path: Path) -> tuple[Split, Split, list[str]]:
+def _npz(path: Path, labelled: bool) -> tuple[Split, Split, list[str]]:
     arrays = load_npz(path)
     wanted = ("x_train", "y_train", "x_test", "y_test")
     missing = [key for key in wanted if key not in arrays]
@@ -242,11 +241,17 @@ def _npz(path: Path) -> tuple[Split, Split, list[str]]:
     if train[0].shape[1:] != test[0].shape[1:]:
         raise DataError(f"{path}: x_train has images of {train[0].shape[1:]}, x_test of {test[0].shape[1:]}")
     count = len(np.unique(train[1]))
+    if labelled and count < 2:
+        raise DataError(f"{path}: y_train holds one class alone; wanted: two at least")
     if int(train[1].max()) >= count or int(test[1].max()) >= count:
-        raise DataError(f"{path}: y_train must hold every class from 0 to the largest, and y_test no other")
+        raise DataError(
+            f"{path}: y_train must hold every class from 0 to the largest, and y_test no other; y_train has {count}, "
+            f"from {int(train[1].min())} to {int(train[1].max())} (np.unique(y, return_inverse=True)[1] numbers them)"
+        )
     names = arrays.get("class_names")
-    named = names is not None and names.shape == (count,)
-    return train, test, [str(n) for n in names] if named and names is not None else [str(i) for i in range(count)]
+    if names is not None and names.shape != (count,):
+        raise DataError(f"{path}: class_names has the shape {names.shape}; there are {count} classes")
+    return train, test, [str(i) for i in range(count)] if names is None else [str(name) for name in names]
 
 
 def _checked(path: Path, part: str, x: NDArray[Any], y: NDArray[Any]) -> Split:
@@ -257,80 +262,13 @@ def _checked(path: Path, part: str, x: NDArray[Any], y: NDArray[Any]) -> Split:
     if x.ndim != 4 or x.shape[-1] not in (1, 3) or x.dtype != np.uint8 or 0 in x.shape:
         raise DataError(
             f"{path}: x_{part} is {x.dtype} {x.shape}; wanted: uint8 (n, height, width) or with 1 or 3 channels"
+            + (" (images in [0, 1]: (255 * x).round().astype('uint8'))" if x.dtype.kind == "f" else "")
         )
     labels = y.reshape(-1).astype(np.int64) if y.dtype.kind in "iu" else np.empty(0, np.int64)
     if len(labels) != len(x) or labels.min() < 0:
         raise DataError(
             f"{path}: y_{part} must be {len(x)} class numbers from 0, one an image; it is {y.dtype} {y.shape}"
+            + (" (names: np.unique(y, return_inverse=True)[1])" if y.dtype.kind in "USO" else "")
+            + (" (one-hot rows: y.argmax(1))" if y.ndim == 2 and y.shape[1] > 1 else "")
         )
     return np.ascontiguousarray(x), labels
-
-
-def _folder(path: Path, size: int | None, environment: Environment, labelled: bool) -> tuple[Split, Split, list[str]]:
-    train = path / "train" if (path / "train").is_dir() else path
-    test = next((path / part for part in ("test", "val") if train != path and (path / part).is_dir()), None)
-    classes = sorted(p.name for p in train.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not labelled and not classes:
-        classes = ["."]  # all images are of one class
-    if labelled and len(classes) < 2:
-        raise DataError(f"{train}: holds {len(classes)} sub-folders; wanted: one a class, at least two")
-    first = _decoded(train, classes, size, environment)
-    if test is None:
-        return *_divide(*first), classes
-    second = _decoded(test, classes, size, environment)
-    if first[0].shape[1:] != second[0].shape[1:]:
-        raise DataError(f"{test}: images of {second[0].shape[1:3]}, those of {train} of {first[0].shape[1:3]}")
-    return first, second, classes
-
-
-def _decoded(folder: Path, classes: list[str], size: int | None, environment: Environment) -> Split:
-    """Returns all images of a folder, from the cache where they were decoded before."""
-    files = [
-        (file, label)
-        for label, name in enumerate(classes)
-        if (folder / name).is_dir()
-        for file in sorted((folder / name).rglob("*"))
-        if file.suffix.lower() in IMAGE_FILES
-    ]
-    if not files:
-        raise DataError(f"{folder}: no images in its sub-folders; known kinds: {', '.join(IMAGE_FILES)}")
-    kept = environment.cache / "images" / f"{fingerprint((file for file, _ in files), str(size))}.npz"
-    held = cached_arrays(kept) or {}
-    if held.keys() >= {"x", "y"}:
-        return held["x"], held["y"]
-    x = np.stack([_decode(file, size) for file, _ in files]) if size else _same_size(files)
-    y = np.array([label for _, label in files], dtype=np.int64)
-    write_cache(kept, lambda stream: np.savez(stream, x=x, y=y))
-    return x, y
-
-
-def _same_size(files: list[tuple[Path, int]]) -> NDArray[np.uint8]:
-    images = []
-    for file, _ in files:
-        images.append(_decode(file, None))
-        if images[-1].shape != images[0].shape:
-            high, wide = images[-1].shape[:2]
-            raise DataError(
-                f"{file}: {wide} x {high} pixels, the first image has {images[0].shape[1]} x {images[0].shape[0]}; "
-                "give domain.image_size to bring all to one size"
-            )
-    return np.stack(images)
-
-
-def _decode(file: Path, size: int | None) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    try:
-        with Image.open(file) as opened:
-            image = opened.convert("RGB")
-    except Exception as error:  # decoders raise nearly anything
-        raise DataError(f"{file}: cannot be decoded ({reason_of(error)})") from None
-    if size:
-        width, height = image.size
-        factor = size / min(width, height)
-        image = image.resize(
-            (max(size, round(width * factor)), max(size, round(height * factor))), Image.Resampling.BILINEAR
-        )
-        left, top = (image.width - size) // 2, (image.height - size) // 2
-        image = image.crop((left, top, left + size, top + size))
-    return np.asarray(image, dtype=np.uint8)

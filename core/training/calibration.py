@@ -77,7 +77,8 @@ def _fitted(logits: Array, targets: Array) -> float:
     The cross-entropy is a convex function of the inverse temperature: its slope is the mean of the logits that are
     predicted less those of the labels, its curvature the mean of their predicted variance.
     """
-    varies = float(np.median(np.abs(logits - logits.mean(-1, keepdims=True)).max(-1)))
+    spread = np.abs(logits - logits.mean(-1, keepdims=True)).max(-1)
+    varies = float(np.median(spread[spread != 0])) if bool((spread != 0).any()) else 0.0
     if not varies or not np.isfinite(varies):
         return 1.0
     logits = logits / varies

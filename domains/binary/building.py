@@ -31,7 +31,6 @@ from nichenas.core.objectives import Objective
 from nichenas.core.space import Architecture
 from nichenas.core.space import SearchSpace
 from nichenas.domains.binary.convolution import binarize
-from nichenas.domains.binary.genotypes import PUBLISHED
 from nichenas.domains.binary.genotypes import Genotype
 from nichenas.domains.binary.handmade import REACT
 from nichenas.domains.binary.handmade import ReActNetwork
@@ -54,6 +53,7 @@ from nichenas.domains.binary.supernet import BinarisationStage
 from nichenas.domains.binary.supernet import CellSupernet
 
 SCORED = 256  # images in a batch at most, where normalisations use the batch
+USUAL = 15  # random cells that say what cells of a space cost
 BASELINE = "DARTS_V2"  # the published cell, with this space's operations
 
 
@@ -80,6 +80,12 @@ class BinaryNetworks(Domain, DifferentiableSupernet, NamedDatasets, DataNotes):
         Raises:
             ConfigError: when the images are too small for the network.
         """
+        height, width = self.task.train.pixels.shape[-2:]
+        if height != width:
+            raise ConfigError(
+                f"domain.image_size: images of {width} x {height} pixels are not square; give the size that they are "
+                "brought to, cropped at the centre"
+            )
         # ImageNet's stem halves three times, odd sizes to the larger half.
         size = -(-self.task.size // 8) if self.settings.stem == "imagenet" else self.task.size
         if size < 4:
@@ -261,15 +267,21 @@ class BinaryNetworks(Domain, DifferentiableSupernet, NamedDatasets, DataNotes):
         return network
 
     def made_by_hand(self, context: Context, purpose: str = "weights") -> ReActNetwork:
-        """Returns the baseline that is no cell, of about as many binary multiply-adds as the published cell."""
-        # BNAS has no published cell here; any of its space says what costs as much.
-        cells = PUBLISHED[BASELINE] if BASELINE in self.baselines else self.genotype(self.any_architecture)
-        like = self.network(cells, Context(0), full=True)
-        binarize(like, True, 1.0)
-        width = width_for(self.costs(like).binary_macs, self.task.size)
+        """Returns the baseline that is no cell, of about as many binary multiply-adds as cells of the space."""
+        width = width_for(self.usual_binary_macs, self.task.size)
         with context.seeded(purpose):
             network = ReActNetwork(self.family(affine=True), width, len(self.task.classes), self.task.channels)
         return network.to(context.device)
+
+    @cached_property
+    def usual_binary_macs(self) -> float:
+        """The median of the binary multiply-adds of networks of random cells, everything binary."""
+        rng, found = np.random.default_rng(0), []
+        for _ in range(USUAL):
+            network = self.network(self.genotype(self.space.sample(rng)), Context(0), full=True)
+            binarize(network, True, 1.0)
+            found.append(self.costs(network).binary_macs)
+        return float(np.median(found))
 
     def costs(self, network: Classifier, size: int | None = None) -> NetworkCosts:
         """Returns parameters and multiply-adds of a network on images of ``size`` pixels a side, or the data set's."""

@@ -47,6 +47,7 @@ class BinaryConv2d(nn.Conv2d):
             :meth:`binarize` changes the kernel, in any direction: signs are some twenty times as large as trained
             weights, which no learning rate makes up for in the epochs that follow.
         estimator: of the sign's gradient, for inputs and kernels, by Larq's names.
+        kernel_estimator: another one for kernels.
 
     Attributes:
         binary_input: whether the input is binarised.
@@ -66,6 +67,7 @@ class BinaryConv2d(nn.Conv2d):
         activation: nn.PReLU | None = None,
         scale_start: ScaleStart = "magnitude",
         estimator: Estimator = "ste_sign",
+        kernel_estimator: Estimator | None = None,
     ) -> None:
         super().__init__(channels_in, channels_out, kernel, stride, padding, dilation, groups, bias=False)
         self.scale_kind = scale
@@ -75,6 +77,7 @@ class BinaryConv2d(nn.Conv2d):
         self.register_buffer("scaled_for", torch.zeros(()) if adapts else None)
         self.activation = activation
         self.estimator: Estimator = estimator
+        self.kernel_estimator: Estimator = kernel_estimator or estimator
         self.binarize(True, 1.0)
 
     @torch.no_grad()
@@ -102,14 +105,14 @@ class BinaryConv2d(nn.Conv2d):
         return self.binary_input and self.binary_weights == 1.0
 
     def sign(self, x: Tensor) -> Tensor:
-        """Returns signs with the gradient of the estimator."""
+        """Returns signs of an input with the gradient of the estimator."""
         return ESTIMATORS[self.estimator](x)
 
     def kernel(self) -> Tensor:
         """Returns the kernel as it is used, without scale, ``(out, in / groups, height, width)``."""
         if self.binary_weights == 0:
             return self.weight
-        signed = self.sign(self.weight)
+        signed = ESTIMATORS[self.kernel_estimator](self.weight)
         if self.binary_weights == 1:
             return signed
         return self.binary_weights * signed + (1 - self.binary_weights) * self.weight

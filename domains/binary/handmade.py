@@ -1,4 +1,8 @@
-"""A network made by hand, the baseline of every search: ReActNet's blocks at three scales, for small images."""
+"""A network made by hand, the baseline of searches: ReActNet's blocks at three scales, for small images.
+
+Blocks, stem and the gradients of signs are those of the authors' code (polynomial for inputs, straight-through for
+kernels); depth, learned scales and training are not: it is trained as the found networks are.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,15 @@ from torch import Tensor
 from torch import nn
 
 from nichenas.domains.binary.convolution import BinaryConv2d
-from nichenas.domains.binary.convolution import Estimator
 from nichenas.domains.binary.convolution import Scale
 from nichenas.domains.binary.convolution import ScaleStart
 from nichenas.domains.binary.model import Classifier
-from nichenas.domains.binary.model import cifar_stem
 from nichenas.domains.binary.operations import Family
 
 REACT = "ReActNet blocks"  # as the baseline is called; the published network has 13 blocks, for ImageNet
 BLOCKS = 3  # at every scale
 SCALES = 3
-WIDTH_STEP = 4
+LEAST_WIDTH = 4
 PIXEL_MACS = 9 + 1  # binary multiply-adds of a block a pixel and channel squared: 3x3 and 1x1
 
 
@@ -37,11 +39,18 @@ class Shift(nn.Module):
 class ReActPart(nn.Sequential):
     """RSign, a binary convolution, BN: a learned threshold a channel before the sign (ReActNet, Liu et al. 2020)."""
 
-    def __init__(
-        self, channels: int, kernel: int, stride: int, scale: Scale, scale_start: ScaleStart, estimator: Estimator
-    ) -> None:
-        signs = {"scale": scale, "scale_start": scale_start, "estimator": estimator}
-        conv = BinaryConv2d(channels, channels, kernel, stride, padding=kernel // 2, **signs)  # type: ignore[arg-type]
+    def __init__(self, channels: int, kernel: int, stride: int, scale: Scale, scale_start: ScaleStart) -> None:
+        conv = BinaryConv2d(
+            channels,
+            channels,
+            kernel,
+            stride,
+            padding=kernel // 2,
+            scale=scale,
+            scale_start=scale_start,
+            estimator="approx_sign",
+            kernel_estimator="ste_sign",
+        )
         super().__init__(Shift(channels), conv, nn.BatchNorm2d(channels))
 
 
@@ -54,9 +63,13 @@ class ReActBlock(nn.Module):
 
     def __init__(self, channels: int, reduction: bool, family: Family) -> None:
         super().__init__()
-        self.spatial = ReActPart(channels, 3, 2 if reduction else 1, **family.signs)
+        scales = {"scale": family.scale, "scale_start": family.scale_start}
+        self.spatial = ReActPart(channels, 3, 2 if reduction else 1, **scales)  # type: ignore[arg-type]
         self.pool = nn.AvgPool2d(2) if reduction else nn.Identity()
-        self.pointwise = nn.ModuleList(ReActPart(channels, 1, 1, **family.signs) for _ in range(1 + reduction))
+        self.pointwise = nn.ModuleList(
+            ReActPart(channels, 1, 1, **scales)  # type: ignore[arg-type]
+            for _ in range(1 + reduction)
+        )
         widths = (channels, channels * (1 + reduction))
         self.after = nn.ModuleList(nn.Sequential(Shift(w), nn.PReLU(w), Shift(w)) for w in widths)
 
@@ -70,14 +83,15 @@ class ReActNetwork(Classifier):
     """A real stem, three scales of blocks, a real classifier.
 
     Args:
-        family: how convolutions are binary.
+        family: how binary convolutions are scaled.
         width: channels of the first scale; doubled twice.
         channels_in: of the images.
     """
 
     def __init__(self, family: Family, width: int, classes: int, channels_in: int = 3) -> None:
         super().__init__()
-        self.stem = cifar_stem(family, channels_in, width)
+        # Without a ReLU, which would leave the first sign nothing but +1.
+        self.stem = nn.Sequential(nn.Conv2d(channels_in, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
         self.blocks = nn.Sequential()
         for scale in range(SCALES):
             for place in range(BLOCKS):
@@ -104,8 +118,8 @@ def binary_macs(width: int, size: int) -> int:
 
 
 def width_for(macs: float, size: int) -> int:
-    """Returns the width whose network has about so many multiply-adds of single bits, a multiple of 4."""
-    width = WIDTH_STEP
-    while binary_macs(width + WIDTH_STEP, size) - macs < macs - binary_macs(width, size):
-        width += WIDTH_STEP
+    """Returns the width, 4 at least, whose network has about so many multiply-adds of single bits."""
+    width = LEAST_WIDTH
+    while binary_macs(width + 1, size) - macs < macs - binary_macs(width, size):
+        width += 1
     return width

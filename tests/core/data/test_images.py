@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from PIL import Image
 
 from nichenas.core.context import Environment
 from nichenas.core.context import open_test_data
-from nichenas.core.data import image_sources
+from nichenas.core.data import image_folders
 from nichenas.core.data.image_sources import load_images
 from nichenas.core.data.images import Augmentation
 from nichenas.core.data.images import Batches
@@ -134,7 +135,11 @@ def test_npz(place: Environment) -> None:
         ({"y_train": np.arange(39) % 4}, "must be 40 class numbers"),
         ({"y_train": np.arange(40) % 4 + 1}, "every class from 0"),
         ({"y_test": np.full(8, 9)}, "and y_test no other"),
-        ({"y_train": np.array(["a"] * 40)}, "class numbers"),
+        ({"y_train": np.array(["a"] * 40)}, "class numbers from 0, one an image; it is <U1 (40,) (names: np.unique(y,"),
+        ({"y_train": np.eye(4, dtype=np.int64)[np.arange(40) % 4]}, "(one-hot rows: y.argmax(1))"),
+        ({"x_train": np.zeros((40, 6, 6, 3), np.float32)}, "(images in [0, 1]: (255 * x).round().astype('uint8'))"),
+        ({"y_train": np.zeros(40, np.int64), "y_test": np.zeros(8, np.int64)}, "y_train holds one class alone"),
+        ({"class_names": np.array(["a", "b", "c"])}, "class_names has the shape (3,); there are 4 classes"),
         ({"x_train": np.array([{}] * 40, dtype=object)}, "cannot be read as .npz"),
     ],
 )
@@ -160,10 +165,13 @@ def test_folder_is_decoded_once(place: Environment, monkeypatch: pytest.MonkeyPa
     task = load_images("pets", place, validation=0.25)
     assert task.classes == ("cats", "dogs")
     assert task.train.pixels.shape[1:] == (3, 5, 7)
-    assert task.notes == ("there are no test images: 20% of all are, the same ones for every run",)
+    assert task.notes == (
+        "there are no test images: 20% of all are, the same ones for every run",
+        "4 validation images are too few to rank candidates by",
+    )
     with open_test_data():
         assert len(task.test.read()) == 4
-    monkeypatch.setattr(image_sources, "_decode", lambda *a: pytest.fail("decoded again"))
+    monkeypatch.setattr(image_folders, "_decode", lambda *a: pytest.fail("decoded again"))
     again = load_images("pets", place, validation=0.25)
     assert torch.equal(task.train.pixels, again.train.pixels)
 
@@ -190,6 +198,70 @@ def test_broken_folders(place: Environment) -> None:
     (place.data_root / "empty" / "two").mkdir()
     with pytest.raises(DataError, match="no images"):
         load_images("empty", place)
+
+
+def coloured(path: Path, image: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "pixel", "message"),
+    [("I;16", 4000, "of more than 8 bits"), ("I", 70000, "of more than 8 bits"), ("F", 0.5, "floats")],
+)
+def test_deep_images_are_refused_and_not_cut_off(place: Environment, mode: str, pixel: Any, message: str) -> None:
+    root = folder(place.data_root / "deep")
+    coloured(root / "cats" / "zz.tif", Image.new(mode, (7, 5), pixel))
+    with pytest.raises(DataError, match=rf"zz.tif: its pixels are {message}; save it with 8 bits a channel"):
+        load_images("deep", place)
+
+
+def test_transparent_images_lie_on_white(place: Environment) -> None:
+    for name in ("cats", "dogs"):
+        for i in range(8):
+            symbol = Image.new("RGBA", (6, 6), (0, 0, 0, 0))
+            symbol.putpixel((1, 1), (0, 0, 0, 255))
+            coloured(place.data_root / "icons" / name / f"{i}.png", symbol)
+    pixels = load_images("icons", place, validation=0.3).train.pixels
+    assert set(pixels.unique().tolist()) == {0, 255}
+    assert float((pixels == 0).float().mean()) == pytest.approx(1 / 36)
+
+
+def test_photographs_are_turned_as_their_camera_says(place: Environment) -> None:
+    for name in ("cats", "dogs"):
+        for i in range(8):
+            wide = Image.new("RGB", (8, 4))
+            exif = wide.getexif()
+            exif[0x0112] = 6  # turned by 90 degrees
+            path = place.data_root / "photos" / name / f"{i}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            wide.save(path, exif=exif)
+    assert load_images("photos", place, validation=0.3).train.pixels.shape[-2:] == (8, 4)
+
+
+def test_folders_that_do_not_fit_together(place: Environment) -> None:
+    root = folder(place.data_root / "net", ("train", "test", "valid"))
+    notes = load_images("net", place, validation=0.3).notes
+    assert notes[0] == "folders beside 'train' that are not used: valid"
+    coloured(root / "test" / "birds" / "0.png", Image.new("RGB", (7, 5)))
+    with pytest.raises(DataError, match=r"holds birds, which .*train does not; classes: cats, dogs"):
+        load_images("net", place)
+    shutil.rmtree(root / "test" / "birds")
+    shutil.rmtree(root / "test" / "dogs")
+    assert "classes without test images: dogs" in load_images("net", place, validation=0.3).notes
+    (root / "train" / "ants").mkdir()
+    with pytest.raises(DataError, match=r"train: no images in ants; remove what is no class"):
+        load_images("net", place)
+
+
+def test_a_new_class_changes_the_labels_of_images_that_were_decoded_before(place: Environment) -> None:
+    root = folder(place.data_root / "net", ("train", "test"))
+    load_images("net", place, validation=0.3)
+    shutil.copytree(root / "train" / "dogs", root / "train" / "ants")
+    task = load_images("net", place, validation=0.3)
+    assert task.classes == ("ants", "cats", "dogs")
+    with open_test_data():
+        assert task.test.read().labels.unique().tolist() == [1, 2]
 
 
 def test_missing_torchvision_data_is_one_sentence(place: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +361,7 @@ def test_data_have_an_identity_and_notes(place: Environment) -> None:
         return load_images("own.npz", place, 0.3, size=4)
 
     task = loaded()
-    assert task.notes == ("images of 8 x 6 pixels are brought to 4 x 4",)
+    assert task.notes[0] == "images of 8 x 6 pixels are brought to 4 x 4, cropped at the centre"
     assert (task.size, task.identity) == (4, loaded().identity)
     assert load_images("digits", place).notes == ()
     identities = {task.identity}

@@ -451,9 +451,9 @@ def test_families_are_known() -> None:
     assert set(FAMILIES) == {"bats", "darts", "darts-real", "bnas"}
 
 
-def images_of(size: int, folder: Path) -> str:
-    rng = np.random.default_rng(0)
-    parts = {f"x_{part}": rng.integers(0, 255, (40, size, size, 3)).astype(np.uint8) for part in ("train", "test")}
+def images_of(size: int, folder: Path, height: int | None = None) -> str:
+    rng, shape = np.random.default_rng(0), (40, height or size, size, 3)
+    parts = {f"x_{part}": rng.integers(0, 255, shape).astype(np.uint8) for part in ("train", "test")}
     np.savez(folder / "images.npz", **parts, y_train=np.arange(40) % 2, y_test=np.arange(40) % 2)
     return str(folder / "images.npz")
 
@@ -474,6 +474,8 @@ def test_sizes_that_networks_cannot_be_built_for_are_refused_first(tmp_path: Pat
     reduced.prepare()
     assert reduced.task.size == 16
     assert reduced.task.name == "images at 16 pixels"
+    with pytest.raises(ConfigError, match=r"domain.image_size: images of 16 x 8 pixels are not square; give the size"):
+        made(dataset=images_of(16, tmp_path, height=8)).prepare()
     with pytest.raises(ConfigError, match=r"40 pixels cannot be halved twice after the stem.* multiple of 32"):
         made(dataset=images_of(40, tmp_path), stem="imagenet", channels=40, search_channels=40).prepare()
     with pytest.raises(ValueError, match="channels: 84 and half of them do not divide into the 4 groups"):

@@ -192,3 +192,14 @@ def test_patience_waits_for_the_loss_that_is_chosen_by() -> None:
             training.history.curves[name] = list(enumerate(values, 1))
         training.history.validated = 5
         assert training.stops() == stops
+
+
+def test_rows_that_say_nothing_do_not_decide_the_temperature() -> None:
+    """A network that is constant on most samples is calibrated by the others."""
+    logits, labels = informed(3.0)
+    logits[:200] = 0.25
+    temperatures = np.exp(np.linspace(-2, 2, 2001))
+    smoothed = (300 * torch.nn.functional.one_hot(labels, 4) + 1) / 304
+    losses = [float(torch.nn.functional.cross_entropy(logits / t, smoothed)) for t in temperatures]
+    assert calibrated_loss([(logits, labels)]) < losses[1000] - 1e-4  # that of the temperature 1
+    assert temperature_of([(logits, labels)]) == pytest.approx(temperatures[int(np.argmin(losses))], rel=2e-3)
