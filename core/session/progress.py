@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from collections.abc import Mapping
 from types import TracebackType
@@ -21,6 +22,7 @@ from nichenas.core.session.state import SearchState
 from nichenas.core.trial import Trial
 
 PLAIN_EVERY = 10.0  # seconds between plain lines
+LATELY = 20  # trials by whose speed the time left is told: what a search measures can change, as from epochs to cells
 
 
 class Progress:
@@ -58,7 +60,8 @@ class Progress:
         self.console = console or Console(file=sys.stderr, markup=False)
         self._started = time.monotonic()
         self._fresh = 0
-        self._before = 0.0  # share of the budget that earlier sessions spent
+        # When the last trials ended, and the share of the budget that was spent then; the first is of earlier sessions.
+        self._marks: deque[tuple[float, float]] = deque([(self._started, 0.0)], maxlen=LATELY)
         self._last_line = 0.0
         self._live: RichProgress | None = None
         self._task = TaskID(0)
@@ -86,7 +89,9 @@ class Progress:
         """Shows a completed trial."""
         self._fresh += not replayed
         if replayed:
-            self._before = self._share(state)
+            self._marks[0] = self._started, self._share(state)
+        else:
+            self._marks.append((time.monotonic(), self._share(state)))
         line = self._line(state)
         if self._live is not None:
             self._live.update(self._task, description=self.task, completed=self._share(state), line=line)
@@ -134,9 +139,9 @@ class Progress:
             f"{rate:.2f} {self.unit}s/s",
         ]
         parts.append(f"{state.failed} failed")
-        done = self._share(state)
-        if done > self._before:
-            parts.append(f"{_duration(elapsed * (1 - done) / (done - self._before))} left")
+        (began, before), (now, done) = self._marks[0], self._marks[-1]
+        if done > before:
+            parts.append(f"{_duration((now - began) * (1 - done) / (done - before))} left")
         return ", ".join(parts)
 
 

@@ -71,6 +71,21 @@ def test_time_left_goes_by_what_is_spent_of_the_budget(monkeypatch: pytest.Monke
         assert last.endswith(f"{left} left")
 
 
+def test_time_left_goes_by_the_last_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs of a supernet take a minute each, what is scored with it a second."""
+    now = [0.0]
+    monkeypatch.setattr("nichenas.core.session.progress.time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    progress = Progress(Objective("accuracy"), Budget(100), Console(file=stream, width=160))
+    state = SearchState()
+    for number in range(50):
+        now[0] += 60.0 if number < 10 else 1.0
+        trial = Trial(number, Proposal(Architecture({"a": number})), Measurement({"accuracy": 0.5}))
+        state.record(trial, 0.5, str(number))
+        progress.on_trial(trial, state, replayed=False)
+    assert stream.getvalue().splitlines()[-1].endswith("0:50 left")
+
+
 def test_tensorboard_holds_every_trial(toy: Callable[..., ResolvedConfig], tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
