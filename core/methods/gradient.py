@@ -12,6 +12,7 @@ from nichenas.core.capabilities.base import Capability
 from nichenas.core.capabilities.criterion import criterion_of
 from nichenas.core.domain import Domain
 from nichenas.core.errors import ConfigError
+from nichenas.core.errors import unknown_name_message
 from nichenas.core.gradient.options import GradientOptions
 from nichenas.core.gradient.supernet import DifferentiableSupernet
 from nichenas.core.methods.base import METHODS
@@ -19,6 +20,7 @@ from nichenas.core.methods.base import Method
 from nichenas.core.methods.base import MethodSettings
 from nichenas.core.methods.gradient_figures import gradient_sections
 from nichenas.core.methods.gradient_figures import selection_section
+from nichenas.core.methods.gradient_loop import LOSS
 from nichenas.core.methods.gradient_loop import GradientLoop
 from nichenas.core.methods.sections import Section
 from nichenas.core.methods.supernet_selection import STAGE
@@ -30,6 +32,7 @@ from nichenas.core.session.journal import Journal
 from nichenas.core.session.record import RunRecord
 from nichenas.core.session.session import Session
 from nichenas.core.session.state import SearchState
+from nichenas.core.strategies import STRATEGIES
 from nichenas.core.strategies import Strategy
 
 
@@ -48,9 +51,6 @@ class GradientSettings(MethodSettings):
     epochs: int = Field(ge=1)
     seconds: float | None = Field(None, gt=0)
     sharing: Literal["none"] = "none"
-
-
-LOSS = Objective("loss[supernet]", "minimize")
 
 
 @METHODS.register("gradient")
@@ -74,10 +74,12 @@ class GradientSearch(Method):
     def check(self, kind: str, domain: type[Domain]) -> None:
         """Refuses an unknown strategy of the selection."""
         if self.own.select is not None:
+            name = self.own.select.strategy
             try:
-                strategy_class(self.own.select.strategy)
-            except ConfigError as error:
-                raise ConfigError(error.message, "search.options.gradient.select.strategy") from None
+                strategy_class(name)
+            except ConfigError:
+                message = unknown_name_message("strategy", name, STRATEGIES)
+                raise ConfigError(message, "search.options.gradient.select.strategy") from None
 
     @property
     def trains_candidates(self) -> bool:

@@ -34,6 +34,7 @@ from nichenas.core.gradient.training import LOWER
 from nichenas.core.gradient.training import EpochResult
 from nichenas.core.gradient.training import SupernetTraining
 from nichenas.core.methods.supernet_selection import select
+from nichenas.core.objectives import Objective
 from nichenas.core.seeds import numpy_generator
 from nichenas.core.session.session import Session
 from nichenas.core.session.state import SearchState
@@ -44,6 +45,7 @@ from nichenas.core.trial import Proposal
 from nichenas.core.trial import Trial
 
 CHECKPOINT = "gradient.pt"
+LOSS = Objective("loss[supernet]", "minimize")
 
 
 class GradientLoop:
@@ -156,7 +158,7 @@ class GradientLoop:
             if one.most is not None and costs[one.kind] > one.most:
                 raise CandidateFailure("over the limit", f"{costs[one.kind]:,.0f} {one.kind}; at most {one.most:,.0f}")
         score, loss = self._validate(discrete(single))
-        return {self.objective.name: score, "loss[supernet]": loss, **costs}
+        return {self.objective.name: score, LOSS.name: loss, **costs}
 
     def _kept(self, mixture: Mapping[str, Tensor]) -> Kept:
         """Returns what is kept of a mixture, within the limits."""
@@ -238,7 +240,7 @@ class GradientLoop:
         name = self.objective.name
         plain = self.session.domain.objectives[0].name
         measurement = Measurement(
-            values={name: score, f"{plain}[discretised supernet]": discretised, "loss[supernet]": held_loss, **derived},
+            values={name: score, f"{plain}[discretised supernet]": discretised, LOSS.name: held_loss, **derived},
             diagnostics=diagnostics,
             scalars={
                 "gradient/temperature": trained.temperature,

@@ -131,22 +131,24 @@ class OneShotLoop:
         for proposal in self.strategy.candidates(self.options.candidates, best):
             trials.append(self._measure(proposal, final=True))
         good = sorted((t for t in trials if not t.failed), key=lambda t: (-self.strategy.score(t), t.number))
-        if self.options.distinct:
-            first: dict[str, Trial] = {}
-            for trial in good:
-                first.setdefault(self.domain.space.canonical(trial.proposal.architecture).key, trial)
-            good = list(first.values())
+        good = self._distinct(good) if self.options.distinct else good
         self._prefixes = good[: self.options.beam]
         if not self._prefixes:
             raise SearchDiverged(f"none of the candidates of stage {self._stage} could be scored")
 
+    def _distinct(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Returns the first trial of every architecture."""
+        first: dict[str, Trial] = {}
+        for trial in trials:
+            first.setdefault(self.session.identity(trial), trial)
+        return list(first.values())
+
     def _finish(self) -> None:
         """Leaves the last beam as the outcome: scores of earlier iterations belong to other weights."""
-        self.state.reset_best()
         if self.options.confirm:
-            distinct = {self.session.identity(trial): trial for trial in reversed(self._prefixes)}
-            confirm(self.session, list(reversed(distinct.values()))[: self.options.confirm], self._numbered)
+            confirm(self.session, self._distinct(self._prefixes)[: self.options.confirm], self._numbered)
             return
+        self.state.reset_best()
         for trial in self._prefixes:
             self.state.offer(trial, self.strategy.score(trial), self.session.identity(trial))
 

@@ -220,6 +220,25 @@ def test_a_selection_has_the_checkpoint_that_it_began_with(tmp_path: Path) -> No
         run_search(resolved, tmp_path / "run", RunOptions(quiet=True, resume=True))
 
 
+def test_a_search_out_of_seconds_keeps_what_its_selection_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also between two checkpoints."""
+    own = {**FILE["search"]["options"]["gradient"], "checkpoint_every": 3}
+    resolved = resolve({**FILE, "search": {**FILE["search"], "options": {"gradient": own}}}, "toy.yaml")
+    train = GradientLoop._train_epoch
+
+    def twice(self: GradientLoop) -> Trial:
+        trial = train(self)
+        self.seconds = 0.0 if trial.number == 1 else None
+        return trial
+
+    monkeypatch.setattr(GradientLoop, "_train_epoch", twice)
+    result = run_search(resolved, tmp_path / "run", RunOptions(quiet=True))
+    assert (result.trials, result.stopped) == (2 + 6 + 2, "seconds")
+    monkeypatch.setattr(GradientLoop, "_train_epoch", lambda self: pytest.fail("trained further"))
+    again = run_search(resolved, tmp_path / "run", RunOptions(quiet=True, resume=True))
+    assert (again.key, again.trials, again.validation) == (result.key, result.trials, result.validation)
+
+
 def test_what_was_spent_before_a_selection_counts(tmp_path: Path) -> None:
     run_search(resolve(FILE, "toy.yaml"), tmp_path / "run", RunOptions(quiet=True))
     record = RunRecord.read(tmp_path / "run")
